@@ -1,0 +1,165 @@
+//! An agent's machines as it tells of them. Times are ages: the receiver subtracts them from its own clock.
+
+use std::time::Duration;
+
+use fleet::{
+    DeviceName, Fence, MachineName, OperationId, Origin, PlanId, PoolName, PowerState, Reason,
+    Shape, Verb,
+};
+
+/// All that one agent knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// The agent's name.
+    pub agent: String,
+    /// The agent's version.
+    pub version: String,
+    /// Its machines, by name.
+    pub machines: Vec<Machine>,
+    /// The highest fence number that it has seen of each cluster and pool.
+    pub fences: Vec<Fence>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name.
+    pub name: MachineName,
+    /// Its pool, if it is in one.
+    pub pool: Option<PoolName>,
+    /// Its node's name in Nomad.
+    pub node: String,
+    /// What switches it.
+    pub outlets: Vec<Outlet>,
+    /// What the hardware says of the machine: on if one outlet is, off if all are; `None` where that can not be told.
+    pub reading: Option<(PowerState, Duration)>,
+    /// What was last driven.
+    pub commanded: Option<CommandedAge>,
+    /// A person's lock.
+    pub hold: Option<Hold>,
+    /// The last operation, running or finished.
+    pub operation: Option<Operation>,
+    /// Its shape as declared in the rack file.
+    pub declared: Option<Shape>,
+    /// Its shape as its node last registered.
+    pub last_seen: Option<Shape>,
+    /// How long it may take from the relay to the ready node.
+    pub boot_deadline: Duration,
+    /// Whether it can be asked to shut down before it is cut.
+    pub soft_off: bool,
+}
+
+/// What was last driven, with its age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandedAge {
+    /// The state.
+    pub state: PowerState,
+    /// How long ago it was driven.
+    pub age: Duration,
+    /// Who ordered it.
+    pub origin: Origin,
+    /// The order's id.
+    pub operation: OperationId,
+}
+
+/// One switchable path of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlet {
+    /// The device that switches it.
+    pub device: DeviceName,
+    /// Its number on the device, as printed there.
+    pub number: u32,
+    /// Whether the device can say how it stands.
+    pub can_read_back: bool,
+    /// What the device said last, and how long ago.
+    pub reading: Option<(PowerState, Duration)>,
+}
+
+/// A person's lock on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Who holds it.
+    pub by: String,
+    /// Why.
+    pub reason: Reason,
+    /// Since how long.
+    pub age: Duration,
+}
+
+/// Where an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The intent is on disk.
+    Accepted,
+    /// Asked to shut down.
+    SoftOff,
+    /// Waits for the signs that it is down.
+    Settling,
+    /// Opening its outlets.
+    Cutting,
+    /// Off for the time that a cycle needs.
+    Dwelling,
+    /// Closing its outlets.
+    Energizing,
+    /// Finished as ordered.
+    Done,
+    /// Finished otherwise.
+    Failed,
+}
+
+impl Phase {
+    /// Whether the operation has ended.
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Phase::Done | Phase::Failed)
+    }
+}
+
+/// One order and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its id, given by the client.
+    pub id: OperationId,
+    /// What was ordered.
+    pub verb: Verb,
+    /// Who ordered it.
+    pub origin: Origin,
+    /// Why.
+    pub reason: Reason,
+    /// Where it is.
+    pub phase: Phase,
+    /// How long ago it was ordered.
+    pub age: Duration,
+    /// When the phase gives up, from now. `None` when finished.
+    pub deadline_in: Option<Duration>,
+    /// Finished: whether anything moved.
+    pub changed: bool,
+    /// Finished: on what the result rests, or what went wrong.
+    pub evidence: String,
+    /// Finished: from order to end.
+    pub took: Duration,
+}
+
+/// What to start and stop now, and for everything that is not done, why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Its id: plans of several agents are merged by it.
+    pub id: PlanId,
+    /// The pool it speaks of.
+    pub pool: PoolName,
+    /// Which kind of plugin wrote it: `target` or `apm`.
+    pub author: String,
+    /// Its lines, in the order in which they are to be read.
+    pub lines: Vec<PlanLine>,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// One line of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanLine {
+    /// The machine it speaks of; `None`: of the whole pool.
+    pub machine: Option<MachineName>,
+    /// A sentence for a person.
+    pub text: String,
+}

@@ -1,0 +1,16 @@
+//! The decisions of Lamplighter, pure: no clock, no IO, no async, no randomness that is not passed in.
+//!
+//! The plugin, the agent and the laboratory run this same code; they only observe and execute.
+
+pub mod moment;
+pub mod names;
+pub mod power;
+pub mod shape;
+
+pub use moment::Moment;
+pub use names::{
+    AllocId, ClusterId, DeviceName, Fence, FenceNumber, HolderId, MachineName, NameError,
+    NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
+};
+pub use power::{Commanded, Observed, Origin, Power, PowerState, Verb};
+pub use shape::{Resources, Shape};

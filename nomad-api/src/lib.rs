@@ -1,0 +1,1 @@
+//! A thin client of Nomad's HTTP API.

@@ -1,0 +1,2 @@
+//! The binary `lamplighter`.
+fn main() {}

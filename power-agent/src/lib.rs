@@ -1,0 +1,1 @@
+//! The edge power controller.

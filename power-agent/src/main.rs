@@ -1,0 +1,2 @@
+//! The binary `power-agent`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The binary `virtual-rack`.
+fn main() {}

@@ -1,1 +1,5 @@
-//! The external plugin.
+//! The Nomad Autoscaler's external plugin, binary `lamplighter`.
+//!
+//! [`host`] is the whole contract with the autoscaler; everything else speaks its typed seam.
+
+pub mod host;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fleet::{
-    DeviceName, Fence, MachineName, OperationId, Origin, PlanId, PoolName, PowerState, Reason,
-    Shape, Verb,
+    DeviceName, Fence, MachineName, OperationId, Origin, Phase, PlanId, PoolName, PowerState,
+    Reason, Shape, Verb,
 };
 
 /// All that one agent knows.
@@ -73,6 +73,8 @@ pub struct Outlet {
     pub can_read_back: bool,
     /// What the device said last, and how long ago.
     pub reading: Option<(PowerState, Duration)>,
+    /// Why the device did not answer when it was last asked. `None`: it did.
+    pub trouble: Option<String>,
 }
 
 /// A person's lock on a machine.
@@ -84,35 +86,6 @@ pub struct Hold {
     pub reason: Reason,
     /// Since how long.
     pub age: Duration,
-}
-
-/// Where an operation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The intent is on disk.
-    Accepted,
-    /// Asked to shut down.
-    SoftOff,
-    /// Waits for the signs that it is down.
-    Settling,
-    /// Opening its outlets.
-    Cutting,
-    /// Off for the time that a cycle needs.
-    Dwelling,
-    /// Closing its outlets.
-    Energizing,
-    /// Finished as ordered.
-    Done,
-    /// Finished otherwise.
-    Failed,
-}
-
-impl Phase {
-    /// Whether the operation has ended.
-    #[must_use]
-    pub const fn is_finished(self) -> bool {
-        matches!(self, Phase::Done | Phase::Failed)
-    }
 }
 
 /// One order and what became of it.
@@ -138,6 +111,8 @@ pub struct Operation {
     pub evidence: String,
     /// Finished: from order to end.
     pub took: Duration,
+    /// Running: what the phase waits for, as a sentence for a person; empty where there is nothing to add.
+    pub progress: String,
 }
 
 /// What to start and stop now, and for everything that is not done, why not.
@@ -162,4 +137,13 @@ pub struct PlanLine {
     pub machine: Option<MachineName>,
     /// A sentence for a person.
     pub text: String,
+}
+
+/// What an agent tells those who watch it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Everything: first of all, and again to a watcher that fell behind.
+    Snapshot(Inventory),
+    /// One machine as it is now.
+    Changed(Box<Machine>),
 }

@@ -2,18 +2,31 @@
 //!
 //! [`wire`] is generated and stays at the edge; everybody else speaks the types of [`inventory`] and [`order`].
 
+pub mod address;
+pub mod client;
+pub mod convert;
 pub mod inventory;
 pub mod order;
 
 /// The generated messages, client and server.
-#[expect(
+#[allow(
     missing_docs,
     unused_qualifications,
-    reason = "generated from the proto, which documents each field"
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    clippy::wildcard_imports,
+    reason = "generated from the proto, which documents each field; which lints fire depends on the generator"
 )]
 pub mod wire {
     tonic::include_proto!("lamplighter.agent.v1");
 }
 
-pub use inventory::{Hold, Inventory, Machine, Operation, Outlet, Phase, Plan, PlanLine};
-pub use order::{Answer, OnSoftOffTimeout, Order, Refusal, RefusalCode};
+pub use address::{AddressError, AgentAddress};
+pub use client::{AgentError, Client, Watch};
+pub use convert::FieldError;
+pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
+pub use inventory::{
+    CommandedAge, Event, Hold, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
+};
+pub use order::Answer;

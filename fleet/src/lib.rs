@@ -2,15 +2,28 @@
 //!
 //! The plugin, the agent and the laboratory run this same code; they only observe and execute.
 
+pub mod arbiter;
+pub mod demand;
+pub mod knobs;
+pub mod planner;
+pub mod view;
 pub mod moment;
 pub mod names;
 pub mod power;
+pub mod sequencer;
 pub mod shape;
 
+pub use arbiter::{Order, Refusal, RefusalCode};
 pub use moment::Moment;
 pub use names::{
     AllocId, ClusterId, DeviceName, Fence, FenceNumber, HolderId, MachineName, NameError,
     NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
 };
 pub use power::{Commanded, Observed, Origin, Power, PowerState, Verb};
+pub use sequencer::{OnSoftOffTimeout, Phase};
 pub use shape::{Resources, Shape};
+pub use view::{
+    AgentFacts, AllocView, FleetView, GroupView, JobKind, MachineView, NodeStatus, NodeView,
+    OperationFacts, Progress, Touch, TouchKind,
+};
+pub use knobs::{Knobs, Selector, WhileStarting};

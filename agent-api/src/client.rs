@@ -1,0 +1,252 @@
+//! One agent, called over its socket: typed in, typed out, and no call without a deadline.
+//!
+//! It neither retries nor decides: an order is repeated by its operation id, by whoever gave it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use fleet::{MachineName, Order, PoolName, Shape};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status, Streaming};
+
+use crate::wire::power_agent_client::PowerAgentClient;
+use crate::{AgentAddress, Answer, Event, FieldError, Inventory, Plan, wire};
+
+/// How long one call may take: the agent answers from memory, or after one write to its disk; a worn SD card may stall for seconds.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an order may take to be answered: as a call, and before it the agent asks Nomad whether the node is empty, which has its own deadline of 10 s.
+pub const ORDER_DEADLINE: Duration = Duration::from_secs(25);
+
+/// How long connecting may take: the socket is on this host.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How often a silent connection is asked whether it lives. A killed agent closes its socket at once; this finds a hung one.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the answer to that may take.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest message that is taken, in bytes: an inventory of 2 000 machines with all their texts; both sides keep to it.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Why a call failed. Whether an order was obeyed is then not known: repeat it under the same operation id.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Nobody answers there, or not within the call's deadline.
+    #[error("{what}: agent {who} can not be reached: {problem}")]
+    Unreachable {
+        /// What was asked.
+        what: &'static str,
+        /// The agent.
+        who: AgentAddress,
+        /// What was seen.
+        problem: String,
+        /// The transport's error; none where the deadline passed.
+        #[source]
+        source: Option<Box<Status>>,
+    },
+    /// The agent answered with an error: the request is wrong, or it can not serve it.
+    #[error("{what}: agent {who} refused: {}", source.message())]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// The agent.
+        who: AgentAddress,
+        /// Its answer.
+        source: Box<Status>,
+    },
+    /// The answer can not be understood.
+    #[error("{what}: the answer of agent {who} can not be understood")]
+    Malformed {
+        /// What was asked.
+        what: &'static str,
+        /// The agent.
+        who: AgentAddress,
+        /// Which field.
+        #[source]
+        source: FieldError,
+    },
+}
+
+/// A connection to one agent, made when it is first needed and again whenever it was lost. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: AgentAddress,
+    inner: PowerAgentClient<Channel>,
+}
+
+impl Client {
+    /// A client of the agent at `address`; connects with the first call. Needs a tokio runtime.
+    #[must_use]
+    pub fn connect_lazy(address: &AgentAddress) -> Self {
+        let endpoint = Endpoint::from_shared(address.to_string())
+            .expect("an address that begins with unix: is taken as it is")
+            .connect_timeout(CONNECT_DEADLINE)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        let inner = PowerAgentClient::new(endpoint.connect_lazy())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Self { address: address.clone(), inner }
+    }
+
+    /// Which agent this is.
+    #[must_use]
+    pub const fn address(&self) -> &AgentAddress {
+        &self.address
+    }
+
+    /// All machines as they are now.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn inventory(&self) -> Result<Inventory, AgentError> {
+        let what = "inventory";
+        let mut inner = self.inner.clone();
+        let call = inner.inventory(wire::InventoryRequest {});
+        let reply = self.within(what, CALL_DEADLINE, call).await?;
+        reply.try_into().map_err(|source| self.malformed(what, source))
+    }
+
+    /// Gives an order. Accepted means that the intent is on the agent's disk; the hardware moves after that.
+    ///
+    /// # Errors
+    /// See [`AgentError`]; a refusal with a code is an [`Answer`] and no error.
+    pub async fn set_power(&self, order: &Order) -> Result<Answer, AgentError> {
+        let what = "set power";
+        let mut inner = self.inner.clone();
+        let call = inner.set_power(wire::SetPowerRequest::from(order));
+        let reply = self.within(what, ORDER_DEADLINE, call).await?;
+        reply.try_into().map_err(|source| self.malformed(what, source))
+    }
+
+    /// Ends a hold, in the name of `by` where the agent can not tell who asks. Tells whether there was one.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn release(&self, machine: &MachineName, by: &str) -> Result<bool, AgentError> {
+        let mut inner = self.inner.clone();
+        let request = wire::ReleaseRequest { machine: machine.to_string(), by: by.to_owned() };
+        let call = inner.release(request);
+        Ok(self.within("release", CALL_DEADLINE, call).await?.was_held)
+    }
+
+    /// Follows the agent: first a snapshot, then each machine that changed.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn watch(&self) -> Result<Watch, AgentError> {
+        let mut inner = self.inner.clone();
+        let call = inner.watch(wire::WatchRequest {});
+        let events = self.within("watch", CALL_DEADLINE, call).await?;
+        Ok(Watch { client: self.clone(), events })
+    }
+
+    /// Keeps a plan beside the hardware; it replaces the author's older plan of that pool.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn record_plan(&self, plan: &Plan) -> Result<(), AgentError> {
+        let mut inner = self.inner.clone();
+        let call = inner.record_plan(wire::RecordPlanRequest { plan: Some(plan.into()) });
+        self.within("record plan", CALL_DEADLINE, call).await.map(|_| ())
+    }
+
+    /// The newest plan of a pool from each author.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn plans(&self, pool: &PoolName) -> Result<Vec<Plan>, AgentError> {
+        let what = "plans";
+        let mut inner = self.inner.clone();
+        let call = inner.plans(wire::PlansRequest { pool: pool.to_string() });
+        let reply = self.within(what, CALL_DEADLINE, call).await?;
+        let plans: Result<Vec<Plan>, FieldError> =
+            reply.plans.into_iter().map(Plan::try_from).collect();
+        plans.map_err(|source| self.malformed(what, source))
+    }
+
+    /// Keeps the shape in which a machine's node last registered.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn record_shape(
+        &self,
+        machine: &MachineName,
+        shape: &Shape,
+    ) -> Result<(), AgentError> {
+        let mut inner = self.inner.clone();
+        let request =
+            wire::RecordShapeRequest { machine: machine.to_string(), shape: Some(shape.into()) };
+        self.within("record shape", CALL_DEADLINE, inner.record_shape(request)).await.map(|_| ())
+    }
+
+    async fn within<T>(
+        &self,
+        what: &'static str,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, AgentError> {
+        match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.failed(what, status)),
+            Err(_elapsed) => Err(AgentError::Unreachable {
+                what,
+                who: self.address.clone(),
+                problem: format!("no answer within {} s", deadline.as_secs()),
+                source: None,
+            }),
+        }
+    }
+
+    fn failed(&self, what: &'static str, status: Status) -> AgentError {
+        use tonic::Code;
+        let who = self.address.clone();
+        let source = Box::new(status);
+        // What tonic reports of a lost or absent connection; everything else the agent has said itself.
+        match source.code() {
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => {
+                let problem = root_cause(&source);
+                AgentError::Unreachable { what, who, problem, source: Some(source) }
+            }
+            _ => AgentError::Refused { what, who, source },
+        }
+    }
+
+    fn malformed(&self, what: &'static str, source: FieldError) -> AgentError {
+        AgentError::Malformed { what, who: self.address.clone(), source }
+    }
+}
+
+/// The innermost cause: "No such file or directory" says more than "transport error".
+fn root_cause(status: &Status) -> String {
+    let mut cause: &dyn std::error::Error = status;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if std::ptr::addr_eq(cause, status) { status.message().to_owned() } else { cause.to_string() }
+}
+
+/// The events of one agent, in order.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    events: Streaming<wire::WatchEvent>,
+}
+
+impl Watch {
+    /// Waits for the next event; `None` when the agent ended the stream. Safe to cancel.
+    ///
+    /// # Errors
+    /// See [`AgentError`]; the watch is over then and is to be opened again.
+    pub async fn next(&mut self) -> Result<Option<Event>, AgentError> {
+        match self.events.message().await {
+            Ok(None) => Ok(None),
+            Ok(Some(event)) => Event::try_from(event)
+                .map(Some)
+                .map_err(|source| self.client.malformed("watch", source)),
+            Err(status) => Err(self.client.failed("watch", status)),
+        }
+    }
+}

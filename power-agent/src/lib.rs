@@ -1,1 +1,5 @@
-//! The edge power controller.
+//! The edge power controller: config, devices and their drivers, soft off, and the CLI.
+
+pub mod config;
+pub mod device;
+pub mod drivers;

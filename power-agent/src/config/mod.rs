@@ -1,0 +1,196 @@
+//! The rack file: one TOML file, read once into types, with all of its findings told in one run.
+//!
+//! Nothing here opens a device; what the file says is checked, and whether a port exists.
+
+mod duration;
+mod finding;
+mod placeholder;
+mod read;
+mod rules;
+mod section;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleet::{DeviceName, MachineName, PoolName, Shape};
+
+use crate::drivers::{DriverConfig, OutletNumber};
+
+pub use duration::{DurationError, parse_duration};
+pub use finding::{Finding, Findings, Severity};
+pub use placeholder::fill;
+pub(crate) use section::Section;
+
+/// The largest rack file that is read, in bytes: a thousand machines with shapes are some 300 KiB.
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Where an agent listens if nothing else is said.
+pub const SOCKET_DEFAULT: &str = "/run/lamplighter/agent.sock";
+
+/// Where an agent keeps its state if nothing else is said.
+pub const STATE_DEFAULT: &str = "/var/lib/lamplighter";
+
+/// All that one agent is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The agent itself.
+    pub agent: AgentConfig,
+    /// How to reach Nomad; `None`: this agent can prove no node empty.
+    pub nomad: Option<NomadConfig>,
+    /// The devices, by name.
+    pub devices: BTreeMap<DeviceName, DriverConfig>,
+    /// The pools that are declared.
+    pub pools: BTreeSet<PoolName>,
+    /// The machines, by name.
+    pub machines: BTreeMap<MachineName, MachineConfig>,
+}
+
+/// The agent itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Its name; by default the host's.
+    pub name: String,
+    /// The Unix socket on which it listens.
+    pub socket: PathBuf,
+    /// The directory of its journal.
+    pub state: PathBuf,
+    /// How often every device is read.
+    pub poll: Duration,
+}
+
+/// How to reach Nomad.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NomadConfig {
+    /// `http://…`, `https://…` or `unix:///…`.
+    pub address: String,
+    /// The file that holds the token; read again when it changes.
+    pub token_file: Option<PathBuf>,
+    /// The certificate authority that signs Nomad's certificate, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// Our certificate's key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// The region that is asked; by default the server's own.
+    pub region: Option<String>,
+    /// The name in the server's certificate where it is not the address's.
+    pub tls_server_name: Option<String>,
+}
+
+/// One machine, its pool's defaults already applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineConfig {
+    /// Its name.
+    pub name: MachineName,
+    /// Its pool, if it is in one.
+    pub pool: Option<PoolName>,
+    /// Its node's name in Nomad.
+    pub node: String,
+    /// What switches it: one or more.
+    pub outlets: Vec<OutletPath>,
+    /// From the relay to the ready node.
+    pub boot_deadline: Duration,
+    /// How long a cycle keeps it off: what its power supply needs to lose its charge.
+    pub off_dwell: Duration,
+    /// Silence after the signs of being down, before the cut.
+    pub settle: Duration,
+    /// How long a person's `--drain` waits for the node to become empty.
+    pub drain_deadline: Duration,
+    /// How it is asked to shut down before it is cut; `None`: it is cut at once.
+    pub soft_off: Option<SoftOffConfig>,
+    /// What it offers to work, as declared.
+    pub shape: Option<Shape>,
+}
+
+/// One switchable path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OutletPath {
+    /// The device.
+    pub device: DeviceName,
+    /// The outlet's number, as printed on the device.
+    pub outlet: OutletNumber,
+}
+
+/// How a machine is asked to shut down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoftOffConfig {
+    /// By what means.
+    pub way: SoftOffWay,
+    /// How long the machine may take to go down, counted from the asking.
+    pub deadline: Duration,
+}
+
+/// By what means a machine is asked to shut down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SoftOffWay {
+    /// A command on the agent's host.
+    Exec {
+        /// Program and arguments; `{machine}` and `{node}` stand for the names.
+        argv: Vec<String>,
+    },
+    /// A command on the machine, by the host's `ssh`.
+    Ssh(SshConfig),
+}
+
+/// How a machine is reached by ssh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshConfig {
+    /// `user@host`; `{machine}` and `{node}` stand for the names.
+    pub target: String,
+    /// The port; by default what ssh's own configuration says.
+    pub port: Option<u16>,
+    /// The private key; by default what ssh's own configuration says.
+    pub identity_file: Option<PathBuf>,
+    /// The file of host keys that are trusted; by default what ssh's own configuration says.
+    pub known_hosts: Option<PathBuf>,
+    /// What runs on the machine.
+    pub command: String,
+}
+
+impl Config {
+    /// Reads and checks the rack file. With the config come warnings: what an agent can live with
+    /// (a port that is not there yet), and a person should know.
+    ///
+    /// # Errors
+    /// All findings of the file, where at least one is an error.
+    pub fn load(file: &Path) -> Result<(Config, Findings), Findings> {
+        let source = read_bounded(file).map_err(|why| Findings::of_file(file, why))?;
+        let base = file.parent().unwrap_or(Path::new(""));
+        let draft = read::parse(file, &source, base)?;
+        let warnings = Findings::new(file, &source, rules::missing_ports(&draft.devices));
+        Ok((draft.into_config(), warnings))
+    }
+
+    /// Checks the text of a rack file; `base` is where its relative paths begin. Looks at no port.
+    ///
+    /// # Errors
+    /// All findings of the text.
+    pub fn parse(file: &Path, source: &str, base: &Path) -> Result<Config, Findings> {
+        read::parse(file, source, base).map(read::Draft::into_config)
+    }
+
+    /// The machines that hang on a device, by outlet.
+    pub fn machines_on<'a>(
+        &'a self,
+        device: &'a DeviceName,
+    ) -> impl Iterator<Item = (OutletNumber, &'a MachineName)> {
+        self.machines.values().flat_map(move |machine| {
+            let ours = machine.outlets.iter().filter(move |path| path.device == *device);
+            ours.map(|path| (path.outlet, &machine.name))
+        })
+    }
+}
+
+fn read_bounded(file: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::InvalidData => "the file is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    };
+    let bytes = std::fs::metadata(file).map_err(told)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(format!("the file has {bytes} bytes; at most {FILE_BYTES_MAX} are read"));
+    }
+    std::fs::read_to_string(file).map_err(told)
+}

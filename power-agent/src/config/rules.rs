@@ -1,0 +1,172 @@
+//! The rules that compare places of a rack file with each other: each finding names both.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::finding::{Finding, Report};
+use super::read::{DeviceDraft, Draft, MachineDraft};
+use super::section::{At, listed, unknown_word};
+use super::{AgentConfig, OutletPath};
+
+/// The kernel's `sun_path` has 108 bytes and ends with a zero byte.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+pub(crate) fn check(draft: &Draft, report: &Report) {
+    check_socket(&draft.agent, report);
+    check_ports(&draft.devices, report);
+    check_pools(draft, report);
+    check_nodes(&draft.machines, report);
+    check_outlets(draft, report);
+}
+
+fn check_socket(agent: &At<AgentConfig>, report: &Report) {
+    let bytes = agent.value.socket.as_os_str().as_bytes().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        report.tell(
+            Finding::error("the socket's path is too long", agent.span.clone())
+                .found(format!("{bytes} bytes"))
+                .expected(format!(
+                    "at most {SOCKET_PATH_BYTES_MAX} bytes: the kernel takes no more"
+                ))
+                .remedy("name a shorter path, like \"/run/lamplighter/agent.sock\""),
+        );
+    }
+}
+
+fn check_ports(devices: &[DeviceDraft], report: &Report) {
+    let mut owners: BTreeMap<&Path, &DeviceDraft> = BTreeMap::new();
+    for device in devices {
+        let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
+        let Some(owner) = owners.insert(port, device) else { continue };
+        report.tell(
+            Finding::error(
+                format!(
+                    "devices {} and {} have the same port",
+                    owner.name.value, device.name.value
+                ),
+                device.port.clone(),
+            )
+            .found("the second device on this port")
+            .also(owner.port.clone(), "the first")
+            .expected("one device for each port: one task owns a line")
+            .remedy("a board with several outlets is one device; list its outlets by number"),
+        );
+    }
+}
+
+fn check_pools(draft: &Draft, report: &Report) {
+    let known: Vec<&str> = draft.pools.iter().map(|pool| pool.value.as_str()).collect();
+    for machine in &draft.machines {
+        let Some(pool) = &machine.config.pool else { continue };
+        if known.contains(&pool.as_str()) {
+            continue;
+        }
+        let title = format!("there is no pool {pool}");
+        let mut finding = unknown_word(title, machine.pool.clone(), pool.as_str(), &known)
+            .found("not declared")
+            .expected(listed(&known));
+        finding.remedy.get_or_insert_with(|| format!("declare it with a section [pools.{pool}]"));
+        report.tell(finding);
+    }
+}
+
+fn check_nodes(machines: &[MachineDraft], report: &Report) {
+    let mut owners: BTreeMap<&str, &MachineDraft> = BTreeMap::new();
+    for machine in machines {
+        let node = machine.config.node.as_str();
+        let Some(owner) = owners.insert(node, machine) else { continue };
+        report.tell(
+            Finding::error(
+                format!(
+                    "machines {} and {} have the same node {node}",
+                    owner.config.name, machine.config.name
+                ),
+                machine.node.clone(),
+            )
+            .found("the second machine with this node")
+            .also(owner.node.clone(), "the first")
+            .expected("one machine for each node: its work decides whether the machine is cut")
+            .remedy("give one of them its own `node`"),
+        );
+    }
+}
+
+fn check_outlets(draft: &Draft, report: &Report) {
+    let known: Vec<&str> = draft.devices.iter().map(|device| device.name.value.as_str()).collect();
+    let mut owners: BTreeMap<&OutletPath, (&MachineDraft, &At<OutletPath>)> = BTreeMap::new();
+    for machine in &draft.machines {
+        for outlet in &machine.outlets {
+            let name = &outlet.value.device;
+            let Some(device) = draft.devices.iter().find(|device| device.name.value == *name)
+            else {
+                let title = format!("there is no device {name}");
+                let mut finding = unknown_word(title, outlet.span.clone(), name.as_str(), &known)
+                    .found("not declared")
+                    .expected(listed(&known));
+                finding
+                    .remedy
+                    .get_or_insert_with(|| format!("declare it with a section [devices.{name}]"));
+                report.tell(finding);
+                continue;
+            };
+            check_number(device, outlet, report);
+            let Some((owner, first)) = owners.insert(&outlet.value, (machine, outlet)) else {
+                continue;
+            };
+            report.tell(duplicate_outlet(owner, first, machine, outlet));
+        }
+    }
+}
+
+fn check_number(device: &DeviceDraft, outlet: &At<OutletPath>, report: &Report) {
+    let Some(count) = device.config.as_ref().map(crate::drivers::DriverConfig::outlet_count) else {
+        return;
+    };
+    let OutletPath { device: name, outlet: number } = &outlet.value;
+    if number.get() > count {
+        report.tell(
+            Finding::error(format!("device {name} has no outlet {number}"), outlet.span.clone())
+                .found(format!("outlet {number}"))
+                .also(device.name.span.clone(), format!("this device has {count}"))
+                .expected(format!("an outlet from 1 to {count}"))
+                .remedy(format!(
+                    "correct the number, or the number of outlets in [devices.{name}]"
+                )),
+        );
+    }
+}
+
+fn duplicate_outlet(
+    owner: &MachineDraft,
+    first: &At<OutletPath>,
+    machine: &MachineDraft,
+    outlet: &At<OutletPath>,
+) -> Finding {
+    let OutletPath { device, outlet: number } = &outlet.value;
+    let (one, other) = (&owner.config.name, &machine.config.name);
+    Finding::error(format!("outlet {number} of {device} is used twice"), outlet.span.clone())
+        .found(format!("used by {other}"))
+        .also(first.span.clone(), format!("already used by {one}"))
+        .expected("one machine for each outlet: cutting one must not cut the other")
+        .remedy("correct the number in one of the two places")
+}
+
+/// Ports that are not there. A board may be plugged in later, so an agent starts without it.
+pub(crate) fn missing_ports(devices: &[DeviceDraft]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for device in devices {
+        let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
+        if port.exists() {
+            continue;
+        }
+        findings.push(
+            Finding::error(format!("port {} does not exist", port.display()), device.port.clone())
+                .into_warning()
+                .found("there is no such file")
+                .expected("the board's serial port; until it appears the device is unreachable")
+                .remedy("look with `ls -l /dev/serial/by-path` where the board is, and plug it in"),
+        );
+    }
+    findings
+}

@@ -1,0 +1,186 @@
+//! One task owns one device: its queue is bounded, its requests come one after the other, each with a deadline.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use fleet::{DeviceName, PowerState};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::drivers::{
+    AnyDriver, Capabilities, Driver, DriverConfig, DriverError, OutletNumber, Readings,
+};
+
+/// Requests that may wait for one device. Each outlet has one sequence at a time and the poll one
+/// reading; the largest device has fewer outlets that move at once.
+const QUEUE_MAX: usize = 64;
+
+/// What is asked of a device.
+enum Request {
+    Set {
+        wanted: Vec<(OutletNumber, PowerState)>,
+        deadline: Instant,
+        reply: oneshot::Sender<Result<(), DriverError>>,
+    },
+    ReadAll {
+        deadline: Instant,
+        reply: oneshot::Sender<Result<Readings, DriverError>>,
+    },
+}
+
+/// The way to a device; cheap to clone. The device's task ends when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub struct DeviceHandle {
+    name: DeviceName,
+    capabilities: BTreeMap<OutletNumber, Capabilities>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Request::Set { wanted, .. } => f.debug_tuple("Set").field(wanted).finish(),
+            Request::ReadAll { .. } => f.write_str("ReadAll"),
+        }
+    }
+}
+
+/// A device's handle and its task, which the caller spawns and joins. Opens nothing before the first request.
+pub fn own(
+    name: DeviceName,
+    config: &DriverConfig,
+) -> (DeviceHandle, impl Future<Output = ()> + Send + use<>) {
+    let driver: AnyDriver = config.driver();
+    own_driver(name, config.outlet_count(), driver)
+}
+
+fn own_driver<D: Driver>(
+    name: DeviceName,
+    outlet_count: u16,
+    driver: D,
+) -> (DeviceHandle, impl Future<Output = ()> + Send) {
+    let (requests, queue) = mpsc::channel(QUEUE_MAX);
+    let outlets = (1..=outlet_count).filter_map(OutletNumber::new);
+    let capabilities = outlets.map(|outlet| (outlet, driver.capabilities(outlet))).collect();
+    let task = serve(name.clone(), driver, queue);
+    (DeviceHandle { name, capabilities, requests }, task)
+}
+
+impl DeviceHandle {
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &DeviceName {
+        &self.name
+    }
+
+    /// What an outlet can do; `None`: the device has no such outlet.
+    #[must_use]
+    pub fn capabilities(&self, outlet: OutletNumber) -> Option<Capabilities> {
+        self.capabilities.get(&outlet).copied()
+    }
+
+    /// Sets outlets to states, in the given order. `Ok` says that the commands went out whole;
+    /// whether they were obeyed, only [`DeviceHandle::read_all`] says.
+    ///
+    /// # Errors
+    /// `Unreachable`: nothing was sent, also where the deadline passed in the queue.
+    /// `Indeterminate`: something may have been sent; read back first.
+    pub async fn set(
+        &self,
+        wanted: Vec<(OutletNumber, PowerState)>,
+        patience: Duration,
+    ) -> Result<(), DriverError> {
+        let deadline = Instant::now() + patience;
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Set { wanted, deadline, reply })?;
+        answer
+            .await
+            .unwrap_or_else(|_stopped| Err(indeterminate(&self.name, "its task has stopped")))
+    }
+
+    /// Asks for the state of all outlets; an outlet that can not be told has no entry.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Rejected`; nothing has moved.
+    pub async fn read_all(&self, patience: Duration) -> Result<Readings, DriverError> {
+        let deadline = Instant::now() + patience;
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::ReadAll { deadline, reply })?;
+        answer.await.unwrap_or_else(|_stopped| Err(self.unreachable("its task has stopped")))
+    }
+
+    fn ask(&self, request: Request) -> Result<(), DriverError> {
+        self.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.unreachable(&format!("{QUEUE_MAX} requests wait for it already"))
+            }
+            mpsc::error::TrySendError::Closed(_) => self.unreachable("its task has stopped"),
+        })
+    }
+
+    fn unreachable(&self, what: &str) -> DriverError {
+        unreachable(&self.name, what)
+    }
+}
+
+/// The device's task: one request after the other, until the last handle is gone.
+async fn serve<D: Driver>(name: DeviceName, mut driver: D, mut queue: mpsc::Receiver<Request>) {
+    while let Some(request) = queue.recv().await {
+        match request {
+            Request::Set { wanted, deadline, reply } => {
+                answer(reply, set(&name, &mut driver, &wanted, deadline).await);
+            }
+            Request::ReadAll { deadline, reply } => {
+                answer(reply, read_all(&name, &mut driver, deadline).await);
+            }
+        }
+    }
+}
+
+async fn set<D: Driver>(
+    name: &DeviceName,
+    driver: &mut D,
+    wanted: &[(OutletNumber, PowerState)],
+    deadline: Instant,
+) -> Result<(), DriverError> {
+    if Instant::now() >= deadline {
+        return Err(unreachable(
+            name,
+            "the deadline passed while others used it; nothing was sent",
+        ));
+    }
+    match timeout_at(deadline, driver.set(wanted)).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(indeterminate(name, "the deadline passed during the command")),
+    }
+}
+
+async fn read_all<D: Driver>(
+    name: &DeviceName,
+    driver: &mut D,
+    deadline: Instant,
+) -> Result<Readings, DriverError> {
+    match timeout_at(deadline, driver.read_all()).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(unreachable(name, "the deadline passed without an answer")),
+    }
+}
+
+fn answer<T>(reply: oneshot::Sender<Result<T, DriverError>>, result: Result<T, DriverError>) {
+    if reply.send(result).is_err() {
+        tracing::debug!("nobody waited for the answer of a device any more");
+    }
+}
+
+fn unreachable(name: &DeviceName, what: &str) -> DriverError {
+    DriverError::Unreachable { what: what.to_owned(), who: format!("device {name}"), source: None }
+}
+
+fn indeterminate(name: &DeviceName, what: &str) -> DriverError {
+    DriverError::Indeterminate {
+        what: what.to_owned(),
+        who: format!("device {name}"),
+        source: None,
+    }
+}

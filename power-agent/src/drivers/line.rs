@@ -1,0 +1,225 @@
+//! A serial line that may vanish: opened when needed, dropped at the first sign that it is gone, opened again.
+//!
+//! Keeps the gap between frames. `Port` is the seam at which tests put a false line below a driver.
+
+use std::io::{Error, ErrorKind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_serial::{
+    DataBits, FlowControl, Parity, SerialPort, SerialPortBuilderExt, SerialStream, StopBits,
+};
+
+use super::DriverError;
+
+/// How long a set waits for a line that is gone: a USB board that was plugged in needs a second or two.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(3);
+/// The waits between two tries to open grow from here…
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// …to here, so that a board that is back is found within a second.
+const BACKOFF_MAX: Duration = Duration::from_millis(800);
+/// Four bytes at 9600 baud need 4 ms; what is not sent after a second is stuck.
+const WRITE_DEADLINE: Duration = Duration::from_secs(1);
+/// Bytes that are thrown away before a query: more than that is not an old reply but a babbling line.
+const STALE_BYTES_MAX: usize = 64 << 10;
+
+/// What can be opened, again and again.
+pub(crate) trait Port: Send {
+    /// The open line.
+    type Line: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Opens it. Must not wait.
+    fn open(&mut self) -> Result<Self::Line, Error>;
+
+    /// The name of the place, for people.
+    fn place(&self) -> String;
+}
+
+/// A tty: 8N1, without flow control, held exclusively.
+pub(crate) struct TtyPort {
+    path: PathBuf,
+    baud: u32,
+}
+
+impl TtyPort {
+    pub(crate) fn new(path: PathBuf, baud: u32) -> Self {
+        Self { path, baud }
+    }
+}
+
+impl Port for TtyPort {
+    type Line = SerialStream;
+
+    fn open(&mut self) -> Result<SerialStream, Error> {
+        let mut stream = tokio_serial::new(self.path.to_string_lossy(), self.baud)
+            .data_bits(DataBits::Eight)
+            .parity(Parity::None)
+            .stop_bits(StopBits::One)
+            .flow_control(FlowControl::None)
+            .open_native_async()?;
+        stream.set_exclusive(true)?;
+        stream.clear(tokio_serial::ClearBuffer::Input)?;
+        Ok(stream)
+    }
+
+    fn place(&self) -> String {
+        format!("port {}", self.path.display())
+    }
+}
+
+/// A line to one device.
+pub(crate) struct SerialLine<P: Port> {
+    port: P,
+    open: Option<P::Line>,
+    gap_min: Duration,
+    free_at: Instant,
+}
+
+impl<P: Port> SerialLine<P> {
+    pub(crate) fn new(port: P, gap_min: Duration) -> Self {
+        Self { port, open: None, gap_min, free_at: Instant::now() }
+    }
+
+    pub(crate) fn place(&self) -> String {
+        self.port.place()
+    }
+
+    /// The moment at which a wait that begins now is over, the gap before it not counted.
+    pub(crate) fn deadline(&self, wait: Duration) -> Instant {
+        self.free_at.max(Instant::now()) + wait
+    }
+
+    /// Whether the line is there, without a byte written.
+    pub(crate) fn check(&mut self) -> Result<(), DriverError> {
+        self.discard_stale();
+        self.open_once()
+    }
+
+    /// Sends one frame after the gap; waits a little for a line that is gone.
+    pub(crate) async fn send(&mut self, frame: &[u8]) -> Result<(), DriverError> {
+        self.discard_stale();
+        let give_up_at = Instant::now() + REOPEN_PATIENCE;
+        let mut wait = BACKOFF_MIN;
+        while let Err(error) = self.open_once() {
+            if Instant::now() + wait > give_up_at {
+                return Err(error);
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(BACKOFF_MAX);
+        }
+        self.write(frame).await
+    }
+
+    /// Sends one frame after the gap, with nothing old left to be taken for its answer; does not wait for a line that is gone.
+    pub(crate) async fn send_fresh(&mut self, frame: &[u8]) -> Result<(), DriverError> {
+        self.discard_stale();
+        self.open_once()?;
+        sleep_until(self.free_at).await;
+        self.discard_stale();
+        self.open_once()?;
+        self.write(frame).await
+    }
+
+    /// Adds what comes next, at most `room` bytes; `false`: nothing came before the deadline.
+    pub(crate) async fn receive(
+        &mut self,
+        reply: &mut Vec<u8>,
+        room: usize,
+        deadline: Instant,
+    ) -> Result<bool, DriverError> {
+        let Some(line) = &mut self.open else { return Ok(false) };
+        let mut chunk = vec![0_u8; room];
+        match timeout_at(deadline, line.read(&mut chunk)).await {
+            Err(_elapsed) => Ok(false),
+            Ok(Ok(count)) if count > 0 => {
+                reply.extend(chunk.iter().take(count));
+                Ok(true)
+            }
+            Ok(end) => {
+                self.open = None;
+                let error = end.err().unwrap_or_else(gone);
+                Err(self.unreachable("the line broke during an answer", error))
+            }
+        }
+    }
+
+    async fn write(&mut self, frame: &[u8]) -> Result<(), DriverError> {
+        sleep_until(self.free_at).await;
+        // Taken out while it is written to: whoever cancels half a frame loses the line with it, and
+        // the next frame does not begin in the middle of this one.
+        let Some(mut line) = self.open.take() else {
+            return Err(self.unreachable("it is not open", gone()));
+        };
+        self.free_at = Instant::now() + self.gap_min;
+        let mut sent = 0;
+        let result = timeout_at(Instant::now() + WRITE_DEADLINE, async {
+            while let Some(rest) = frame.get(sent..).filter(|rest| !rest.is_empty()) {
+                match line.write(rest).await? {
+                    0 => return Err(gone()),
+                    count => sent += count,
+                }
+            }
+            line.flush().await
+        });
+        let error = match result.await {
+            Ok(Ok(())) => {
+                self.free_at = Instant::now() + self.gap_min;
+                self.open = Some(line);
+                return Ok(());
+            }
+            Ok(Err(error)) => error,
+            Err(_elapsed) => Error::new(ErrorKind::TimedOut, "the line takes no bytes"),
+        };
+        if sent == 0 {
+            return Err(self.unreachable("a frame could not be sent", error));
+        }
+        Err(DriverError::Indeterminate {
+            what: format!("the line broke after {sent} of {} bytes of a frame", frame.len()),
+            who: self.place(),
+            source: Some(error.into()),
+        })
+    }
+
+    fn open_once(&mut self) -> Result<(), DriverError> {
+        if self.open.is_none() {
+            match self.port.open() {
+                Ok(line) => self.open = Some(line),
+                Err(error) => return Err(self.unreachable("it can not be opened", error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws away what has come unasked, and drops a line that has come to its end. A tty that
+    /// reads as ended is gone for good: the board may be back under the same path with another number.
+    fn discard_stale(&mut self) {
+        let Some(line) = &mut self.open else { return };
+        let mut chunk = [0_u8; 256];
+        let mut discarded = 0;
+        loop {
+            match line.read(&mut chunk).now_or_never() {
+                None => return,
+                Some(Ok(count)) if count > 0 && discarded < STALE_BYTES_MAX => discarded += count,
+                Some(_ended) => {
+                    self.open = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn unreachable(&self, what: &str, error: Error) -> DriverError {
+        DriverError::Unreachable {
+            what: what.to_owned(),
+            who: self.place(),
+            source: Some(error.into()),
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::UnexpectedEof, "the other end is gone")
+}

@@ -1,0 +1,239 @@
+//! Drivers choose nothing: a driver owns one device with numbered outlets, sets and reads them.
+//!
+//! Retries, sequences, dwell and escalation live above. A new driver is one new file and one line
+//! in the table at the end of this file; it inherits the conformance tests.
+
+pub mod lcus;
+mod line;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use fleet::PowerState;
+
+use crate::config::Section;
+
+/// The largest number of outlets of one device: rack PDUs have up to 54, chained ones some hundreds.
+pub const OUTLETS_MAX: u16 = 512;
+
+/// The number of an outlet, as printed on the device: 1 is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutletNumber(u16);
+
+impl OutletNumber {
+    /// Takes 1 to [`OUTLETS_MAX`].
+    #[must_use]
+    pub const fn new(number: u16) -> Option<Self> {
+        if number == 0 || number > OUTLETS_MAX { None } else { Some(Self(number)) }
+    }
+
+    /// The number as printed.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for OutletNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a device said of its outlets. An outlet without an entry can not be told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Readings(BTreeMap<OutletNumber, PowerState>);
+
+impl Readings {
+    /// What was said of one outlet; `None`: it can not be told.
+    #[must_use]
+    pub fn of(&self, outlet: OutletNumber) -> Option<PowerState> {
+        self.0.get(&outlet).copied()
+    }
+}
+
+impl FromIterator<(OutletNumber, PowerState)> for Readings {
+    fn from_iter<I: IntoIterator<Item = (OutletNumber, PowerState)>>(said: I) -> Self {
+        Self(said.into_iter().collect())
+    }
+}
+
+/// What an outlet does when the process that drives it dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerGone {
+    /// It stays as it is: the device latches it and is powered by itself or by the bus.
+    Stays,
+    /// Nobody promises anything.
+    Undefined,
+}
+
+/// What an outlet can do, and what signs suffice for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether it can take power away (a magic packet can not).
+    pub can_cut: bool,
+    /// Whether the device can say how it stands. If not, the best that is known is an assumption.
+    pub can_read_back: bool,
+    /// The shortest time between two commands to the device.
+    pub gap_min: Duration,
+    /// What happens to it when the agent dies.
+    pub owner_gone: OwnerGone,
+}
+
+/// Where an error comes from.
+pub type Source = Box<dyn Error + Send + Sync>;
+
+/// Why a device did not do or say what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Nothing was sent, or nothing answered: trying again can do no harm.
+    #[error("{who} is unreachable: {what}")]
+    Unreachable {
+        /// What was tried and what happened.
+        what: String,
+        /// The device's place: a port, an address.
+        who: String,
+        /// The cause, where there is one below.
+        #[source]
+        source: Option<Source>,
+    },
+    /// The device answered, and not as it should.
+    #[error("{who} refused: {what}")]
+    Rejected {
+        /// What was asked and what it said.
+        what: String,
+        /// The device's place.
+        who: String,
+        /// The cause, where there is one below.
+        #[source]
+        source: Option<Source>,
+    },
+    /// The command may or may not have been obeyed: read back before anything else.
+    #[error("{who} may or may not have obeyed: {what}")]
+    Indeterminate {
+        /// What was tried and what happened.
+        what: String,
+        /// The device's place.
+        who: String,
+        /// The cause, where there is one below.
+        #[source]
+        source: Option<Source>,
+    },
+    /// The configuration can not be right; trying again is no use.
+    #[error("{who} is not what the rack file says: {what}")]
+    Misconfigured {
+        /// What contradicts the configuration.
+        what: String,
+        /// The device's place.
+        who: String,
+        /// The cause, where there is one below.
+        #[source]
+        source: Option<Source>,
+    },
+}
+
+/// The code for one kind of device; owns the device.
+pub(crate) trait Driver: Send {
+    /// Sets outlets to states, in the given order. `Ok` says that the commands were sent whole and
+    /// nothing was said against them; whether they were obeyed, only a reading says.
+    fn set(
+        &mut self,
+        wanted: &[(OutletNumber, PowerState)],
+    ) -> impl Future<Output = Result<(), DriverError>> + Send;
+
+    /// Asks for the state of all outlets. Never changes one.
+    fn read_all(&mut self) -> impl Future<Output = Result<Readings, DriverError>> + Send;
+
+    /// What an outlet can do.
+    fn capabilities(&self, outlet: OutletNumber) -> Capabilities;
+}
+
+/// What a rack file says of one device: read by the driver, because only it knows its keys.
+pub(crate) trait Settings: Sized {
+    /// The driver's name in the rack file.
+    const NAME: &'static str;
+    /// The driver that these settings are for.
+    type Driver: Driver;
+
+    /// Reads the driver's own keys; findings go to the section. `None`: not usable.
+    fn read(section: &mut Section<'_>) -> Option<Self>;
+    /// How many outlets the device has.
+    fn outlet_count(&self) -> u16;
+    /// The file by which the device is reached, if it is one.
+    fn port(&self) -> Option<&Path>;
+    /// The driver; opens nothing yet.
+    fn driver(&self) -> Self::Driver;
+}
+
+/// The table of drivers: expands to the closed enums and to what delegates to them.
+macro_rules! drivers {
+    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
+        /// What the rack file says of one device, by driver.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum DriverConfig {
+            $($(#[$doc])* $variant($module::Config),)*
+        }
+
+        /// A driver of the table.
+        pub(crate) enum AnyDriver {
+            $($variant(<$module::Config as Settings>::Driver),)*
+        }
+
+        /// The drivers' names in the rack file.
+        pub(crate) const NAMES: &[&str] = &[$(<$module::Config as Settings>::NAME,)*];
+
+        impl DriverConfig {
+            pub(crate) fn read(name: &str, section: &mut Section<'_>) -> Option<Self> {
+                $(if name == <$module::Config as Settings>::NAME {
+                    return <$module::Config as Settings>::read(section).map(DriverConfig::$variant);
+                })*
+                None
+            }
+
+            /// The driver's name in the rack file.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(DriverConfig::$variant(_) => <$module::Config as Settings>::NAME,)* }
+            }
+
+            /// How many outlets the device has.
+            #[must_use]
+            pub fn outlet_count(&self) -> u16 {
+                match self { $(DriverConfig::$variant(config) => config.outlet_count(),)* }
+            }
+
+            /// The file by which the device is reached, if it is one.
+            #[must_use]
+            pub fn port(&self) -> Option<&Path> {
+                match self { $(DriverConfig::$variant(config) => config.port(),)* }
+            }
+
+            pub(crate) fn driver(&self) -> AnyDriver {
+                match self { $(DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)* }
+            }
+        }
+
+        impl Driver for AnyDriver {
+            async fn set(&mut self, wanted: &[(OutletNumber, PowerState)]) -> Result<(), DriverError> {
+                match self { $(AnyDriver::$variant(driver) => driver.set(wanted).await,)* }
+            }
+
+            async fn read_all(&mut self) -> Result<Readings, DriverError> {
+                match self { $(AnyDriver::$variant(driver) => driver.read_all().await,)* }
+            }
+
+            fn capabilities(&self, outlet: OutletNumber) -> Capabilities {
+                match self { $(AnyDriver::$variant(driver) => driver.capabilities(outlet),)* }
+            }
+        }
+    };
+}
+
+drivers! {
+    /// LC Technology's serial relay boards, LCUS-1 to LCUS-8.
+    Lcus => lcus,
+}

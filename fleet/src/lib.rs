@@ -4,16 +4,21 @@
 
 pub mod arbiter;
 pub mod demand;
+pub mod explain;
 pub mod knobs;
-pub mod planner;
-pub mod view;
+pub mod marks;
 pub mod moment;
 pub mod names;
+pub mod planner;
 pub mod power;
+pub mod reconciler;
+pub mod scale_in;
 pub mod sequencer;
 pub mod shape;
+pub mod view;
 
 pub use arbiter::{Order, Refusal, RefusalCode};
+pub use knobs::{Knobs, Selector, WhileStarting};
 pub use moment::Moment;
 pub use names::{
     AllocId, ClusterId, DeviceName, Fence, FenceNumber, HolderId, MachineName, NameError,
@@ -26,4 +31,3 @@ pub use view::{
     AgentFacts, AllocView, FleetView, GroupView, JobKind, MachineView, NodeStatus, NodeView,
     OperationFacts, Progress, Touch, TouchKind,
 };
-pub use knobs::{Knobs, Selector, WhileStarting};

@@ -1,0 +1,135 @@
+//! A pool's state in sentences: what is wanted, what is done, and for everything that is not done, why not.
+
+use crate::marks::Ownership;
+use crate::reconciler::Reconciler;
+use crate::scale_in::Stage;
+use crate::{MachineName, Moment, NodeStatus};
+
+/// One sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The machine that it is about; `None`: the whole pool.
+    pub machine: Option<MachineName>,
+    /// The sentence.
+    pub text: String,
+}
+
+impl Line {
+    /// A sentence about the whole pool.
+    #[must_use]
+    pub fn pool(text: String) -> Self {
+        Self { machine: None, text }
+    }
+
+    /// A sentence about one machine.
+    #[must_use]
+    pub fn machine(name: &MachineName, text: String) -> Self {
+        Self { machine: Some(name.clone()), text }
+    }
+}
+
+impl Reconciler {
+    /// The pool's state in sentences, the pool's own first, then machine by machine.
+    #[must_use]
+    pub fn explain(&self, now: Moment) -> Vec<Line> {
+        let mut lines = self.explain_pool(now);
+        for (name, scale_in) in &self.leaving {
+            lines.push(Line::machine(name, sentence(&scale_in.stage)));
+        }
+        for name in &self.last_plan.light {
+            lines.push(Line::machine(name, "is being lit".to_owned()));
+        }
+        for name in self.view.starting(now) {
+            lines.push(Line::machine(name, "starts: its node is not ready yet".to_owned()));
+        }
+        for (name, why) in &self.last_plan.blocked {
+            lines.push(Line::machine(name, why.to_string()));
+        }
+        lines.extend(self.explain_ineligible());
+        lines
+    }
+
+    fn explain_pool(&self, now: Moment) -> Vec<Line> {
+        let status = self.status(now);
+        let mut lines = Vec::new();
+        match status.desired {
+            Some(desired) => {
+                lines.push(Line::pool(format!("{desired} wanted, {} on or starting", status.count)))
+            }
+            None => lines.push(Line::pool(format!("{} on or starting", status.count))),
+        }
+        if let Some(why) = status.not_ready {
+            lines.push(Line::pool(format!("Status answers not ready: {why}")));
+        }
+        for agent in &self.view.agents_missing {
+            lines.push(Line::pool(format!("the agent at {agent} does not answer")));
+        }
+        if let Some(demand) = &self.demand {
+            for (voice, level, lower) in demand.waiting(self.knobs.scale_in_window) {
+                let left = lower.since(now).as_secs();
+                lines.push(Line::pool(format!(
+                    "{voice} asks for fewer than {level}; that holds in {left} s if nothing asks for more"
+                )));
+            }
+        }
+        if self.last_plan.short > 0 {
+            lines.push(Line::pool(format!(
+                "{} more wanted than can be lit now",
+                self.last_plan.short
+            )));
+        }
+        if self.last_plan.surplus > 0 {
+            lines.push(Line::pool(format!(
+                "{} more on than wanted, and none of them may be stopped now",
+                self.last_plan.surplus
+            )));
+        }
+        lines
+    }
+
+    /// Ready nodes that take no work and are none of our doing.
+    fn explain_ineligible(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (name, machine) in &self.view.machines {
+            let Some(node) = machine.node.as_ref() else { continue };
+            if node.eligible || node.status != NodeStatus::Ready || self.leaving.contains_key(name)
+            {
+                continue;
+            }
+            let text = match self.marks.get(name).map(|mark| mark.judge(node)) {
+                Some(Ownership::Ours) => continue,
+                Some(Ownership::Theirs(index)) => format!(
+                    "its node takes no work: somebody drained it or made it ineligible at index {index}"
+                ),
+                Some(Ownership::Lost) => {
+                    "its node takes no work, and Nomad's events do not reach back \
+                                          far enough to tell whether that is ours; \
+                                          `nomad node eligibility -enable` frees it"
+                        .to_owned()
+                }
+                None => "its node takes no work, and that is not our doing; \
+                         `nomad node eligibility -enable` frees it"
+                    .to_owned(),
+            };
+            lines.push(Line::machine(name, text));
+        }
+        lines
+    }
+}
+
+fn sentence(stage: &Stage) -> String {
+    match stage {
+        Stage::Chosen => "is to go: its node is made ineligible".to_owned(),
+        Stage::Confirming(_) | Stage::Confirmed => {
+            "is to go: its work is read once more before the drain".to_owned()
+        }
+        Stage::Draining(_) => "is to go: its node drains".to_owned(),
+        Stage::Proving(_) => "is to go: drained, and read once more".to_owned(),
+        Stage::Proven(_) => "is to go: empty, its agent is being told".to_owned(),
+        Stage::Leaving(..) => "shuts down".to_owned(),
+        Stage::Gone(_) => "is off; its node is not yet known to be down".to_owned(),
+        Stage::Stuck(why) => format!("could not be switched off: {why}"),
+        Stage::Cancelling(keep) => format!("stays: {}; its node is made eligible", keep.why),
+        Stage::Kept(keep) => format!("stays: {}", keep.why),
+    }
+}

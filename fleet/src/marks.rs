@@ -1,0 +1,62 @@
+//! Whose ineligibility it is: a machine is made eligible again only where the mark on its node is ours and untouched.
+
+use crate::{NodeId, NodeView, TouchKind};
+
+/// Our mark on a node: the event that our drain or ineligibility wrote.
+///
+/// The node's ModifyIndex would be none: it rises with every status change. `LastDrain.Meta` would be
+/// none either: it stays ours when somebody makes the node ineligible by hand later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The node.
+    pub node: NodeId,
+    /// Nomad's index of our event.
+    pub index: u64,
+    /// The highest event index that was looked at since.
+    pub seen: u64,
+}
+
+/// Whose a node's ineligibility is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Ours: nobody has touched it since.
+    Ours,
+    /// Somebody drained it or changed its eligibility, at this index.
+    Theirs(u64),
+    /// Events have rotated out unseen: it can not be told.
+    Lost,
+}
+
+impl Mark {
+    /// A mark of an event that was just written.
+    #[must_use]
+    pub const fn new(node: NodeId, index: u64) -> Self {
+        Self { node, index, seen: index }
+    }
+
+    /// Whose the node's ineligibility is, by its event list.
+    #[must_use]
+    pub fn judge(&self, node: &NodeView) -> Ownership {
+        if node.id != self.node {
+            return Ownership::Lost;
+        }
+        // Nomad ends our drain by itself; that is no other's hand.
+        let foreign = node
+            .touches
+            .iter()
+            .find(|touch| touch.index > self.index && touch.kind != TouchKind::DrainComplete);
+        match (foreign, node.oldest_event) {
+            (Some(touch), _) => Ownership::Theirs(touch.index),
+            (None, Some(oldest)) if oldest > self.seen => Ownership::Lost,
+            (None, _) => Ownership::Ours,
+        }
+    }
+
+    /// Remembers how far the node's events were looked at.
+    pub fn look(&mut self, node: &NodeView) {
+        if self.judge(node) == Ownership::Ours {
+            let newest = node.touches.last().map_or(self.seen, |touch| touch.index);
+            self.seen = self.seen.max(newest).max(node.newest_event);
+        }
+    }
+}

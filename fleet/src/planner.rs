@@ -1,0 +1,348 @@
+//! What to start and stop now, and for everything that is not done, why not. Total and pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::knobs::{Knobs, Selector};
+use crate::view::{FleetView, MachineView, NodeStatus};
+use crate::{JobKind, MachineName, Moment, NodeCount, NodeView, Observed, PoolName, PowerState};
+
+/// What is known of a machine beyond what can be observed now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// What we are doing to it.
+    pub doing: Doing,
+    /// Since when it has had no demand work, by what this process saw.
+    pub idle_since: Option<Moment>,
+    /// Since when it counts, by what this process saw.
+    pub on_since: Option<Moment>,
+    /// Not to be chosen until then, and why.
+    pub rests: Option<(Moment, String)>,
+}
+
+/// What we are doing to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Doing {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It is on its way out, and can still be kept.
+    Retiring,
+    /// It was told to shut down: there is no way back but through off.
+    Leaving,
+}
+
+/// The pool as the planner takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// The pool.
+    pub pool: &'a PoolName,
+    /// What is observed.
+    pub view: &'a FleetView,
+    /// What is remembered; machines without an entry have none.
+    pub memory: &'a BTreeMap<MachineName, Memory>,
+    /// The policy's knobs.
+    pub knobs: &'a Knobs,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Machines to be lit.
+    pub light: Vec<MachineName>,
+    /// Machines whose way out begins or goes on.
+    pub retire: Vec<MachineName>,
+    /// Machines on their way out that are to be kept after all.
+    pub keep: Vec<MachineName>,
+    /// Groups to be resized, with the count they shall have.
+    pub resize: Vec<(String, NodeCount)>,
+    /// How many are wanted that nothing can supply.
+    pub short: u32,
+    /// How many are too many that nothing may take.
+    pub surplus: u32,
+    /// Why a machine that could have been taken was not.
+    pub blocked: Vec<(MachineName, Blocked)>,
+}
+
+/// Why a machine is not lit or not retired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// A person holds it.
+    Held(String),
+    /// Its agent does not answer.
+    NoAgent,
+    /// Nomad does not answer, and nothing goes dark unseen.
+    NomadSilent,
+    /// The autoscaler runs on it.
+    OwnNode,
+    /// It is on its way through off and can be lit once it is there.
+    Leaving,
+    /// It was cut too short ago.
+    MinOff(Duration),
+    /// It was lit too short ago.
+    MinOn(Duration),
+    /// It was not lit by our orders and has not been idle for long enough.
+    NotIdle(Duration),
+    /// It boots.
+    Booting,
+    /// It is on and its node is down or not there: perhaps a partition.
+    NodeSilent,
+    /// Batch work runs on it.
+    Batch(String),
+    /// It has allocations, and the policy takes only empty machines.
+    NotEmpty,
+    /// Its node does not match the policy's class, pool or datacenter.
+    NotSelected,
+    /// Something went wrong with it a while ago.
+    Rests(Duration, String),
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |span: &Duration| format!("{} s", span.as_secs().max(1));
+        match self {
+            Blocked::Held(by) => write!(f, "held by {by}; `power-agent release` frees it"),
+            Blocked::NoAgent => write!(f, "its agent does not answer"),
+            Blocked::NomadSilent => write!(f, "Nomad does not answer, so nothing goes dark"),
+            Blocked::OwnNode => write!(f, "the autoscaler runs on it"),
+            Blocked::Leaving => write!(f, "is on its way through off"),
+            Blocked::MinOff(left) => write!(f, "was cut too short ago: {} left", seconds(left)),
+            Blocked::MinOn(left) => write!(f, "was lit too short ago: {} left", seconds(left)),
+            Blocked::NotIdle(left) => {
+                write!(f, "was not lit by our orders and has to be idle for {} more", seconds(left))
+            }
+            Blocked::Booting => write!(f, "boots"),
+            Blocked::NodeSilent => {
+                write!(
+                    f,
+                    "is on, but its node is down or not there: nothing proves that it is empty"
+                )
+            }
+            Blocked::Batch(what) => write!(f, "batch work runs on it: {what}"),
+            Blocked::NotEmpty => {
+                write!(f, "has allocations, and the selector takes empty ones only")
+            }
+            Blocked::NotSelected => {
+                write!(f, "its node does not match node_class, node_pool or datacenter")
+            }
+            Blocked::Rests(left, why) => write!(f, "{why}; left alone for {} more", seconds(left)),
+        }
+    }
+}
+
+/// Plans the way from what is observed to what is desired. Planning again changes nothing.
+#[must_use]
+pub fn plan(desired: NodeCount, scene: Scene<'_>, now: Moment) -> Plan {
+    let doing = |name: &MachineName| scene.remembered(name).doing;
+    let counted = || scene.view.machines.iter().filter(|(_, machine)| machine.counts(now));
+    let staying = counted().filter(|(name, _)| doing(name) == Doing::Nothing).count();
+    let retiring: Vec<&MachineName> =
+        counted().map(|(name, _)| name).filter(|name| doing(name) == Doing::Retiring).collect();
+    let grouped: u32 = scene.view.groups.iter().map(|group| group.count.0).sum();
+    let staying = u32::try_from(staying).unwrap_or(u32::MAX);
+
+    let mut plan = Plan::default();
+    let wanted = i64::from(desired.0) - i64::from(staying) - i64::from(grouped);
+    if wanted > 0 {
+        plan_more(&mut plan, u32::try_from(wanted).unwrap_or(u32::MAX), &retiring, scene, now);
+    } else {
+        plan.retire = retiring.into_iter().cloned().collect();
+        let surplus = u32::try_from(-wanted).unwrap_or(u32::MAX);
+        plan_fewer(&mut plan, surplus, scene, now);
+    }
+    plan
+}
+
+/// The cheapest machine is the one still on; then the dark ones; then the groups.
+fn plan_more(
+    plan: &mut Plan,
+    wanted: u32,
+    retiring: &[&MachineName],
+    scene: Scene<'_>,
+    now: Moment,
+) {
+    let mut wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let kept = retiring.len().min(wanted);
+    plan.keep = retiring.iter().take(kept).copied().cloned().collect();
+    plan.retire = retiring.iter().skip(kept).copied().cloned().collect();
+    wanted -= kept;
+
+    let mut dark = Vec::new();
+    for (name, machine) in &scene.view.machines {
+        if machine.counts(now) && scene.remembered(name).doing != Doing::Leaving {
+            continue;
+        }
+        match scene.lights(name, machine, now) {
+            Ok(rank) => dark.push((rank, name)),
+            Err(why) if wanted > 0 => plan.blocked.push((name.clone(), why)),
+            Err(_) => {}
+        }
+    }
+    dark.sort();
+    plan.light = dark.iter().take(wanted).map(|(_, name)| (*name).clone()).collect();
+    wanted -= plan.light.len();
+
+    let mut wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    for group in &scene.view.groups {
+        let more = wanted.min(group.max.0.saturating_sub(group.count.0));
+        if more > 0 {
+            plan.resize.push((group.name.clone(), NodeCount(group.count.0 + more)));
+            wanted -= more;
+        }
+    }
+    plan.short = wanted;
+}
+
+/// The last overflow goes first; then machines, in the order of the selector.
+fn plan_fewer(plan: &mut Plan, surplus: u32, scene: Scene<'_>, now: Moment) {
+    let mut surplus = surplus;
+    for group in scene.view.groups.iter().rev() {
+        let fewer = surplus.min(group.count.0);
+        if fewer > 0 {
+            plan.resize.push((group.name.clone(), NodeCount(group.count.0 - fewer)));
+            surplus -= fewer;
+        }
+    }
+    if surplus == 0 {
+        return;
+    }
+    let mut candidates = Vec::new();
+    for (name, machine) in &scene.view.machines {
+        if !machine.counts(now) || scene.remembered(name).doing != Doing::Nothing {
+            continue;
+        }
+        match scene.retires(name, machine, now) {
+            Ok(rank) => candidates.push((rank, name)),
+            Err(why) => plan.blocked.push((name.clone(), why)),
+        }
+    }
+    candidates.sort();
+    let taken = candidates.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
+    plan.retire.extend(candidates.iter().take(taken).map(|(_, name)| (*name).clone()));
+    plan.surplus = surplus - u32::try_from(taken).unwrap_or(0);
+}
+
+/// The order in which machines are retired: lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    batch: bool,
+    not_idle_for_long: bool,
+    has_work: bool,
+    selector: u64,
+}
+
+impl Scene<'_> {
+    fn remembered(&self, name: &MachineName) -> Memory {
+        self.memory.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Whether a machine that does not count can be lit: read off first, then assumed off, then unknown.
+    fn lights(
+        &self,
+        name: &MachineName,
+        machine: &MachineView,
+        now: Moment,
+    ) -> Result<u8, Blocked> {
+        let memory = self.remembered(name);
+        let agent = machine.agent.as_ref().ok_or(Blocked::NoAgent)?;
+        if let Some(by) = &agent.held_by {
+            return Err(Blocked::Held(by.clone()));
+        }
+        if memory.doing != Doing::Nothing {
+            return Err(Blocked::Leaving);
+        }
+        rests(&memory, now)?;
+        if let Some(cut) = agent.power.commanded.as_ref().filter(|c| c.state == PowerState::Off) {
+            within(now.since(cut.at), self.knobs.min_off).map_err(Blocked::MinOff)?;
+        }
+        Ok(match agent.power.observed() {
+            Observed::Read(_) | Observed::Differs { .. } => 0,
+            Observed::Assumed(_) => 1,
+            Observed::Unknown => 2,
+        })
+    }
+
+    /// Whether a machine that counts may be retired, and how gladly.
+    fn retires(
+        &self,
+        name: &MachineName,
+        machine: &MachineView,
+        now: Moment,
+    ) -> Result<Rank, Blocked> {
+        let memory = self.remembered(name);
+        if !self.view.nomad_answers {
+            return Err(Blocked::NomadSilent);
+        }
+        if machine.own {
+            return Err(Blocked::OwnNode);
+        }
+        let agent = machine.agent.as_ref().ok_or(Blocked::NoAgent)?;
+        if let Some(by) = &agent.held_by {
+            return Err(Blocked::Held(by.clone()));
+        }
+        rests(&memory, now)?;
+        if machine.is_starting(now) {
+            return Err(Blocked::Booting);
+        }
+        let node = machine.node.as_ref().ok_or(Blocked::NodeSilent)?;
+        match node.status {
+            NodeStatus::Ready => {}
+            NodeStatus::Initializing => return Err(Blocked::Booting),
+            NodeStatus::Down | NodeStatus::Disconnected => return Err(Blocked::NodeSilent),
+        }
+        if !node.selected {
+            return Err(Blocked::NotSelected);
+        }
+        let on_since = memory.on_since.unwrap_or(now);
+        let driven = agent.power.commanded.as_ref().filter(|c| c.state == PowerState::On);
+        let on_for = now.since(driven.map_or(on_since, |driven| driven.at));
+        let idle_for = memory.idle_since.map_or(Duration::ZERO, |since| now.since(since));
+        if machine.lit_by_autoscaler(self.pool) {
+            within(on_for, self.knobs.min_on).map_err(Blocked::MinOn)?;
+        } else {
+            within(idle_for, self.knobs.idle_time).map_err(Blocked::NotIdle)?;
+        }
+        self.rank(node, idle_for)
+    }
+
+    fn rank(&self, node: &NodeView, idle_for: Duration) -> Result<Rank, Blocked> {
+        let mut live = node.allocs.iter().filter(|alloc| alloc.live);
+        let batch = |kind| matches!(kind, JobKind::Batch | JobKind::Sysbatch);
+        let runs_batch = live.clone().find(|alloc| batch(alloc.kind));
+        if let Some(alloc) = runs_batch.filter(|_| !self.knobs.drain_batch) {
+            return Err(Blocked::Batch(alloc.what.clone()));
+        }
+        let selector = match self.knobs.selector {
+            Selector::LeastBusy => node.busy_percent(),
+            Selector::NewestCreateIndex => u64::MAX - node.create_index,
+            Selector::OldestCreateIndex => node.create_index,
+            Selector::Empty if live.next().is_some() => return Err(Blocked::NotEmpty),
+            Selector::EmptyIgnoreSystem if live.any(|a| a.kind != JobKind::System) => {
+                return Err(Blocked::NotEmpty);
+            }
+            Selector::Empty | Selector::EmptyIgnoreSystem => 0,
+        };
+        Ok(Rank {
+            batch: runs_batch.is_some(),
+            not_idle_for_long: !node.is_idle() || idle_for < self.knobs.idle_time,
+            has_work: !node.is_idle(),
+            selector,
+        })
+    }
+}
+
+fn rests(memory: &Memory, now: Moment) -> Result<(), Blocked> {
+    match &memory.rests {
+        Some((until, why)) if *until > now => Err(Blocked::Rests(until.since(now), why.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// `Err(what is left)` while `span` is shorter than `least`.
+fn within(span: Duration, least: Duration) -> Result<(), Duration> {
+    match least.checked_sub(span) {
+        Some(left) if left > Duration::ZERO => Err(left),
+        _ => Ok(()),
+    }
+}

@@ -3,3 +3,4 @@
 pub mod config;
 pub mod device;
 pub mod drivers;
+pub mod soft_off;

@@ -186,7 +186,11 @@ impl<P: Port> SerialLine<P> {
     fn open_once(&mut self) -> Result<(), DriverError> {
         if self.open.is_none() {
             match self.port.open() {
-                Ok(line) => self.open = Some(line),
+                Ok(line) => {
+                    // Nobody knows when the device heard its last frame: from a process before us?
+                    self.free_at = self.free_at.max(Instant::now() + self.gap_min);
+                    self.open = Some(line);
+                }
                 Err(error) => return Err(self.unreachable("it can not be opened", error)),
             }
         }

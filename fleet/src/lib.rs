@@ -6,9 +6,12 @@ pub mod arbiter;
 pub mod demand;
 pub mod explain;
 pub mod knobs;
+pub mod lease;
 pub mod marks;
+pub mod lines;
 pub mod moment;
 pub mod names;
+pub mod pending;
 pub mod planner;
 pub mod power;
 pub mod reconciler;
@@ -19,13 +22,14 @@ pub mod view;
 
 pub use arbiter::{Order, Refusal, RefusalCode};
 pub use knobs::{Knobs, Selector, WhileStarting};
+pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;
 pub use names::{
     AllocId, ClusterId, DeviceName, Fence, FenceNumber, HolderId, MachineName, NameError,
     NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
 };
 pub use power::{Commanded, Observed, Origin, Power, PowerState, Verb};
-pub use sequencer::{OnSoftOffTimeout, Phase};
+pub use sequencer::{OnSoftOffTimeout, Phase, Sequencer};
 pub use shape::{Resources, Shape};
 pub use view::{
     AgentFacts, AllocView, FleetView, GroupView, JobKind, MachineView, NodeStatus, NodeView,

@@ -1,2 +1,125 @@
-//! The binary `virtual-rack`.
-fn main() {}
+//! The binary `virtual-rack`: runs a rack, or asks a running one.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::Subcommand;
+use virtual_rack::config;
+use virtual_rack::control::Client;
+use virtual_rack::control::Request;
+use virtual_rack::ctl;
+use virtual_rack::machine::Phase;
+use virtual_rack::script;
+use virtual_rack::wiring;
+
+/// A process that stands in for the hardware of a rack.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a rack until SIGTERM, Ctrl-C or `ctl quit`. Prints `ready SOCKET` when all boards exist
+    /// and the control socket answers; the socket's appearance is the last step of the start.
+    Run {
+        /// The rack file.
+        rack: PathBuf,
+        /// Steps to play once the rack is ready, one a line: `[at TIME] VERB …`.
+        #[arg(long)]
+        script: Option<PathBuf>,
+    },
+    /// Asks a running rack.
+    Ctl {
+        /// The rack's control socket.
+        #[arg(long, env = "VIRTUAL_RACK_SOCKET")]
+        socket: PathBuf,
+        /// Print the answer as one line of JSON.
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        verb: Verb,
+    },
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Boards, machines, watts.
+    State,
+    /// All edges of all relays since the rack's start.
+    Edges,
+    /// Ask a machine to shut down, as `ssh MACHINE poweroff` would. Fails where it is not up.
+    SoftOff {
+        /// The machine.
+        machine: String,
+    },
+    /// Return when a machine is in a state.
+    Wait {
+        /// The machine.
+        machine: String,
+        /// dark, booting, up, shutting-down or halted.
+        state: Phase,
+        /// Fail after this time.
+        #[arg(long, default_value = "30s", value_parser = script::duration)]
+        timeout: Duration,
+    },
+    /// End the rack and everything that it started.
+    Quit,
+}
+
+/// One thread, which is the main one: commands are tied to the life of the thread that starts them.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Run { rack, script } => run(rack, script).await,
+        Command::Ctl { socket, json, verb } => ask(socket, json, verb).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            writeln!(std::io::stderr(), "virtual-rack: {err:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(rack: PathBuf, script: Option<PathBuf>) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let config = config::read(&rack)?;
+    let script = script.map(|path| script::read(&path)).transpose()?;
+    let announce = |config: &config::RackConfig| {
+        let mut out = std::io::stdout();
+        writeln!(out, "ready {}", config.socket.display())?;
+        out.flush()
+    };
+    Ok(wiring::run(config, script, announce).await?)
+}
+
+async fn ask(socket: PathBuf, json: bool, verb: Verb) -> anyhow::Result<()> {
+    let request = match verb {
+        Verb::State => Request::State,
+        Verb::Edges => Request::Edges,
+        Verb::SoftOff { machine } => Request::SoftOff { machine },
+        Verb::Wait { machine, state, timeout } => Request::Wait {
+            machine,
+            state,
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        },
+        Verb::Quit => Request::Quit,
+    };
+    let reply = Client::new(socket).ask(&request).await?;
+    let text = if json {
+        format!("{}\n", serde_json::to_string(&reply).context("answer as JSON")?)
+    } else {
+        ctl::render(&reply)
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("stdout")
+}

@@ -1,0 +1,306 @@
+//! RACK.toml: what stands in the rack. Parsed once, checked whole, with the place of every mistake.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::board::Kind;
+use crate::machine::Nature;
+use crate::relay::Power;
+
+/// LCUS boards come with 1, 2, 4 or 8 relays.
+pub const CHANNELS_MAX: u8 = 8;
+/// One gap, boot or shutdown: longer ones are a slip of the unit.
+const WAIT_MS_MAX: u64 = 3_600_000;
+/// A machine that draws more than a household's fuse carries is a slip of the point.
+const WATTS_MAX: f64 = 4000.0;
+
+/// A checked rack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RackConfig {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where edges are appended.
+    pub edge_log: PathBuf,
+    /// The boards by name.
+    pub boards: BTreeMap<String, BoardConfig>,
+    /// The machines by name.
+    pub machines: BTreeMap<String, MachineConfig>,
+}
+
+/// A checked board.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BoardConfig {
+    /// Which board stands in.
+    pub kind: Kind,
+    /// How many relays it has.
+    pub channels: u8,
+    /// The link to its port's far end.
+    pub link: PathBuf,
+    /// How long it is deaf after a frame.
+    pub min_gap: Duration,
+}
+
+/// A checked machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MachineConfig {
+    /// The board that it hangs on.
+    pub board: String,
+    /// The channel, counted from 1.
+    pub channel: u8,
+    /// The relay's state at the start. A machine that is found on is up.
+    pub found: Power,
+    /// Its times and watts.
+    pub nature: Nature,
+    /// What runs while it is up; empty for nothing.
+    pub command: Vec<String>,
+    /// Where that writes to.
+    pub command_log: Option<PathBuf>,
+}
+
+/// A mistake in a rack file, with its place.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can not be read.
+    #[error("rack file {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{}:{line}:{column}: {what}", .path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// What was found and what was expected.
+        what: String,
+    },
+}
+
+/// Reads and checks a rack file. Relative paths in it start at the file's directory.
+///
+/// # Errors
+/// The first mistake, with line and column.
+pub fn read(path: &Path) -> Result<RackConfig, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    parse(&text, path)
+}
+
+/// Checks the text of a rack file that lies at `path`.
+///
+/// # Errors
+/// The first mistake, with line and column.
+pub fn parse(text: &str, path: &Path) -> Result<RackConfig, ConfigError> {
+    check(text, path.parent().unwrap_or(Path::new(""))).map_err(|mistake| {
+        let (line, column) = place(text, mistake.at);
+        ConfigError::Wrong { path: path.to_owned(), line, column, what: mistake.what }
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RackFile {
+    socket: PathBuf,
+    edge_log: PathBuf,
+    boards: BTreeMap<Spanned<String>, BoardFile>,
+    #[serde(default)]
+    machines: BTreeMap<Spanned<String>, MachineFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoardFile {
+    kind: Kind,
+    channels: Spanned<u8>,
+    link: Spanned<PathBuf>,
+    #[serde(default = "default_gap")]
+    min_gap_ms: Spanned<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MachineFile {
+    board: Spanned<String>,
+    channel: Spanned<u8>,
+    #[serde(default)]
+    on: bool,
+    boot_ms: Spanned<u64>,
+    shutdown_ms: Spanned<u64>,
+    watts: Spanned<f64>,
+    boot_watts: Option<Spanned<f64>>,
+    halted_watts: Option<Spanned<f64>>,
+    command: Option<Spanned<Vec<String>>>,
+    command_log: Option<Spanned<PathBuf>>,
+}
+
+/// The pause that the CH340 of a real board needs between frames.
+fn default_gap() -> Spanned<u64> {
+    Spanned::new(0..0, 50)
+}
+
+struct Mistake {
+    at: usize,
+    what: String,
+}
+
+fn mistake<T>(at: &Spanned<T>, what: String) -> Mistake {
+    Mistake { at: at.span().start, what }
+}
+
+fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
+    let file: RackFile = toml::from_str(text).map_err(|err| Mistake {
+        at: err.span().map_or(0, |span| span.start),
+        what: err.message().to_owned(),
+    })?;
+    let mut boards = BTreeMap::new();
+    let mut links: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (name, board) in file.boards {
+        named(&name)?;
+        let checked = check_board(&board, home)?;
+        if let Some(other) = links.insert(checked.link.clone(), name.get_ref().clone()) {
+            return Err(mistake(
+                &board.link,
+                format!("found the link of board {other:?}, expected one of its own"),
+            ));
+        }
+        boards.insert(name.into_inner(), checked);
+    }
+    let mut machines = BTreeMap::new();
+    let mut outlets: BTreeMap<(String, u8), String> = BTreeMap::new();
+    for (name, machine) in file.machines {
+        named(&name)?;
+        let checked = check_machine(&machine, &boards, home)?;
+        let outlet = (checked.board.clone(), checked.channel);
+        if let Some(other) = outlets.insert(outlet, name.get_ref().clone()) {
+            return Err(mistake(
+                &machine.channel,
+                format!(
+                    "found channel {} of board {:?}, on which machine {other:?} hangs already, \
+                     expected a free one",
+                    checked.channel, checked.board
+                ),
+            ));
+        }
+        machines.insert(name.into_inner(), checked);
+    }
+    let socket = home.join(file.socket);
+    Ok(RackConfig { socket, edge_log: home.join(file.edge_log), boards, machines })
+}
+
+fn named(name: &Spanned<String>) -> Result<(), Mistake> {
+    if name.get_ref().is_empty() || name.get_ref().contains(char::is_whitespace) {
+        let what = format!("found the name {:?}, expected one without blanks", name.get_ref());
+        return Err(mistake(name, what));
+    }
+    Ok(())
+}
+
+fn check_board(board: &BoardFile, home: &Path) -> Result<BoardConfig, Mistake> {
+    let channels = *board.channels.get_ref();
+    if channels == 0 || channels > CHANNELS_MAX {
+        return Err(mistake(
+            &board.channels,
+            format!("found {channels} channels, expected 1 to {CHANNELS_MAX}"),
+        ));
+    }
+    Ok(BoardConfig {
+        kind: board.kind,
+        channels,
+        link: home.join(board.link.get_ref()),
+        min_gap: wait(&board.min_gap_ms)?,
+    })
+}
+
+fn check_machine(
+    machine: &MachineFile,
+    boards: &BTreeMap<String, BoardConfig>,
+    home: &Path,
+) -> Result<MachineConfig, Mistake> {
+    let board = machine.board.get_ref();
+    let Some(outlets) = boards.get(board) else {
+        let known: Vec<&str> = boards.keys().map(String::as_str).collect();
+        let what = format!("found the board {board:?}, expected one of {}", known.join(", "));
+        return Err(mistake(&machine.board, what));
+    };
+    let channel = *machine.channel.get_ref();
+    if channel == 0 || channel > outlets.channels {
+        return Err(mistake(
+            &machine.channel,
+            format!(
+                "found channel {channel}, expected 1 to {}: board {board:?} has no other",
+                outlets.channels
+            ),
+        ));
+    }
+    if let (None, Some(log)) = (&machine.command, &machine.command_log) {
+        return Err(mistake(log, "found a command_log without a command".to_owned()));
+    }
+    let command = match &machine.command {
+        Some(command) if command.get_ref().is_empty() => {
+            return Err(mistake(
+                command,
+                "found an empty command, expected a program and its arguments".to_owned(),
+            ));
+        }
+        Some(command) => command.get_ref().clone(),
+        None => Vec::new(),
+    };
+    Ok(MachineConfig {
+        board: board.clone(),
+        channel,
+        found: if machine.on { Power::On } else { Power::Off },
+        nature: nature(machine)?,
+        command,
+        command_log: machine.command_log.as_ref().map(|log| home.join(log.get_ref())),
+    })
+}
+
+fn nature(machine: &MachineFile) -> Result<Nature, Mistake> {
+    let running = watts(&machine.watts)?;
+    Ok(Nature {
+        boot: wait(&machine.boot_ms)?,
+        shutdown: wait(&machine.shutdown_ms)?,
+        watts: running,
+        boot_watts: machine.boot_watts.as_ref().map_or(Ok(running), watts)?,
+        halted_watts: machine.halted_watts.as_ref().map_or(Ok(0.0), watts)?,
+    })
+}
+
+fn watts(figure: &Spanned<f64>) -> Result<f64, Mistake> {
+    let watts = *figure.get_ref();
+    if !(0.0..=WATTS_MAX).contains(&watts) {
+        return Err(mistake(figure, format!("found {watts} W, expected 0 to {WATTS_MAX} W")));
+    }
+    Ok(watts)
+}
+
+fn wait(millis: &Spanned<u64>) -> Result<Duration, Mistake> {
+    let found = *millis.get_ref();
+    if found > WAIT_MS_MAX {
+        return Err(mistake(
+            millis,
+            format!("found {found} ms, expected at most {WAIT_MS_MAX} ms"),
+        ));
+    }
+    Ok(Duration::from_millis(found))
+}
+
+/// Line and column, both counted from 1, of a byte of the text.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).map_or(0, |line| line.chars().count());
+    (before.matches('\n').count() + 1, column + 1)
+}

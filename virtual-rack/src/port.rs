@@ -1,0 +1,105 @@
+//! A board's serial line: a pseudo-terminal whose far end an agent opens through a link.
+
+use std::fs::File;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::pty::OpenptFlags;
+use rustix::termios::OptionalActions;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// One read: far more than a driver writes at once, far less than a terminal holds (4 KiB).
+const READ_BYTES: usize = 256;
+
+/// The near end of a serial line, and the link to the far one.
+#[derive(Debug)]
+pub(crate) struct Port {
+    near: AsyncFd<File>,
+    /// Held, never read: without it the near end reports an error whenever no agent has the line
+    /// open, and the line's settings are forgotten between two agents.
+    _far: OwnedFd,
+    path: PathBuf,
+    link: PathBuf,
+}
+
+impl Port {
+    /// Makes a line in raw mode (an echo would hand the agent its own frames) and the link to it.
+    pub(crate) fn open(link: &Path) -> std::io::Result<Self> {
+        let near =
+            rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        rustix::pty::grantpt(&near)?;
+        rustix::pty::unlockpt(&near)?;
+        let name = rustix::pty::ptsname(&near, Vec::new())?;
+        let path = PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()));
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let far = rustix::fs::open(&path, flags, Mode::empty())?;
+        let mut settings = rustix::termios::tcgetattr(&far)?;
+        settings.make_raw();
+        rustix::termios::tcsetattr(&far, OptionalActions::Now, &settings)?;
+        let flags = rustix::fs::fcntl_getfl(&near)?;
+        rustix::fs::fcntl_setfl(&near, flags | OFlags::NONBLOCK)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; a File keeps and closes its descriptor as demanded"
+        )]
+        let near = AsyncFd::with_interest(File::from(near), Interest::READABLE)?;
+        place_link(&path, link)?;
+        Ok(Self { near, _far: far, path, link: link.to_owned() })
+    }
+
+    /// The pseudo-terminal that the link leads to.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits for bytes from the agent.
+    pub(crate) async fn read(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; READ_BYTES];
+        loop {
+            let mut ready = self.near.readable().await?;
+            if let Ok(read) = ready.try_io(|near| near.get_ref().read(&mut bytes)) {
+                bytes.truncate(read?);
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Sends bytes as a board does, who does not wait for a listener: false where the line was full
+    /// and some are gone.
+    pub(crate) fn send(&self, bytes: &[u8]) -> bool {
+        self.near.get_ref().write(bytes).is_ok_and(|sent| sent == bytes.len())
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        if std::fs::read_link(&self.link).is_ok_and(|target| target == self.path)
+            && let Err(err) = std::fs::remove_file(&self.link)
+        {
+            tracing::warn!(link = %self.link.display(), %err, "could not remove a board's link");
+        }
+    }
+}
+
+/// Puts the link, in place of one that an earlier rack left behind; never in place of a file.
+fn place_link(target: &Path, link: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(link) {
+        Ok(found) if found.is_symlink() => std::fs::remove_file(link)?,
+        Ok(_) => {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                "found something that is no link in the link's place; move it away",
+            ));
+        }
+        Err(_) => {}
+    }
+    symlink(target, link)
+}

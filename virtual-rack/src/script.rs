@@ -1,0 +1,145 @@
+//! Scripts: the control socket's verbs from a file, one a line, each at once or `at` a time.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::control::Request;
+use crate::control::WAIT_MAX;
+use crate::moment::Moment;
+
+/// A script is a page that a person writes.
+const SCRIPT_BYTES_MAX: u64 = 256 * 1024;
+
+/// A checked script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// Its steps in order.
+    pub steps: Vec<Step>,
+}
+
+/// One line of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// Not before this moment.
+    pub at: Moment,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// A mistake in a script.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// The file can not be read.
+    #[error("script {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line is wrong.
+    #[error("{}:{line}: {what}", .path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What was found and what was expected.
+        what: String,
+    },
+}
+
+/// Reads and checks a script.
+///
+/// # Errors
+/// The first mistake, with its line.
+pub fn read(path: &Path) -> Result<Script, ScriptError> {
+    let unreadable = |source| ScriptError::Unreadable { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+    if bytes > SCRIPT_BYTES_MAX {
+        return Err(unreadable(std::io::Error::other(format!(
+            "found {bytes} bytes, expected at most {SCRIPT_BYTES_MAX}"
+        ))));
+    }
+    parse(&std::fs::read_to_string(path).map_err(unreadable)?, path)
+}
+
+/// Checks the text of a script that lies at `path`.
+///
+/// # Errors
+/// The first mistake, with its line.
+pub fn parse(text: &str, path: &Path) -> Result<Script, ScriptError> {
+    let mut steps = Vec::new();
+    for (line, content) in (1..).zip(text.lines()) {
+        let words = content.split_once('#').map_or(content, |(before, _)| before);
+        let words: Vec<&str> = words.split_whitespace().collect();
+        if words.is_empty() {
+            continue;
+        }
+        let (at, request) = step(&words).map_err(|what| ScriptError::Wrong {
+            path: path.to_owned(),
+            line,
+            what,
+        })?;
+        steps.push(Step { line, at, request });
+    }
+    Ok(Script { path: path.to_owned(), steps })
+}
+
+fn step(words: &[&str]) -> Result<(Moment, Request), String> {
+    match words {
+        ["at", time, verb @ ..] => Ok((Moment::START + duration(time)?, request(verb)?)),
+        verb => Ok((Moment::START, request(verb)?)),
+    }
+}
+
+fn request(words: &[&str]) -> Result<Request, String> {
+    match words {
+        ["state"] => Ok(Request::State),
+        ["edges"] => Ok(Request::Edges),
+        ["quit"] => Ok(Request::Quit),
+        ["soft-off", machine] => Ok(Request::SoftOff { machine: (*machine).to_owned() }),
+        ["wait", machine, state, timeout] => Ok(Request::Wait {
+            machine: (*machine).to_owned(),
+            state: state.parse()?,
+            timeout_ms: u64::try_from(duration(timeout)?.as_millis()).unwrap_or(u64::MAX),
+        }),
+        _ => Err(format!(
+            "found {:?}, expected [at TIME] and one of: state, edges, quit, soft-off MACHINE, \
+             wait MACHINE STATE TIMEOUT",
+            words.join(" ")
+        )),
+    }
+}
+
+/// A time as people write it: `500ms`, `1.5s`, `2m`.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn duration(word: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("found the time {word:?}, expected one like 500ms, 1.5s or 2m, at most 60m");
+    let (number, scale) = if let Some(number) = word.strip_suffix("ms") {
+        (number, 0.001)
+    } else if let Some(number) = word.strip_suffix('s') {
+        (number, 1.0)
+    } else if let Some(number) = word.strip_suffix('m') {
+        (number, 60.0)
+    } else {
+        return Err(wrong());
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(wrong());
+    }
+    let seconds: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds * scale)
+        .ok()
+        .filter(|duration| *duration <= WAIT_MAX)
+        .ok_or_else(wrong)
+}

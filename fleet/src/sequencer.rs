@@ -1,64 +1,196 @@
 //! One machine's way from an order to its result, without IO: inputs and time go in, one action comes out.
+//!
+//! The executor asks [`Sequencer::poll`] what to do, does it, and tells the result to [`Sequencer::handle`]; every
+//! state carries its own deadline. Retries, dwell and escalation are decided here and nowhere else.
 
-/// What happens when a machine does not go down by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnSoftOffTimeout {
-    /// Cut its power.
-    #[default]
-    Cut,
-    /// Leave it as it is and report it.
-    Quarantine,
+mod diagram;
+mod state;
+
+use std::time::Duration;
+
+pub use self::state::{
+    Action, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, State, Step, Task,
+};
+use crate::{Moment, PowerState};
+
+/// How often an outlet is driven before it is given up. A lost frame or a bouncing USB adapter is over by then; a
+/// board that did not obey five times will not obey the sixth time either.
+pub const DRIVE_ATTEMPTS_MAX: u32 = 5;
+
+/// The pause between two attempts: longer than any board's minimum gap between frames.
+pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long moving an outlet and reading it back may take with all attempts: five attempts of a driver's own
+/// deadline of a few seconds, and their pauses.
+pub const MOVE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the first look at the outlets may take before it counts as "can not tell".
+pub const LOOK_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How long cancelling a drain may take: one call to Nomad, with a second try.
+pub const UNDRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often Nomad is asked about the node while its state decides.
+pub const NODE_POLL: Duration = Duration::from_secs(1);
+
+/// How long after the end of all its phases a half-done sequence is still finished: an agent's restart or upgrade.
+/// Later the order is history, and is reported instead of run.
+pub const RESTART_GRACE: Duration = Duration::from_secs(600);
+
+/// The sequence of one order on one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequencer {
+    record: Record,
 }
 
-/// Where an operation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// The intent is on disk.
-    Accepted,
-    /// Its node is being emptied, before it is asked to shut down.
-    Draining,
-    /// Asked to shut down.
-    SoftOff,
-    /// Waits for the signs that it is down.
-    Settling,
-    /// Opening its outlets.
-    Cutting,
-    /// Off for the time that a cycle needs.
-    Dwelling,
-    /// Closing its outlets.
-    Energizing,
-    /// Finished as ordered.
-    Done,
-    /// Finished otherwise.
-    Failed,
-}
-
-impl Phase {
-    /// Whether the operation has ended.
+impl Sequencer {
+    /// Begins with a look at the outlets.
     #[must_use]
-    pub const fn is_finished(self) -> bool {
-        matches!(self, Phase::Done | Phase::Failed)
+    pub fn begin(task: Task, now: Moment) -> Self {
+        let record = Record {
+            task,
+            state: State::Looking { until: now + LOOK_DEADLINE },
+            began: now,
+            moved: false,
+            reached: None,
+            evidence: String::new(),
+            trouble: String::new(),
+        };
+        Self { record }
     }
 
-    /// The phase as a word for a person.
+    /// Goes on where another process of the same boot left off: reads before it drives, and asks again for a
+    /// soft off that may have been lost. `None`: its time is over and it is only to be reported.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Phase::Accepted => "accepted",
-            Phase::Draining => "draining",
-            Phase::SoftOff => "shutting down",
-            Phase::Settling => "settling",
-            Phase::Cutting => "cutting",
-            Phase::Dwelling => "dwelling",
-            Phase::Energizing => "energizing",
-            Phase::Done => "done",
-            Phase::Failed => "failed",
+    pub fn resume(record: Record, now: Moment) -> Option<Self> {
+        if now > record.deadline() {
+            return None;
+        }
+        let mut record = record;
+        record.state = diagram::resumed(record.state, now);
+        Some(Self { record })
+    }
+
+    /// What must be on disk before the next action is done.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, input: Input, now: Moment) {
+        self.expire(now);
+        diagram::step(&mut self.record, diagram::Event::Told(input), now);
+    }
+
+    /// What is to be done now. Asking twice changes nothing.
+    pub fn poll(&mut self, now: Moment) -> Action {
+        self.expire(now);
+        diagram::action(&self.record)
+    }
+
+    /// Lets the deadlines that have passed act.
+    fn expire(&mut self, now: Moment) {
+        // Expiry leads from state to state only forwards, hence the diagram's length bounds this.
+        for _ in 0..STATES_MAX {
+            match self.record.state.until() {
+                Some(until) if until <= now => {
+                    diagram::step(&mut self.record, diagram::Event::Expired, now);
+                }
+                Some(_) | None => return,
+            }
         }
     }
 }
 
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
+/// More states than a sequence can pass through by deadlines alone.
+const STATES_MAX: u32 = 16;
+
+impl Record {
+    /// Where the operation is, as it is told.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match &self.state {
+            State::Looking { .. } => Phase::Accepted,
+            State::Draining { .. } | State::Undraining { .. } => Phase::Draining,
+            State::SoftOff { .. } => Phase::SoftOff,
+            State::Settling { .. } => Phase::Settling,
+            State::Cutting(_) => Phase::Cutting,
+            State::Dwelling { .. } => Phase::Dwelling,
+            State::Energizing(_) => Phase::Energizing,
+            State::Done => Phase::Done,
+            State::Failed { .. } => Phase::Failed,
+        }
+    }
+
+    /// Until when it may still be finished by an agent that comes back: the end of all its phases and [`RESTART_GRACE`].
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        let task = &self.task;
+        let phases = [
+            LOOK_DEADLINE,
+            task.drain.unwrap_or_default(),
+            UNDRAIN_DEADLINE,
+            task.soft_off.unwrap_or_default(),
+            task.settle,
+            MOVE_DEADLINE,
+            task.off_dwell,
+            MOVE_DEADLINE,
+            RESTART_GRACE,
+        ];
+        phases.into_iter().fold(self.began, |end, phase| end + phase)
+    }
+
+    /// Whether the result is that nothing was done to the machine and its node: a hold that came with the order ends too.
+    #[must_use]
+    pub const fn left_untouched(&self) -> bool {
+        matches!(self.state, State::Failed { untouched: true })
+    }
+
+    /// What a running phase waits for, as a sentence; empty where its name says it all.
+    #[must_use]
+    pub fn progress(&self) -> String {
+        match &self.state {
+            State::Draining { left, .. } => left.clone(),
+            State::Undraining { why, .. } => format!("taking the drain back: {why}"),
+            State::Settling { quiet_since: None, .. } => {
+                "waiting for its node to be down".to_owned()
+            }
+            State::Cutting(step) | State::Energizing(step) if step.attempts > 0 => {
+                format!("attempt {} of {DRIVE_ATTEMPTS_MAX}: {}", step.attempts + 1, self.trouble)
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn add_evidence(&mut self, text: &str) {
+        if !self.evidence.is_empty() {
+            self.evidence.push_str("; ");
+        }
+        self.evidence.push_str(text);
+    }
+
+    fn reach(&mut self, state: PowerState, now: Moment) {
+        self.reached = Some((state, now));
+    }
+}
+
+impl State {
+    /// When the state ends by itself. `None`: it has ended.
+    #[must_use]
+    pub fn until(&self) -> Option<Moment> {
+        match self {
+            State::Looking { until }
+            | State::Draining { until, .. }
+            | State::Undraining { until, .. }
+            | State::SoftOff { until }
+            | State::Settling { until, .. }
+            | State::Dwelling { until } => Some(*until),
+            State::Cutting(step) | State::Energizing(step) => Some(match step.step {
+                Step::Rest { until } => until.min(step.until),
+                Step::Look | Step::Drive | Step::Verify => step.until,
+            }),
+            State::Done | State::Failed { .. } => None,
+        }
     }
 }

@@ -1,0 +1,323 @@
+//! The diagram: which state follows which, on what. One match for the way down, one for a movement of the outlets.
+
+use super::state::{Action, Input, Move, NodeSign, OnSoftOffTimeout, Record, State, Step};
+use super::{DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, UNDRAIN_DEADLINE};
+use crate::lines::Agreement;
+use crate::{Fault, LinesSeen, Moment, PowerState, Verb};
+
+/// What moves the diagram.
+pub(super) enum Event {
+    /// Something was told.
+    Told(Input),
+    /// The state's own deadline has passed.
+    Expired,
+}
+
+/// Moves the record on; what does not concern its state is passed over.
+pub(super) fn step(record: &mut Record, event: Event, now: Moment) {
+    let state = std::mem::replace(&mut record.state, State::Done);
+    record.state = match (state, event) {
+        (State::Cutting(movement), event) => moved(record, PowerState::Off, movement, event, now),
+        (State::Energizing(movement), event) => moved(record, PowerState::On, movement, event, now),
+        (state @ (State::Draining { .. } | State::Undraining { .. }), event) => {
+            drained(record, state, event, now)
+        }
+        (state, event) => next(record, state, event, now),
+    };
+}
+
+fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
+    match (state, event) {
+        (State::Looking { .. }, Event::Told(Input::Seen(Ok(seen)))) => looked(record, seen, now),
+        (State::Looking { .. }, Event::Told(Input::Seen(Err(fault)))) if !fault.may_pass() => {
+            record.add_evidence(&fault.text);
+            State::Failed { untouched: true }
+        }
+        (State::Looking { .. }, Event::Told(Input::Seen(Err(_))) | Event::Expired) => {
+            looked(record, LinesSeen::default(), now)
+        }
+
+        (State::SoftOff { until }, Event::Told(Input::SoftOffEnded(result))) => State::Settling {
+            until,
+            patience: until,
+            soft_off_error: result.err(),
+            quiet_since: None,
+        },
+        (State::SoftOff { .. }, Event::Expired) => {
+            escalate(record, "the soft off did not end in time", now)
+        }
+        (
+            State::Settling { patience, soft_off_error, quiet_since, .. },
+            Event::Told(Input::NodeSeen(sign)),
+        ) => settling(record, patience, soft_off_error, quiet_since, sign, now),
+        (State::Settling { soft_off_error, quiet_since: Some(_), .. }, Event::Expired) => {
+            record.add_evidence(match soft_off_error {
+                None => "shut down",
+                Some(_) => "its node went down, though the soft off reported an error",
+            });
+            State::Cutting(Move::first(Step::Drive, now))
+        }
+        (State::Settling { soft_off_error, quiet_since: None, .. }, Event::Expired) => {
+            let why = soft_off_error.map_or_else(
+                || "its node did not go down in time".to_owned(),
+                |error| format!("the soft off failed: {error}"),
+            );
+            escalate(record, &why, now)
+        }
+
+        (State::Dwelling { .. }, Event::Expired) => {
+            State::Energizing(Move::first(Step::Drive, now))
+        }
+        (state, _) => state,
+    }
+}
+
+/// The way to an empty node, and back from there.
+fn drained(record: &mut Record, state: State, event: Event, now: Moment) -> State {
+    match (state, event) {
+        (State::Draining { until, left, .. }, Event::Told(Input::DrainOrdered(Ok(())))) => {
+            State::Draining { until, left, ordered: true }
+        }
+        (State::Draining { .. }, Event::Told(Input::DrainOrdered(Err(why)))) => {
+            record.add_evidence(&format!("the node could not be drained: {why}"));
+            State::Failed { untouched: true }
+        }
+        (State::Draining { .. }, Event::Told(Input::DrainSeen(None))) => {
+            record.add_evidence("node drained");
+            shut_down(record, now)
+        }
+        (State::Draining { until, .. }, Event::Told(Input::DrainSeen(Some(left)))) => {
+            State::Draining { until, ordered: true, left }
+        }
+        (State::Draining { ordered, .. }, Event::Told(Input::CalledOff(why))) => {
+            undrain(record, ordered, why, now)
+        }
+        (State::Draining { ordered, left, .. }, Event::Expired) => {
+            undrain(record, ordered, format!("the node did not become empty in time: {left}"), now)
+        }
+        (State::Undraining { why, .. }, Event::Told(Input::Undrained(Ok(())))) => {
+            record.add_evidence(&format!("{why}; the drain was taken back"));
+            State::Failed { untouched: true }
+        }
+        (State::Undraining { why, .. }, Event::Told(Input::Undrained(Err(error)))) => {
+            record.add_evidence(&format!("{why}; the drain could not be taken back: {error}"));
+            State::Failed { untouched: true }
+        }
+        (State::Undraining { why, .. }, Event::Expired) => {
+            record.add_evidence(&format!("{why}; the drain could not be taken back in time"));
+            State::Failed { untouched: true }
+        }
+        (state, _) => state,
+    }
+}
+
+/// The first look: what is so already is not driven.
+fn looked(record: &mut Record, seen: LinesSeen, now: Moment) -> State {
+    let dark = seen.agreement(PowerState::Off) == Agreement::Confirmed;
+    let lit = seen.agreement(PowerState::On) == Agreement::Confirmed;
+    match record.task.verb {
+        Verb::On if lit => unchanged(record, PowerState::On, now),
+        Verb::On => State::Energizing(Move::first(Step::Drive, now)),
+        Verb::Off if dark => unchanged(record, PowerState::Off, now),
+        Verb::Cycle if dark => {
+            record.add_evidence("was off already");
+            State::Dwelling { until: now + record.task.off_dwell }
+        }
+        Verb::Off | Verb::Cycle => match record.task.drain {
+            Some(patience) => State::Draining {
+                until: now + patience,
+                ordered: false,
+                left: "the drain is being ordered".to_owned(),
+            },
+            None => shut_down(record, now),
+        },
+    }
+}
+
+fn unchanged(record: &mut Record, state: PowerState, now: Moment) -> State {
+    record.reach(state, now);
+    record.add_evidence(&format!("read {state} before; nothing was driven"));
+    State::Done
+}
+
+fn undrain(record: &mut Record, ordered: bool, why: String, now: Moment) -> State {
+    if ordered {
+        State::Undraining { until: now + UNDRAIN_DEADLINE, why }
+    } else {
+        record.add_evidence(&why);
+        State::Failed { untouched: true }
+    }
+}
+
+/// The way down of a machine that is to go: asked first where it can be.
+fn shut_down(record: &Record, now: Moment) -> State {
+    match record.task.soft_off {
+        Some(patience) => State::SoftOff { until: now + patience },
+        None => State::Cutting(Move::first(Step::Drive, now)),
+    }
+}
+
+/// The signs that it is down are a soft off that went well and a node that is down, where there is one to ask;
+/// a node that went down is sign enough where the soft off reported an error, because ssh does when its host goes.
+fn settling(
+    record: &Record,
+    patience: Moment,
+    soft_off_error: Option<String>,
+    quiet_since: Option<Moment>,
+    sign: NodeSign,
+    now: Moment,
+) -> State {
+    let quiet_since = match (sign, &soft_off_error) {
+        (NodeSign::Down, _) | (NodeSign::NotKnown, None) => Some(quiet_since.unwrap_or(now)),
+        (NodeSign::Up, _) | (NodeSign::NotKnown, Some(_)) => None,
+        // Nomad's silence takes no sign away, but it gives none either.
+        (NodeSign::Silent, _) => quiet_since,
+    };
+    let until = quiet_since.map_or(patience, |since| since + record.task.settle);
+    State::Settling { until, patience, soft_off_error, quiet_since }
+}
+
+/// The machine did not go down by itself.
+fn escalate(record: &mut Record, why: &str, now: Moment) -> State {
+    match record.task.on_soft_off_timeout {
+        OnSoftOffTimeout::Cut => {
+            record.add_evidence(&format!("{why}, so it was cut"));
+            State::Cutting(Move::first(Step::Drive, now))
+        }
+        OnSoftOffTimeout::Quarantine => {
+            record.add_evidence(&format!("{why}; its power was left as it is"));
+            State::Failed { untouched: false }
+        }
+    }
+}
+
+/// One movement: drive, read back, and again where the fault may pass.
+fn moved(
+    record: &mut Record,
+    wanted: PowerState,
+    movement: Move,
+    event: Event,
+    now: Moment,
+) -> State {
+    let stay = |step| within(wanted, Move { step, ..movement.clone() });
+    match (movement.step, event) {
+        (Step::Rest { .. }, Event::Expired) if now < movement.until => stay(Step::Look),
+        (_, Event::Expired) => give_up(record, wanted, "its time is over"),
+        (Step::Drive, Event::Told(Input::Driven(Ok(())))) => {
+            record.moved = true;
+            stay(Step::Verify)
+        }
+        (Step::Drive, Event::Told(Input::Driven(Err(fault)))) => {
+            // What was perhaps sent has perhaps moved it.
+            record.moved |= fault.class == crate::FaultClass::Indeterminate;
+            again(record, wanted, movement, &fault, now)
+        }
+        (Step::Look | Step::Verify, Event::Told(Input::Seen(Err(fault)))) => {
+            again(record, wanted, movement, &fault, now)
+        }
+        (Step::Look | Step::Verify, Event::Told(Input::Seen(Ok(seen)))) => {
+            match (seen.agreement(wanted), movement.step) {
+                (Agreement::Confirmed, _) => {
+                    arrived(record, wanted, &format!("read back {wanted}"), now)
+                }
+                (Agreement::CanNotTell, Step::Verify) => {
+                    let text = format!("assumed {wanted}: the board can not be read");
+                    arrived(record, wanted, &text, now)
+                }
+                (Agreement::Contradicted, Step::Verify) => {
+                    let fault = Fault {
+                        class: crate::FaultClass::Indeterminate,
+                        text: format!("driven {wanted}, but it reads otherwise"),
+                    };
+                    again(record, wanted, movement, &fault, now)
+                }
+                (Agreement::CanNotTell | Agreement::Contradicted, _) => stay(Step::Drive),
+            }
+        }
+        (step, Event::Told(_)) => stay(step),
+    }
+}
+
+fn within(wanted: PowerState, movement: Move) -> State {
+    match wanted {
+        PowerState::On => State::Energizing(movement),
+        PowerState::Off => State::Cutting(movement),
+    }
+}
+
+fn again(
+    record: &mut Record,
+    wanted: PowerState,
+    movement: Move,
+    fault: &Fault,
+    now: Moment,
+) -> State {
+    let attempts = movement.attempts + 1;
+    if !fault.may_pass() || attempts >= DRIVE_ATTEMPTS_MAX {
+        return give_up(record, wanted, &fault.text);
+    }
+    record.trouble.clone_from(&fault.text);
+    let step = Step::Rest { until: now + RETRY_PAUSE };
+    within(wanted, Move { step, attempts, ..movement })
+}
+
+fn give_up(record: &mut Record, wanted: PowerState, why: &str) -> State {
+    record.add_evidence(&format!("could not be driven {wanted}: {why}"));
+    if record.task.verb == Verb::Cycle && wanted == PowerState::On {
+        record.add_evidence("the machine was left off");
+    }
+    State::Failed { untouched: false }
+}
+
+fn arrived(record: &mut Record, state: PowerState, evidence: &str, now: Moment) -> State {
+    record.reach(state, now);
+    record.trouble.clear();
+    if record.task.verb == Verb::Cycle && state == PowerState::Off {
+        return State::Dwelling { until: now + record.task.off_dwell };
+    }
+    record.add_evidence(evidence);
+    State::Done
+}
+
+/// What is done in a state.
+pub(super) fn action(record: &Record) -> Action {
+    match &record.state {
+        State::Looking { until } => Action::ReadBack { until: *until },
+        State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
+        State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
+        State::Undraining { until, .. } => Action::CancelDrain { until: *until },
+        State::SoftOff { until } => Action::SoftOff { until: *until },
+        State::Settling { until, .. } => Action::WatchNode { until: *until },
+        State::Cutting(movement) => movement_action(PowerState::Off, movement),
+        State::Dwelling { until } => Action::Wait { until: *until },
+        State::Energizing(movement) => movement_action(PowerState::On, movement),
+        State::Done | State::Failed { .. } => Action::Finished,
+    }
+}
+
+const fn movement_action(state: PowerState, movement: &Move) -> Action {
+    let until = movement.until;
+    match movement.step {
+        Step::Look | Step::Verify => Action::ReadBack { until },
+        Step::Drive => Action::Drive { state, until },
+        Step::Rest { until } => Action::Wait { until },
+    }
+}
+
+/// The state in which another process goes on: what may have been lost is looked at or asked again.
+pub(super) fn resumed(state: State, now: Moment) -> State {
+    match state {
+        State::Looking { .. } => State::Looking { until: now + LOOK_DEADLINE },
+        State::Settling { patience, soft_off_error, .. } => {
+            let until = patience.max(now + LOOK_DEADLINE);
+            State::Settling { until, patience: until, soft_off_error, quiet_since: None }
+        }
+        State::SoftOff { until } => State::SoftOff { until: until.max(now + LOOK_DEADLINE) },
+        State::Undraining { why, .. } => State::Undraining { until: now + UNDRAIN_DEADLINE, why },
+        State::Cutting(_) => State::Cutting(Move::first(Step::Look, now)),
+        State::Energizing(_) => State::Energizing(Move::first(Step::Look, now)),
+        State::Draining { .. } | State::Dwelling { .. } | State::Done | State::Failed { .. } => {
+            state
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a sequence is made of: its task, its states, what is told to it and what it asks for. Plain data.
+
+use std::time::Duration;
+
+use super::MOVE_DEADLINE;
+use crate::{Fault, LinesSeen, Moment, PowerState, Verb};
+
+/// What is to be done to a machine, and how long its steps take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// What was ordered.
+    pub verb: Verb,
+    /// What happens when the machine does not go down by itself.
+    pub on_soft_off_timeout: OnSoftOffTimeout,
+    /// Drain the node first, and how long that may take. `None`: no drain.
+    pub drain: Option<Duration>,
+    /// How long the machine may take to go down once asked. `None`: it can not be asked.
+    pub soft_off: Option<Duration>,
+    /// How long the signs that it is down must hold before it is cut.
+    pub settle: Duration,
+    /// How long a cycle leaves it off.
+    pub off_dwell: Duration,
+}
+
+/// What Nomad says of the machine's node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeSign {
+    /// It is down, or has been removed.
+    Down,
+    /// It is not down.
+    Up,
+    /// There is no such node, or no Nomad: it can be no sign.
+    NotKnown,
+    /// Nomad did not answer: no sign this time.
+    Silent,
+}
+
+/// What the executor tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The outlets were read, or could not be.
+    Seen(Result<LinesSeen, Fault>),
+    /// The outlets were driven, or could not be.
+    Driven(Result<(), Fault>),
+    /// The drain was ordered, or could not be.
+    DrainOrdered(Result<(), String>),
+    /// What still runs on the node, as a sentence; `None`: it is empty.
+    DrainSeen(Option<String>),
+    /// The drain was taken back, or could not be.
+    Undrained(Result<(), String>),
+    /// The soft off ended, well or not.
+    SoftOffEnded(Result<(), String>),
+    /// What Nomad says of the node.
+    NodeSeen(NodeSign),
+    /// A person wants it otherwise. Obeyed only before the point of no return.
+    CalledOff(String),
+}
+
+/// What the executor has to do now. Each is bounded by its moment: later than that, ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Read the outlets; answer with [`Input::Seen`].
+    ReadBack {
+        /// Given up then.
+        until: Moment,
+    },
+    /// Set all outlets of the machine; answer with [`Input::Driven`].
+    Drive {
+        /// The state.
+        state: PowerState,
+        /// Given up then.
+        until: Moment,
+    },
+    /// Order the drain; answer with [`Input::DrainOrdered`].
+    OrderDrain {
+        /// Given up then.
+        until: Moment,
+    },
+    /// Wait a [`NODE_POLL`], then look what runs on the node; answer with [`Input::DrainSeen`] if that could be told.
+    WatchDrain {
+        /// Given up then.
+        until: Moment,
+    },
+    /// Take the drain back and make the node eligible; answer with [`Input::Undrained`].
+    CancelDrain {
+        /// Given up then.
+        until: Moment,
+    },
+    /// Ask the machine to shut down; answer with [`Input::SoftOffEnded`].
+    SoftOff {
+        /// Given up then.
+        until: Moment,
+    },
+    /// Ask Nomad about the node, answer with [`Input::NodeSeen`], and look again a [`NODE_POLL`] later at the latest.
+    WatchNode {
+        /// Something is decided then.
+        until: Moment,
+    },
+    /// Nothing until then.
+    Wait {
+        /// Something is decided then.
+        until: Moment,
+    },
+    /// Nothing any more.
+    Finished,
+}
+
+/// Where the sequence is. Plain data, so that it can be kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Looks how the outlets stand before anything is decided.
+    Looking {
+        /// Counts as "can not tell" then.
+        until: Moment,
+    },
+    /// Empties the node.
+    Draining {
+        /// Given up then.
+        until: Moment,
+        /// Whether Nomad has the order.
+        ordered: bool,
+        /// What still runs there.
+        left: String,
+    },
+    /// Takes the drain back, then fails.
+    Undraining {
+        /// Fails without it then.
+        until: Moment,
+        /// Why.
+        why: String,
+    },
+    /// Asks the machine to shut down.
+    SoftOff {
+        /// Escalates then.
+        until: Moment,
+    },
+    /// Waits for the signs that it is down.
+    Settling {
+        /// Escalates then without the signs, cuts then with them.
+        until: Moment,
+        /// The soft off's error; `None`: it went well.
+        soft_off_error: Option<String>,
+        /// Since when the signs hold.
+        quiet_since: Option<Moment>,
+        /// When the machine's time to go down is over.
+        patience: Moment,
+    },
+    /// Opens the outlets.
+    Cutting(Move),
+    /// Leaves them open.
+    Dwelling {
+        /// Closes them then.
+        until: Moment,
+    },
+    /// Closes the outlets.
+    Energizing(Move),
+    /// Ended as ordered.
+    Done,
+    /// Ended otherwise.
+    Failed {
+        /// Nothing was done to the machine: a hold that came with the order ends with it.
+        untouched: bool,
+    },
+}
+
+/// How far a movement is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// What comes next.
+    pub step: Step,
+    /// How many attempts went wrong.
+    pub attempts: u32,
+    /// Given up then.
+    pub until: Moment,
+}
+
+/// One step of a movement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Read before driving: after an attempt whose end is not known, and after a restart.
+    Look,
+    /// Drive.
+    Drive,
+    /// Read back.
+    Verify,
+    /// Let the device rest, then look.
+    Rest {
+        /// Looks then.
+        until: Moment,
+    },
+}
+
+impl Move {
+    pub(super) fn first(step: Step, now: Moment) -> Self {
+        Self { step, attempts: 0, until: now + MOVE_DEADLINE }
+    }
+}
+
+/// All of a sequence that must survive the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What is to be done.
+    pub task: Task,
+    /// Where it is.
+    pub state: State,
+    /// When it began.
+    pub began: Moment,
+    /// Whether an outlet was driven.
+    pub moved: bool,
+    /// The last state that was reached, and when.
+    pub reached: Option<(PowerState, Moment)>,
+    /// On what the result rests, as far as it goes.
+    pub evidence: String,
+    /// What the last attempt met; empty where it went well.
+    pub trouble: String,
+}
+
+/// What happens when a machine does not go down by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnSoftOffTimeout {
+    /// Cut its power.
+    #[default]
+    Cut,
+    /// Leave it as it is and report it.
+    Quarantine,
+}
+
+/// Where an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The intent is on disk.
+    Accepted,
+    /// Its node is being emptied, before it is asked to shut down.
+    Draining,
+    /// Asked to shut down.
+    SoftOff,
+    /// Waits for the signs that it is down.
+    Settling,
+    /// Opening its outlets.
+    Cutting,
+    /// Off for the time that a cycle needs.
+    Dwelling,
+    /// Closing its outlets.
+    Energizing,
+    /// Finished as ordered.
+    Done,
+    /// Finished otherwise.
+    Failed,
+}
+
+impl Phase {
+    /// Whether the operation has ended.
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Phase::Done | Phase::Failed)
+    }
+
+    /// The phase as a word for a person.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Phase::Accepted => "accepted",
+            Phase::Draining => "draining",
+            Phase::SoftOff => "shutting down",
+            Phase::Settling => "settling",
+            Phase::Cutting => "cutting",
+            Phase::Dwelling => "dwelling",
+            Phase::Energizing => "energizing",
+            Phase::Done => "done",
+            Phase::Failed => "failed",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}

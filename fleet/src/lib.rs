@@ -4,11 +4,13 @@
 
 pub mod arbiter;
 pub mod demand;
+pub mod duration;
 pub mod explain;
 pub mod knobs;
 pub mod lease;
 pub mod marks;
 pub mod lines;
+pub mod hostlist;
 pub mod moment;
 pub mod names;
 pub mod pending;

@@ -2,7 +2,6 @@
 //!
 //! Nothing here opens a device; what the file says is checked, and whether a port exists.
 
-mod duration;
 mod finding;
 mod placeholder;
 mod read;
@@ -17,7 +16,7 @@ use fleet::{DeviceName, MachineName, PoolName, Shape};
 
 use crate::drivers::{DriverConfig, OutletNumber};
 
-pub use duration::{DurationError, parse_duration};
+pub use duration::{DurationError, parse_duration, show_duration};
 pub use finding::{Finding, Findings, Severity};
 pub use placeholder::fill;
 pub(crate) use section::Section;

@@ -9,7 +9,7 @@ use fleet::NameError;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::duration::parse_duration;
+use super::duration::{parse_duration, show_duration};
 use super::finding::{Finding, Report};
 
 /// A value with its place in the file.
@@ -142,17 +142,25 @@ impl<'a> Section<'a> {
                 Some(At { value: number, span: value.span() })
             }
             _ => {
-                self.out_of_bounds(key, value.span(), integer.as_str(), &wanted);
+                self.out_of_bounds(key, value.span(), integer.as_str(), &wanted, example);
                 None
             }
         }
     }
 
-    fn out_of_bounds(&self, key: &str, span: Range<usize>, found: &str, wanted: &str) {
+    fn out_of_bounds(
+        &self,
+        key: &str,
+        span: Range<usize>,
+        found: &str,
+        wanted: &str,
+        example: &str,
+    ) {
         self.tell(
             Finding::error(format!("`{key}` in {} is out of bounds", self.name()), span)
                 .found(format!("found {found}"))
-                .expected(wanted),
+                .expected(wanted)
+                .remedy(format!("write it like `{key} = {example}`")),
         );
     }
 
@@ -171,8 +179,9 @@ impl<'a> Section<'a> {
         match parse_duration(text) {
             Ok(duration) if bounds.contains(&duration) => Some(duration),
             Ok(_) => {
-                let wanted = format!("{:?} to {:?}", bounds.start(), bounds.end());
-                self.out_of_bounds(key, value.span(), &format!("{text:?}"), &wanted);
+                let (from, to) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
+                let (found, wanted) = (format!("{text:?}"), format!("{from} to {to}"));
+                self.out_of_bounds(key, value.span(), &found, &wanted, example);
                 None
             }
             Err(error) => {

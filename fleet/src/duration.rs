@@ -98,6 +98,31 @@ fn fraction_of(scale: u64, digits: &str) -> u64 {
     u64::try_from(sum / 10_u128.pow(15)).unwrap_or(u64::MAX)
 }
 
+/// Writes a duration as people say it, to the millisecond: `1h30m`, `90s` becomes `1m30s`, `250ms`, `1.5s`.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis < 1000 {
+        return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
+    }
+    let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
+    let (seconds, rest) = (millis / 1000 % 60, millis % 1000);
+    let mut shown = String::new();
+    if hours > 0 {
+        shown.push_str(&format!("{hours}h"));
+    }
+    if minutes > 0 {
+        shown.push_str(&format!("{minutes}m"));
+    }
+    if rest > 0 {
+        let fraction = format!("{rest:03}");
+        shown.push_str(&format!("{seconds}.{}s", fraction.trim_end_matches('0')));
+    } else if seconds > 0 {
+        shown.push_str(&format!("{seconds}s"));
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +160,14 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Err(why), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again_to_the_millisecond() {
+        for millis in [0, 1, 250, 1500, 60_000, 90_000, 3_600_000, 5_400_001, 604_800_000] {
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse_duration(&show_duration(duration)), Ok(duration), "{millis}");
+        }
+        assert_eq!(show_duration(Duration::from_millis(5_400_250)), "1h30m0.25s");
     }
 }

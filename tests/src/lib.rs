@@ -1,1 +1,9 @@
-//! The test kit.
+//! The test kit: the real hosts, programs that die with their owner, waiting with a bound, and a Nomad
+//! cluster on loopback.
+
+pub mod cluster;
+pub mod hosts;
+pub mod ports;
+pub mod process;
+pub mod wait;
+pub mod work;

@@ -1,0 +1,429 @@
+//! A real Nomad cluster on loopback: a server, and the configurations of clients for machines to run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nomad_api::{Client, Config, NodeStub, QueryOptions, Secret, TokenSource};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::hosts;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::wait::{Probe, eventually};
+
+/// How long a server may take until it has a leader: 5 s on an idle machine, and tests run side by side.
+pub const SERVER_UP_BOUND: Duration = Duration::from_secs(60);
+
+/// How long a client may take from its start to a ready node: 0.7 s on an idle machine.
+pub const NODE_READY_BOUND: Duration = Duration::from_secs(60);
+
+/// How long Nomad may take for a clean end before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a start is tried on other ports: a clash is rare, two in a row are not chance.
+const STARTS_MAX: u32 = 3;
+
+/// How long one call of Nomad's own command line may take.
+const CLI_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What makes a process a power cut's victim: killing the `unshare` kills all that it started, at once.
+pub const POWERED: [&str; 6] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+
+/// A Nomad server. It may be stopped and started again: its state and its ports stay.
+pub struct Server {
+    nomad: PathBuf,
+    dir: PathBuf,
+    ports: Ports,
+    acl: Acl,
+    process: Option<Process>,
+    api: Client,
+    token: Option<String>,
+}
+
+struct Ports {
+    http: Port,
+    rpc: Port,
+    serf: u16,
+}
+
+impl Ports {
+    fn take() -> Result<Self> {
+        // Serf needs the UDP port too, so its number can not be held.
+        let serf = Port::take()?;
+        let ports = Self { http: Port::take()?, rpc: Port::take()?, serf: serf.number() };
+        drop(serf);
+        Ok(ports)
+    }
+}
+
+/// Whether a cluster asks for tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acl {
+    /// Everyone may do everything.
+    Off,
+    /// Nothing without a token.
+    On,
+}
+
+impl Server {
+    /// Starts a server with its state in `DIR/server` and waits until it leads.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, Acl::Off).await
+    }
+
+    /// As [`Server::start`]; with ACLs on, the server has a management token afterwards.
+    pub async fn start_with(dir: &Path, acl: Acl) -> Result<Self> {
+        let mut attempt = 1;
+        loop {
+            let mut server = Self::prepare(dir, acl).await?;
+            match server.run().await {
+                Ok(()) => return Ok(server),
+                Err(error) => {
+                    let clash = format!("{error:#}").contains("address already in use");
+                    if !clash || attempt == STARTS_MAX {
+                        return Err(error);
+                    }
+                    drop(server);
+                    std::fs::remove_dir_all(dir.join("server"))?;
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    /// Takes ports and writes the configuration, but starts nothing: the address is known while Nomad is down.
+    pub async fn prepare(dir: &Path, acl: Acl) -> Result<Self> {
+        let nomad = hosts::nomad().await?;
+        let dir = dir.join("server");
+        std::fs::create_dir_all(&dir)?;
+        let ports = Ports::take()?;
+        std::fs::write(dir.join("server.hcl"), server_hcl(&dir, &ports, acl))?;
+        let api = Client::new(&Config::at(format!("http://127.0.0.1:{}", ports.http.number())))?;
+        Ok(Self { nomad, dir, ports, acl, process: None, api, token: None })
+    }
+
+    /// Starts the server, for the first time or again, and waits until it leads.
+    pub async fn run(&mut self) -> Result<()> {
+        let config = format!("-config={}", self.dir.join("server.hcl").display());
+        let argv = [self.nomad.as_os_str(), "agent".as_ref(), config.as_ref()];
+        let mut process = Process::start("nomad-server", &argv, &self.dir)?;
+        let led = eventually("a Nomad server that leads", SERVER_UP_BOUND, || {
+            let ended = process.ended();
+            let api = self.api.clone();
+            async move {
+                if let Some(status) = ended? {
+                    return Ok(Probe::Met(Err(status)));
+                }
+                let leader = api.leader().await?;
+                Ok(Probe::of((!leader.is_empty()).then_some(Ok(())), || "no leader".to_owned()))
+            }
+        })
+        .await
+        .with_context(|| process.log_tail())?;
+        if let Err(status) = led {
+            bail!("the Nomad server ended with {status}; {}", process.log_tail());
+        }
+        self.process = Some(process);
+        if self.acl == Acl::On && self.token.is_none() {
+            self.bootstrap().await?;
+        }
+        Ok(())
+    }
+
+    async fn bootstrap(&mut self) -> Result<()> {
+        let made: serde_json::Value =
+            serde_json::from_str(&self.cli(&["acl", "bootstrap", "-json"], None).await?)?;
+        let token = made.get("SecretID").and_then(serde_json::Value::as_str);
+        let token = token.context("nomad acl bootstrap gave no SecretID")?.to_owned();
+        self.api = self.client_with(TokenSource::Value(Secret::new(token.clone())))?;
+        self.token = Some(token);
+        Ok(())
+    }
+
+    /// Ends the server cleanly; clients and their work go on.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(process) = self.process.take() {
+            process.stop(STOP_PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.http.number())
+    }
+
+    /// `127.0.0.1:PORT`, where clients register.
+    #[must_use]
+    pub fn rpc(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.rpc.number())
+    }
+
+    /// The management token; none where ACLs are off.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// A client of this server that may do everything.
+    #[must_use]
+    pub const fn api(&self) -> &Client {
+        &self.api
+    }
+
+    /// A client of this server with this token.
+    pub fn client_with(&self, token: TokenSource) -> Result<Client> {
+        let mut config = Config::at(self.address());
+        config.token = token;
+        Ok(Client::new(&config)?)
+    }
+
+    /// The end of the server's log, for the message of a failure.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.process.as_ref().map_or_else(|| "the server is stopped".to_owned(), Process::log_tail)
+    }
+
+    /// Makes a policy of these rules and a token that has only it; returns the token's secret.
+    pub async fn token_with(&self, name: &str, rules: &str) -> Result<String> {
+        self.cli(&["acl", "policy", "apply", name, "-"], Some(rules)).await?;
+        let policy = format!("-policy={name}");
+        let made = self.cli(&["acl", "token", "create", "-json", &policy], None).await?;
+        let made: serde_json::Value = serde_json::from_str(&made)?;
+        let secret = made.get("SecretID").and_then(serde_json::Value::as_str);
+        Ok(secret.context("nomad acl token create gave no SecretID")?.to_owned())
+    }
+
+    /// Calls Nomad's own command line against this server and returns its output.
+    pub async fn cli(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let mut child = Command::new(&self.nomad)
+            .args(arguments)
+            .env("NOMAD_ADDR", self.address())
+            .env("NOMAD_TOKEN", self.token.as_deref().unwrap_or_default())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("the command has a stdin")?;
+        let calling = async {
+            stdin.write_all(input.unwrap_or_default().as_bytes()).await?;
+            drop(stdin);
+            Ok::<_, anyhow::Error>(child.wait_with_output().await?)
+        };
+        let output = tokio::time::timeout(CLI_DEADLINE, calling).await.with_context(|| {
+            format!("nomad {arguments:?} did not end within {CLI_DEADLINE:?}")
+        })??;
+        if !output.status.success() {
+            bail!("nomad {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Writes the configuration of a client whose state is in `DIR/NAME`, and stays there over reboots.
+    pub fn machine(&self, dir: &Path, spec: &MachineSpec) -> Result<NomadMachine> {
+        let dir = dir.join(&spec.name);
+        std::fs::create_dir_all(&dir)?;
+        let port = Port::take()?;
+        let config = dir.join("client.hcl");
+        std::fs::write(&config, client_hcl(&dir, port.number(), &self.rpc(), self.acl, spec))?;
+        let nomad = self.nomad.to_str().context("the cache's path is no UTF-8")?.to_owned();
+        let argv = vec![nomad, "agent".to_owned(), format!("-config={}", config.display())];
+        Ok(NomadMachine { name: spec.name.clone(), argv, dir, _port: port })
+    }
+
+    /// Waits until the node of this name satisfies a condition, and returns it.
+    pub async fn node_when(
+        &self,
+        name: &str,
+        what: &str,
+        bound: Duration,
+        holds: impl Fn(&NodeStub) -> bool,
+    ) -> Result<NodeStub> {
+        eventually(&format!("node {name} {what}"), bound, || async {
+            let (nodes, _) = self.api.nodes(&QueryOptions::NOW).await?;
+            let state = format!("{:?}", nodes.iter().find(|node| node.name == name));
+            let found = nodes.into_iter().find(|node| node.name == name && holds(node));
+            Ok(Probe::of(found, || state))
+        })
+        .await
+        .with_context(|| self.log_tail())
+    }
+
+    /// Waits until the node of this name is ready.
+    pub async fn node_ready(&self, name: &str) -> Result<NodeStub> {
+        let ready = |node: &NodeStub| node.status == nomad_api::NodeStatus::Ready;
+        self.node_when(name, "ready", NODE_READY_BOUND, ready).await
+    }
+}
+
+/// What a machine's Nomad client says of itself.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// Its node's name, and the folder of its state.
+    pub name: String,
+    /// Its node's class; empty for none.
+    pub node_class: String,
+    /// Its node's datacenter.
+    pub datacenter: String,
+    /// Its node's pool.
+    pub node_pool: String,
+    /// Its node's metadata.
+    pub meta: BTreeMap<String, String>,
+    /// In MHz.
+    pub cpu_mhz: u32,
+    /// In MiB.
+    pub memory_mb: u32,
+    /// In MiB.
+    pub disk_mb: u32,
+}
+
+impl MachineSpec {
+    /// A machine of 2,000 MHz, 1,024 MiB of memory and 10,000 MiB of disk in `dc1`, without a class.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            node_class: String::new(),
+            datacenter: "dc1".to_owned(),
+            node_pool: "default".to_owned(),
+            meta: BTreeMap::new(),
+            cpu_mhz: 2000,
+            memory_mb: 1024,
+            disk_mb: 10_000,
+        }
+    }
+}
+
+/// A machine that is a Nomad client while it is on; keep it while the machine may boot again.
+#[derive(Debug)]
+pub struct NomadMachine {
+    name: String,
+    argv: Vec<String>,
+    dir: PathBuf,
+    _port: Port,
+}
+
+impl NomadMachine {
+    /// The name of the machine and of its node.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The client's own argv: what a virtual machine runs while it is on.
+    #[must_use]
+    pub fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
+    /// Where its configuration, state and log are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Switches it on without a rack: [`Process::kill`] or a drop is then a power cut.
+    pub fn power_on(&self) -> Result<Process> {
+        let argv: Vec<&str> =
+            POWERED.into_iter().chain(self.argv.iter().map(String::as_str)).collect();
+        Process::start(&self.name, &argv, &self.dir)
+    }
+}
+
+fn acl_block(acl: Acl) -> &'static str {
+    match acl {
+        Acl::Off => "",
+        Acl::On => "acl {\n  enabled = true\n}\n",
+    }
+}
+
+fn server_hcl(dir: &Path, ports: &Ports, acl: Acl) -> String {
+    format!(
+        r#"
+name = "server"
+data_dir = "{data}"
+bind_addr = "127.0.0.1"
+disable_update_check = true
+advertise {{
+  http = "127.0.0.1"
+  rpc = "127.0.0.1"
+  serf = "127.0.0.1"
+}}
+ports {{
+  http = {http}
+  rpc = {rpc}
+  serf = {serf}
+}}
+server {{
+  enabled = true
+  bootstrap_expect = 1
+  heartbeat_grace = "2s"
+  min_heartbeat_ttl = "2s"
+}}
+{acl}"#,
+        data = dir.join("data").display(),
+        http = ports.http.number(),
+        rpc = ports.rpc.number(),
+        serf = ports.serf,
+        acl = acl_block(acl),
+    )
+}
+
+fn client_hcl(dir: &Path, http: u16, rpc: &str, acl: Acl, spec: &MachineSpec) -> String {
+    let meta: String =
+        spec.meta.iter().map(|(key, value)| format!("    {key:?} = {value:?}\n")).collect();
+    format!(
+        r#"
+name = {name:?}
+datacenter = {datacenter:?}
+data_dir = "{data}"
+bind_addr = "127.0.0.1"
+disable_update_check = true
+leave_on_terminate = false
+advertise {{
+  http = "127.0.0.1"
+  rpc = "127.0.0.1"
+  serf = "127.0.0.1"
+}}
+ports {{
+  http = {http}
+}}
+client {{
+  enabled = true
+  servers = ["{rpc}"]
+  node_class = {class:?}
+  node_pool = {pool:?}
+  network_interface = "lo"
+  cpu_total_compute = {cpu}
+  memory_total_mb = {memory}
+  disk_total_mb = {disk}
+  options {{
+    "driver.allowlist" = "raw_exec"
+    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
+  }}
+  meta {{
+{meta}  }}
+}}
+plugin "raw_exec" {{
+  config {{
+    enabled = true
+  }}
+}}
+{acl}"#,
+        name = spec.name,
+        datacenter = spec.datacenter,
+        data = dir.join("data").display(),
+        class = spec.node_class,
+        pool = spec.node_pool,
+        cpu = spec.cpu_mhz,
+        memory = spec.memory_mb,
+        disk = spec.disk_mb,
+        acl = acl_block(acl),
+    )
+}

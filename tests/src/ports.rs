@@ -1,0 +1,58 @@
+//! Free ports of the loopback interface that stay ours while nothing listens on them.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use anyhow::{Result, bail};
+
+/// Below the system's ephemeral ports, so that no outgoing connection takes one of ours, and below Nomad's
+/// dynamic ports (20,000 and up).
+const PORTS: std::ops::Range<u16> = 15_000..20_000;
+
+/// How far apart two processes begin to look, so that they seldom look at the same port.
+const STRIDE: u32 = 97;
+
+/// A port that is free for TCP. It is ours as long as this lives: the UDP port of the same number is held,
+/// and whoever takes ports here takes that first. So a machine that is off keeps its port.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _held: UdpSocket,
+}
+
+impl Port {
+    /// Takes a free port.
+    pub fn take() -> Result<Self> {
+        let length = u32::from(PORTS.end - PORTS.start);
+        let begin = std::process::id().wrapping_mul(STRIDE) % length;
+        for step in 0..length {
+            let offset = u16::try_from((begin + step) % length)?;
+            let number = PORTS.start + offset;
+            let Ok(held) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+                return Ok(Self { number, _held: held });
+            }
+        }
+        bail!("no free port on 127.0.0.1 between {} and {}", PORTS.start, PORTS.end)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_held_is_not_given_again() {
+        let ports: Vec<_> = (0..20).map(|_| Port::take().unwrap()).collect();
+        let mut numbers: Vec<_> = ports.iter().map(Port::number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 20);
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, numbers[0])).is_ok());
+    }
+}

@@ -1,0 +1,193 @@
+//! Goal: every mistake in a rack file gets one message with place, finding, expectation and remedy,
+//! and all of them come in one run. Method: each case is a small file, each message a golden snapshot.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fleet::{DeviceName, MachineName, PoolName};
+use power_agent::config::{Config, SoftOffWay};
+
+/// What all cases need to be right but for the one mistake.
+const BOARD: &str = r#"
+[devices.board-a]
+driver = "lcus"
+port = "/dev/a"
+channels = 4
+status = "ascii"
+"#;
+
+fn messages(text: &str) -> String {
+    match Config::parse(Path::new("rack.toml"), text, Path::new("/etc/lamplighter")) {
+        Ok(_) => "the file was taken".to_owned(),
+        Err(findings) => findings.to_string(),
+    }
+}
+
+fn with_board(text: &str) -> String {
+    messages(&format!("{}\n{text}", BOARD.trim_start()))
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_one_that_exists() {
+    insta::assert_snapshot!(with_board(
+        "[machines.node1]\noutlets = [{ device = \"board-a\", outlet = 1 }]\nboot_deadlin = \"5m\"\ncolour = \"red\"\n[pool.rack]\n"
+    ));
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_shown_with_an_example() {
+    insta::assert_snapshot!(messages(
+        "[agent]\nname = 7\npoll = 10\n[devices.board-a]\ndriver = \"lcus\"\nport = \"/dev/a\"\nchannels = \"4\"\nstatus = \"ascii\"\n"
+    ));
+}
+
+#[test]
+fn an_outlet_that_is_used_twice_is_shown_in_both_places() {
+    insta::assert_snapshot!(with_board(
+        "[machines.node1]\noutlets = [{ device = \"board-a\", outlet = 2 }]\n\n[machines.node2]\noutlets = [{ device = \"board-a\", outlet = 2 }]\n"
+    ));
+}
+
+#[test]
+fn a_machine_without_an_outlet_is_refused() {
+    insta::assert_snapshot!(with_board("[machines.node1]\n\n[machines.node2]\noutlets = []\n"));
+}
+
+#[test]
+fn an_outlet_that_the_board_has_not_is_refused() {
+    insta::assert_snapshot!(with_board(
+        "[machines.node1]\noutlets = [{ device = \"board-a\", outlet = 5 }]\n\n[machines.node2]\noutlets = [{ device = \"board-a\", outlet = 0 }]\n"
+    ));
+}
+
+#[test]
+fn devices_and_pools_that_are_not_declared_are_refused() {
+    insta::assert_snapshot!(with_board(
+        "[pools.rack]\n\n[machines.node1]\npool = \"rck\"\noutlets = [{ device = \"bord-a\", outlet = 1 }]\n\n[machines.node2]\npool = \"cloud\"\noutlets = [{ device = \"pdu\", outlet = 1 }]\n"
+    ));
+}
+
+#[test]
+fn a_driver_that_does_not_exist_is_refused() {
+    insta::assert_snapshot!(messages("[devices.board-a]\ndriver = \"lucs\"\n\n[devices.b]\n"));
+}
+
+#[test]
+fn a_board_names_what_it_lacks() {
+    insta::assert_snapshot!(messages(
+        "[devices.board-a]\ndriver = \"lcus\"\nchannels = 9\nstatus = \"asci\"\nmin_gap = \"1ms\"\n"
+    ));
+}
+
+#[test]
+fn two_devices_on_one_port_are_refused() {
+    insta::assert_snapshot!(with_board(
+        "[devices.board-b]\ndriver = \"lcus\"\nport = \"/dev/a\"\nchannels = 1\nstatus = \"none\"\n"
+    ));
+}
+
+#[test]
+fn two_machines_with_one_node_are_refused() {
+    insta::assert_snapshot!(with_board(
+        "[machines.node1]\noutlets = [{ device = \"board-a\", outlet = 1 }]\n\n[machines.node2]\nnode = \"node1\"\noutlets = [{ device = \"board-a\", outlet = 2 }]\n"
+    ));
+}
+
+#[test]
+fn names_that_no_host_list_can_hold_are_refused() {
+    insta::assert_snapshot!(with_board(
+        "[machines.\"node[1]\"]\noutlets = [{ device = \"board-a\", outlet = 1 }]\n"
+    ));
+}
+
+#[test]
+fn durations_are_refused_with_the_reason() {
+    insta::assert_snapshot!(with_board(
+        "[pools.rack]\nboot_deadline = \"5 minutes\"\noff_dwell = \"0\"\nsettle = \"-1s\"\ndrain_deadline = \"9000h\"\n"
+    ));
+}
+
+#[test]
+fn a_soft_off_that_could_never_run_is_refused() {
+    insta::assert_snapshot!(with_board(
+        "[pools.a]\nsoft_off = { exec = [] }\n[pools.b]\nsoft_off = { deadline = \"5s\" }\n[pools.c]\nsoft_off = { exec = [\"a\"], ssh = \"b\" }\n[pools.d]\nsoft_off = { exec = [\"off\", \"{host}\"] }\n[pools.e]\nsoft_off = { ssh = \"-oProxyCommand=x\" }\n[pools.f]\nsoft_off = { exec = [\"off\"], port = 22 }\n"
+    ));
+}
+
+#[test]
+fn a_way_to_nomad_that_could_never_work_is_refused() {
+    insta::assert_snapshot!(messages(
+        "[nomad]\naddress = \"127.0.0.1:4646\"\ncert_file = \"cert.pem\"\n"
+    ));
+}
+
+#[test]
+fn a_socket_whose_path_the_kernel_does_not_take_is_refused() {
+    let long = "x".repeat(100);
+    insta::assert_snapshot!(messages(&format!("[agent]\nsocket = \"/run/{long}/agent.sock\"\n")));
+}
+
+#[test]
+fn a_shape_without_its_sizes_is_refused() {
+    insta::assert_snapshot!(with_board(
+        "[pools.rack]\nshape = { cpu = 0, attributes = { \"attr.kernel.name\" = 6 } }\n"
+    ));
+}
+
+#[test]
+fn text_that_is_no_toml_is_refused_at_its_place() {
+    insta::assert_snapshot!(messages("[agent]\nname = rack-a\n[machines.node1\n"));
+}
+
+#[test]
+fn a_key_that_is_written_twice_is_refused() {
+    insta::assert_snapshot!(messages("[agent]\nname = \"a\"\nname = \"b\"\n"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_so() {
+    let error = Config::load(Path::new("/nowhere/rack.toml")).unwrap_err();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn a_port_that_is_not_there_is_a_warning_and_the_rest_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rack.toml");
+    std::fs::write(&file, BOARD.trim_start().replace("/dev/a", "missing-port")).unwrap();
+    let (config, warnings) = Config::load(&file).unwrap();
+    assert_eq!(config.devices.len(), 1);
+    assert!(!warnings.has_errors());
+    let shown = warnings.to_string().replace(directory.path().to_str().unwrap(), "/etc/lamplighter");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn the_place_of_a_finding_counts_lines_and_characters_from_one() {
+    let text = "[agent]\nname = \"µ\"  \nsockt = \"x\"\n";
+    let findings =
+        Config::parse(Path::new("rack.toml"), text, Path::new("")).expect_err("a key is unknown");
+    let places: Vec<_> = findings.all().iter().map(|finding| findings.place(finding)).collect();
+    assert_eq!(places, [Some((3, 1))]);
+}
+
+#[test]
+fn the_example_is_a_rack_file_and_pools_lend_their_values() {
+    let text = include_str!("../../examples/rack.toml");
+    let config = Config::parse(Path::new("rack.toml"), text, Path::new("/etc")).unwrap();
+    let machine = |name: &str| &config.machines[&MachineName::new(name).unwrap()];
+    assert_eq!(config.devices.len(), 2);
+    assert_eq!(config.agent.poll, Duration::from_secs(10));
+    assert_eq!(machine("node3").node, "rack-a-node3");
+    assert_eq!(machine("node1").pool, Some(PoolName::new("rack").unwrap()));
+    assert_eq!(machine("node1").boot_deadline, Duration::from_secs(300), "from the pool");
+    assert_eq!(machine("big1").boot_deadline, Duration::from_secs(900), "its own");
+    assert_eq!(machine("big1").outlets.len(), 2);
+    let soft_off = machine("node1").soft_off.as_ref().expect("from the pool");
+    assert!(matches!(soft_off.way, SoftOffWay::Ssh(_)));
+    assert!(machine("nas").pool.is_none());
+    let board = DeviceName::new("board-b").unwrap();
+    let on_board: Vec<String> =
+        config.machines_on(&board).map(|(outlet, name)| format!("{outlet}:{name}")).collect();
+    assert_eq!(on_board, ["1:big1", "2:nas"]);
+}

@@ -94,6 +94,8 @@ pub enum Blocked {
     NotEmpty,
     /// Its node does not match the policy's class, pool or datacenter.
     NotSelected,
+    /// Somebody else has made its node ineligible, or drains it.
+    Ineligible,
     /// Something went wrong with it a while ago.
     Rests(Duration, String),
 }
@@ -125,6 +127,9 @@ impl fmt::Display for Blocked {
             }
             Blocked::NotSelected => {
                 write!(f, "its node does not match node_class, node_pool or datacenter")
+            }
+            Blocked::Ineligible => {
+                write!(f, "somebody else has made its node ineligible, or drains it")
             }
             Blocked::Rests(left, why) => write!(f, "{why}; left alone for {} more", seconds(left)),
         }
@@ -293,6 +298,9 @@ impl Scene<'_> {
         }
         if !node.selected {
             return Err(Blocked::NotSelected);
+        }
+        if !node.eligible {
+            return Err(Blocked::Ineligible);
         }
         let on_since = memory.on_since.unwrap_or(now);
         let driven = agent.power.commanded.as_ref().filter(|c| c.state == PowerState::On);

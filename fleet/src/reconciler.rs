@@ -453,7 +453,7 @@ impl Reconciler {
             (
                 Effect::MakeIneligible { node, .. } | Effect::Drain { node, .. },
                 Done::Written { index },
-            ) => {
+            ) if *index > 0 => {
                 self.marks.insert(name.clone(), Mark::new(node.clone(), *index));
             }
             (Effect::MakeEligible { .. }, Done::Written { .. }) => {

@@ -313,6 +313,10 @@ impl ScaleIn {
         self.calling = false;
         let stage = std::mem::replace(&mut self.stage, Stage::Chosen);
         self.stage = match (stage, done) {
+            // Nomad writes nothing where it was ineligible already: that was somebody else's doing.
+            (Stage::Chosen, Done::Written { index: 0 }) => {
+                Stage::Kept(Keep::new("somebody else made it ineligible", REFUSAL_REST))
+            }
             (Stage::Chosen, Done::Written { index }) => Stage::Confirming(index),
             (Stage::Confirming(index), Done::Read(node)) => self.confirm(node.as_deref(), index),
             (Stage::Confirmed, Done::Written { index }) => Stage::Draining(index),

@@ -1,0 +1,304 @@
+//! Where waiting instances would go: free room that costs nothing first, then as few further machines as we can find.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kind::{Kinds, Suits};
+use super::{Distinct, GroupKey, Host, HostState, PlacedOn, Placement, WaitingGroup, Work};
+use crate::{MachineName, Resources};
+
+/// Groups largest first: by the share of the pool's largest machine that one instance takes; then by key.
+pub(super) fn in_order<'w>(
+    waiting: &'w [WaitingGroup],
+    kinds: &Kinds<'_>,
+) -> Vec<&'w WaitingGroup> {
+    let largest = kinds.largest();
+    let mut groups: Vec<&WaitingGroup> = waiting.iter().filter(|group| group.count > 0).collect();
+    groups.sort_by_cached_key(|group| (Reverse(share(&group.ask.resources, &largest)), &group.key));
+    groups
+}
+
+/// The largest of the shares of a machine that an ask takes, in thousandths.
+fn share(ask: &Resources, offer: &Resources) -> u64 {
+    let of = |ask: u64, offer: u64| ask.saturating_mul(1000) / offer.max(1);
+    of(ask.cpu_mhz, offer.cpu_mhz)
+        .max(of(ask.memory_mb, offer.memory_mb))
+        .max(of(ask.disk_mb, offer.disk_mb))
+}
+
+/// A machine to which work may go.
+struct Slot<'a> {
+    host: &'a Host,
+    kind: usize,
+    free: Resources,
+    on: PlacedOn,
+}
+
+/// Machines that are not needed yet and alike in what they can take now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Shelf {
+    /// On or starting before dark.
+    on: PlacedOn,
+    kind: usize,
+    free: [u64; 3],
+}
+
+/// A further machine, the better the less: on before dark, what takes most, the smallest, by name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    on: PlacedOn,
+    takes: Reverse<u32>,
+    free: [u64; 3],
+    at: usize,
+}
+
+/// The pool's machines while work is placed on them in thought.
+pub(super) struct Rack<'a> {
+    slots: Vec<Slot<'a>>,
+    /// Machines that cost nothing: holders, and those that are needed already. By name.
+    open: Vec<usize>,
+    /// Machines that would each count one more, by name within a shelf.
+    shelves: BTreeMap<Shelf, BTreeSet<usize>>,
+    opened: BTreeMap<MachineName, PlacedOn>,
+    /// For groups that keep apart: where their instances, or their job's, were placed.
+    apart: BTreeMap<usize, BTreeSet<GroupKey>>,
+    /// The least of each resource that any group asks: a machine with less is out of the game.
+    least: Resources,
+}
+
+/// What became of one group.
+pub(super) struct Placed {
+    pub(super) instances: u32,
+    pub(super) placements: Vec<Placement>,
+    pub(super) assumed: BTreeSet<String>,
+}
+
+impl<'a> Rack<'a> {
+    pub(super) fn new(kinds: &Kinds<'_>, hosts: &'a [Host], work: &Work) -> Self {
+        let mut slots: Vec<Slot<'a>> = hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, host)| slot(host, kinds.of_host(at)?, kinds))
+            .collect();
+        slots.sort_by(|a, b| a.host.machine.cmp(&b.host.machine));
+        let mut rack = Self {
+            slots,
+            open: Vec::new(),
+            shelves: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            apart: BTreeMap::new(),
+            least: least(&work.waiting),
+        };
+        for (at, slot) in rack.slots.iter().enumerate() {
+            if !slot.free.holds(&rack.least) {
+                continue;
+            }
+            match slot.shelf() {
+                None => rack.open.push(at),
+                Some(shelf) => {
+                    rack.shelves.entry(shelf).or_default().insert(at);
+                }
+            }
+        }
+        rack
+    }
+
+    /// Machines that work needs beyond the holders.
+    pub(super) fn opened(self) -> BTreeMap<MachineName, PlacedOn> {
+        self.opened
+    }
+
+    /// Places up to `wanted` instances of a group; `suits` by kind.
+    pub(super) fn place(&mut self, group: &WaitingGroup, wanted: u32, suits: &[Suits]) -> Placed {
+        let mut placed = Placed { instances: 0, placements: Vec::new(), assumed: BTreeSet::new() };
+        let suited = |kind: usize| matches!(suits.get(kind), Some(Suits::Yes { .. }));
+        for at in self.open.clone() {
+            if placed.instances == wanted {
+                break;
+            }
+            if self.slots.get(at).is_some_and(|slot| suited(slot.kind)) {
+                self.put(at, group, wanted, suits, &mut placed);
+            }
+        }
+        self.open.retain(|at| self.slots.get(*at).is_some_and(|slot| slot.free.holds(&self.least)));
+        while placed.instances < wanted {
+            let left = wanted.saturating_sub(placed.instances);
+            let Some((shelf, at)) = self.further(group, left, &suited) else { break };
+            self.open_up(shelf, at);
+            let before = placed.instances;
+            self.put(at, group, wanted, suits, &mut placed);
+            if placed.instances == before {
+                break; // Can not be: `further` has seen that one fits.
+            }
+        }
+        placed
+    }
+
+    /// A further machine: on before dark; the smallest that takes all that is left, else the one that takes most.
+    fn further(
+        &self,
+        group: &WaitingGroup,
+        left: u32,
+        suited: &impl Fn(usize) -> bool,
+    ) -> Option<(Shelf, usize)> {
+        let mut best: Option<(Candidate, Shelf)> = None;
+        for (shelf, members) in &self.shelves {
+            if best.as_ref().is_some_and(|(candidate, _)| candidate.on < shelf.on) {
+                break; // Shelves of machines that are on come first.
+            }
+            let fits = fits(&resources(shelf.free), &group.ask.resources, group.ask.distinct);
+            if fits == 0 || !suited(shelf.kind) {
+                continue;
+            }
+            let Some(at) = members.iter().copied().find(|at| !self.collides(*at, group)) else {
+                continue;
+            };
+            let takes = Reverse(fits.min(left));
+            let candidate = Candidate { on: shelf.on, takes, free: shelf.free, at };
+            if best.as_ref().is_none_or(|(found, _)| candidate < *found) {
+                best = Some((candidate, *shelf));
+            }
+        }
+        best.map(|(candidate, shelf)| (shelf, candidate.at))
+    }
+
+    fn open_up(&mut self, shelf: Shelf, at: usize) {
+        if let Some(members) = self.shelves.get_mut(&shelf) {
+            members.remove(&at);
+            if members.is_empty() {
+                self.shelves.remove(&shelf);
+            }
+        }
+        if let Some(slot) = self.slots.get(at) {
+            self.opened.insert(slot.host.machine.clone(), slot.on);
+            let place = self.open.partition_point(|other| *other < at);
+            self.open.insert(place, at);
+        }
+    }
+
+    fn put(
+        &mut self,
+        at: usize,
+        group: &WaitingGroup,
+        wanted: u32,
+        suits: &[Suits],
+        placed: &mut Placed,
+    ) {
+        if self.collides(at, group) {
+            return;
+        }
+        let ask = &group.ask;
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let left = wanted.saturating_sub(placed.instances);
+        let count = fits(&slot.free, &ask.resources, ask.distinct).min(left);
+        if count == 0 {
+            return;
+        }
+        slot.free = slot.free.less(&times(&ask.resources, count));
+        placed.instances = placed.instances.saturating_add(count);
+        placed.placements.push(Placement {
+            key: group.key.clone(),
+            machine: slot.host.machine.clone(),
+            instances: count,
+            on: slot.on,
+        });
+        if let Some(Suits::Yes { assumed }) = suits.get(slot.kind) {
+            placed.assumed.extend(assumed.iter().cloned());
+        }
+        self.apart.entry(at).or_default().insert(group.key.clone());
+    }
+
+    /// Whether `distinct_hosts` forbids the machine to a group.
+    fn collides(&self, at: usize, group: &WaitingGroup) -> bool {
+        let key = &group.key;
+        let taken = |found: &GroupKey| match group.ask.distinct {
+            Distinct::No => false,
+            Distinct::Group => found == key,
+            Distinct::Job => found.namespace == key.namespace && found.job == key.job,
+        };
+        if group.ask.distinct == Distinct::No {
+            return false;
+        }
+        self.slots.get(at).is_some_and(|slot| slot.host.runs.iter().any(taken))
+            || self.apart.get(&at).is_some_and(|placed| placed.iter().any(taken))
+    }
+}
+
+impl Slot<'_> {
+    fn shelf(&self) -> Option<Shelf> {
+        let free = [self.free.cpu_mhz, self.free.memory_mb, self.free.disk_mb];
+        // Idle and starting machines are alike: both have been paid for.
+        let on = match self.on {
+            PlacedOn::Holder => return None,
+            PlacedOn::Idle | PlacedOn::Starting => PlacedOn::Idle,
+            PlacedOn::Dark => PlacedOn::Dark,
+        };
+        Some(Shelf { on, kind: self.kind, free })
+    }
+}
+
+fn slot<'a>(host: &'a Host, kind: usize, kinds: &Kinds<'_>) -> Option<Slot<'a>> {
+    let on = match (&host.state, host.holds_work) {
+        // Dark under work: Nomad has not found out yet, and no room of it can be had.
+        (HostState::NotUsable(_), _) | (HostState::Dark, true) => return None,
+        (HostState::Ready | HostState::Starting, true) => PlacedOn::Holder,
+        (HostState::Ready, false) => PlacedOn::Idle,
+        (HostState::Starting, false) => PlacedOn::Starting,
+        (HostState::Dark, false) => PlacedOn::Dark,
+    };
+    let kind_of = kinds.all().get(kind)?;
+    // System jobs come to a machine when it is up; where it is up, what they take is counted.
+    let used = match host.state {
+        HostState::Ready | HostState::NotUsable(_) => host.used,
+        HostState::Starting | HostState::Dark => most(&host.used, &kind_of.system),
+    };
+    // More used than offered (a shape that shrank): Nomad then takes not even work that asks for nothing.
+    let total = kind_of.total();
+    total.holds(&used).then(|| Slot { host, kind, free: total.less(&used), on })
+}
+
+fn most(a: &Resources, b: &Resources) -> Resources {
+    Resources {
+        cpu_mhz: a.cpu_mhz.max(b.cpu_mhz),
+        memory_mb: a.memory_mb.max(b.memory_mb),
+        disk_mb: a.disk_mb.max(b.disk_mb),
+    }
+}
+
+fn least(waiting: &[WaitingGroup]) -> Resources {
+    let asks = waiting.iter().map(|group| group.ask.resources);
+    asks.reduce(|a, b| Resources {
+        cpu_mhz: a.cpu_mhz.min(b.cpu_mhz),
+        memory_mb: a.memory_mb.min(b.memory_mb),
+        disk_mb: a.disk_mb.min(b.disk_mb),
+    })
+    .unwrap_or_default()
+}
+
+fn resources([cpu_mhz, memory_mb, disk_mb]: [u64; 3]) -> Resources {
+    Resources { cpu_mhz, memory_mb, disk_mb }
+}
+
+/// How many instances fit into some room.
+fn fits(free: &Resources, ask: &Resources, distinct: Distinct) -> u32 {
+    if !free.holds(ask) {
+        return 0;
+    }
+    if distinct != Distinct::No {
+        return 1;
+    }
+    let of = |free: u64, ask: u64| free.checked_div(ask).unwrap_or(u64::MAX);
+    let count = of(free.cpu_mhz, ask.cpu_mhz)
+        .min(of(free.memory_mb, ask.memory_mb))
+        .min(of(free.disk_mb, ask.disk_mb));
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn times(ask: &Resources, count: u32) -> Resources {
+    let count = u64::from(count);
+    Resources {
+        cpu_mhz: ask.cpu_mhz.saturating_mul(count),
+        memory_mb: ask.memory_mb.saturating_mul(count),
+        disk_mb: ask.disk_mb.saturating_mul(count),
+    }
+}

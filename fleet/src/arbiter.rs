@@ -1,8 +1,23 @@
-//! Who may move a machine: fences, holds, running sequences, expiry and repeated orders. Pure.
+//! Who may move a machine: fences, holds, running sequences, work on the node, expiry and repeated orders. Pure.
+//!
+//! What a person may expect of a hold: `off` by a person makes one, and it ends with `release` and nothing else.
+//! It stops every order of an autoscaler, also `on`, and no order of a person: their `on` and `cycle` move the machine
+//! and leave the hold, so that it does not begin to take work because someone looked at its screen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{MachineName, OnSoftOffTimeout, OperationId, Origin, Reason, Verb};
+use crate::{
+    ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
+    Phase, PoolName, PowerState, Reason, Verb,
+};
+
+/// How many operations an agent remembers with their answers. The reference asks for a day: 256 machines that are
+/// ordered about 16 times a day each are 4 096, some 2 MB on disk; whoever repeats an order does so within minutes.
+pub const OPERATIONS_MAX: usize = 4096;
+
+/// An age beyond this is one of an earlier boot of the agent's host: how old exactly, nobody can tell.
+pub const BEFORE_BOOT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// One order for one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,4 +66,318 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// What stands against it and what to do.
     pub text: String,
+}
+
+/// A person's lock on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Who holds it.
+    pub by: String,
+    /// Why.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Moment,
+    /// The order that made it.
+    pub operation: OperationId,
+}
+
+/// The sequence that runs on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its order.
+    pub operation: OperationId,
+    /// What was ordered.
+    pub verb: Verb,
+    /// Where it is.
+    pub phase: Phase,
+    /// When that phase ends at the latest.
+    pub until: Moment,
+}
+
+/// What decides about orders for one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MachineLedger {
+    /// Its pool, if it is in one.
+    pub pool: Option<PoolName>,
+    /// A person's lock.
+    pub hold: Option<Hold>,
+    /// The sequence that runs.
+    pub running: Option<Running>,
+    /// What the hardware says now.
+    pub reading: Option<PowerState>,
+}
+
+/// What is known of the work on a machine's node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// It was not asked about, because the order needs no proof: see [`needs_proof`].
+    NotAsked,
+    /// None: the node is empty, down, or none of Nomad's.
+    Empty,
+    /// Some, told in a sentence.
+    Runs(String),
+    /// Nobody could tell, for this reason.
+    NoProof(String),
+}
+
+/// The highest fence number seen of each cluster and pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fences(BTreeMap<(ClusterId, PoolName), FenceNumber>);
+
+impl Fences {
+    /// The highest number seen of a cluster and pool.
+    #[must_use]
+    pub fn highest(&self, cluster: &ClusterId, pool: &PoolName) -> Option<FenceNumber> {
+        self.0.get(&(cluster.clone(), pool.clone())).copied()
+    }
+
+    /// Remembers a fence; an older one changes nothing.
+    pub fn remember(&mut self, fence: &Fence) {
+        let key = (fence.cluster.clone(), fence.pool.clone());
+        let highest = self.0.entry(key).or_insert(fence.number);
+        *highest = (*highest).max(fence.number);
+    }
+
+    /// All of them, ordered.
+    pub fn iter(&self) -> impl Iterator<Item = Fence> {
+        self.0.iter().map(|((cluster, pool), number)| Fence {
+            cluster: cluster.clone(),
+            pool: pool.clone(),
+            number: *number,
+        })
+    }
+}
+
+/// An order and what is known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Hearing<'a> {
+    /// The order.
+    pub order: &'a Order,
+    /// When it arrived.
+    pub arrived: Moment,
+    /// Whether its id was answered before.
+    pub known: bool,
+    /// What runs on the machine's node.
+    pub work: &'a Work,
+}
+
+/// What becomes of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its id was answered before: the same answer again.
+    Repeat,
+    /// It begins, with this hold from now on if there is one.
+    Begin {
+        /// The hold that comes with it.
+        hold: Option<Hold>,
+    },
+    /// The same is being done already: the running operation is its answer.
+    Join {
+        /// The hold that comes with it.
+        hold: Option<Hold>,
+    },
+    /// The running operation still waits for its drain and is to be called off; then the order is heard again.
+    CallOff,
+    /// It is not obeyed.
+    Refuse(Refusal),
+}
+
+/// A verdict, and the fence that must be on disk before anything moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgment {
+    /// What becomes of the order.
+    pub verdict: Verdict,
+    /// A fence that is newer than what was known.
+    pub newer: Option<Fence>,
+}
+
+/// Whether the node's work must be asked about before the order can be judged. The plugin proves emptiness itself and
+/// is held to its fence; a person's order is the agent's to check.
+#[must_use]
+pub fn needs_proof(order: &Order, machine: &MachineLedger) -> bool {
+    let person = matches!(order.origin, Origin::Person(_));
+    let takes_power = order.verb != Verb::On && machine.reading != Some(PowerState::Off);
+    let joins = machine.running.as_ref().is_some_and(|running| running.verb == order.verb);
+    person && takes_power && !joins && !order.force && (machine.pool.is_some() || order.drain)
+}
+
+/// Judges an order.
+#[must_use]
+pub fn judge(
+    hearing: Hearing<'_>,
+    machine: &MachineLedger,
+    fences: &Fences,
+    now: Moment,
+) -> Judgment {
+    if hearing.known {
+        return Judgment { verdict: Verdict::Repeat, newer: None };
+    }
+    let newer = match &hearing.order.origin {
+        Origin::Person(_) => None,
+        Origin::Autoscaler(fence) => match check_fence(fence, hearing.order, machine, fences) {
+            Ok(newer) => newer.then(|| fence.clone()),
+            Err(refusal) => {
+                return Judgment { verdict: Verdict::Refuse(refusal), newer: None };
+            }
+        },
+    };
+    let verdict = weigh(hearing, machine, now).unwrap_or_else(Verdict::Refuse);
+    Judgment { verdict, newer }
+}
+
+/// Whether a half-done sequence may be finished after the agent was gone.
+///
+/// # Errors
+/// What stands against it, as a sentence.
+pub fn may_resume(origin: &Origin, hold: Option<&Hold>, fences: &Fences) -> Result<(), String> {
+    let Origin::Autoscaler(fence) = origin else { return Ok(()) };
+    if let Some(hold) = hold {
+        return Err(format!("{} holds the machine", hold.by));
+    }
+    match fences.highest(&fence.cluster, &fence.pool) {
+        Some(highest) if highest > fence.number => Err(format!(
+            "a lease with number {} has ordered since, and this order carries {}",
+            highest.0, fence.number.0
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// `Ok(true)`: newer than what was known.
+fn check_fence(
+    fence: &Fence,
+    order: &Order,
+    machine: &MachineLedger,
+    fences: &Fences,
+) -> Result<bool, Refusal> {
+    if machine.pool.as_ref() != Some(&fence.pool) {
+        let is = machine.pool.as_ref().map_or("no pool".to_owned(), |pool| format!("pool {pool}"));
+        let text = format!(
+            "{} is in {is}, and the order speaks for pool {}; check `pool` in the policy and in the agent's file",
+            order.machine, fence.pool
+        );
+        return Err(Refusal { code: RefusalCode::WrongPool, text });
+    }
+    match fences.highest(&fence.cluster, &fence.pool) {
+        None => Ok(true),
+        Some(highest) if fence.number < highest => {
+            let text = format!(
+                "the order carries fence {} of cluster {} and pool {}, and {} has ordered already: another autoscaler has taken the lease",
+                fence.number.0, fence.cluster, fence.pool, highest.0
+            );
+            Err(Refusal { code: RefusalCode::StaleFence, text })
+        }
+        Some(highest) => Ok(fence.number > highest),
+    }
+}
+
+fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<Verdict, Refusal> {
+    let order = hearing.order;
+    let waited = now.since(hearing.arrived);
+    if waited > order.valid_for {
+        let text = format!(
+            "the order was valid for {} and could only begin after {}; give it again",
+            spoken(order.valid_for),
+            spoken(waited)
+        );
+        return Err(Refusal { code: RefusalCode::Expired, text });
+    }
+    check_hold(order, machine, now)?;
+    if let Some(running) = &machine.running {
+        return beside(order, running, machine, now);
+    }
+    check_work(hearing, machine)?;
+    Ok(Verdict::Begin { hold: hold_of(order, machine, now) })
+}
+
+fn check_hold(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
+    match (&order.origin, &machine.hold) {
+        (Origin::Autoscaler(_), Some(hold)) => {
+            let text = format!(
+                "{} is held off by {} since {} ({}); `power-agent release {}` ends the hold",
+                order.machine,
+                hold.by,
+                spoken(now.since(hold.since)),
+                hold.reason,
+                order.machine
+            );
+            Err(Refusal { code: RefusalCode::Held, text })
+        }
+        (Origin::Autoscaler(_), None) | (Origin::Person(_), _) => Ok(()),
+    }
+}
+
+/// What becomes of an order while another runs.
+fn beside(
+    order: &Order,
+    running: &Running,
+    machine: &MachineLedger,
+    now: Moment,
+) -> Result<Verdict, Refusal> {
+    let person = matches!(order.origin, Origin::Person(_));
+    // Before the point of no return a person may think again, or be in a hurry.
+    let otherwise = order.verb != running.verb || order.force;
+    if person && running.phase == Phase::Draining && otherwise {
+        return Ok(Verdict::CallOff);
+    }
+    if order.verb == running.verb {
+        return Ok(Verdict::Join { hold: hold_of(order, machine, now) });
+    }
+    let text = format!(
+        "{} is busy: {} ({}) runs and is {}, for at most {} more; try again then",
+        order.machine,
+        running.verb.as_str(),
+        running.operation,
+        running.phase,
+        spoken(running.until.since(now))
+    );
+    Err(Refusal { code: RefusalCode::Busy, text })
+}
+
+fn check_work(hearing: Hearing<'_>, machine: &MachineLedger) -> Result<(), Refusal> {
+    let order = hearing.order;
+    if !needs_proof(order, machine) {
+        return Ok(());
+    }
+    let told = match hearing.work {
+        Work::Empty => return Ok(()),
+        Work::Runs(_) if order.drain => return Ok(()),
+        Work::Runs(work) => {
+            format!("{} has work: {work}; --drain moves it first, --force cuts it", order.machine)
+        }
+        Work::NoProof(why) => format!(
+            "nobody can tell whether {} has work: {why}; --force goes on without knowing",
+            order.machine
+        ),
+        Work::NotAsked => format!(
+            "nobody has asked whether {} has work; --force goes on without knowing",
+            order.machine
+        ),
+    };
+    Err(Refusal { code: RefusalCode::NotEmpty, text: told })
+}
+
+/// The hold that comes with an order: a person's `off` makes one, unless there is one already, which stays as it is.
+fn hold_of(order: &Order, machine: &MachineLedger, now: Moment) -> Option<Hold> {
+    match (&order.origin, order.verb, &machine.hold) {
+        (Origin::Person(by), Verb::Off, None) => Some(Hold {
+            by: by.clone(),
+            reason: order.reason.clone(),
+            since: now,
+            operation: order.operation.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// A span as a person says it.
+fn spoken(span: Duration) -> String {
+    match span.as_secs() {
+        _ if span >= BEFORE_BOOT => "before the host's last boot".to_owned(),
+        0 => format!("{} ms", span.as_millis()),
+        seconds @ 1..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
 }

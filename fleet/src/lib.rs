@@ -22,7 +22,7 @@ pub mod sequencer;
 pub mod shape;
 pub mod view;
 
-pub use arbiter::{Order, Refusal, RefusalCode};
+pub use arbiter::{Fences, Order, Refusal, RefusalCode};
 pub use knobs::{Knobs, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;

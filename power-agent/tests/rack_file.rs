@@ -158,7 +158,8 @@ fn a_port_that_is_not_there_is_a_warning_and_the_rest_stands() {
     let (config, warnings) = Config::load(&file).unwrap();
     assert_eq!(config.devices.len(), 1);
     assert!(!warnings.has_errors());
-    let shown = warnings.to_string().replace(directory.path().to_str().unwrap(), "/etc/lamplighter");
+    let shown =
+        warnings.to_string().replace(directory.path().to_str().unwrap(), "/etc/lamplighter");
     insta::assert_snapshot!(shown);
 }
 

@@ -16,8 +16,8 @@ use fleet::{DeviceName, MachineName, PoolName, Shape};
 
 use crate::drivers::{DriverConfig, OutletNumber};
 
-pub use duration::{DurationError, parse_duration, show_duration};
 pub use finding::{Finding, Findings, Severity};
+pub use fleet::duration::{DurationError, parse_duration, show_duration};
 pub use placeholder::fill;
 pub(crate) use section::Section;
 

@@ -9,8 +9,8 @@ use fleet::NameError;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::duration::{parse_duration, show_duration};
 use super::finding::{Finding, Report};
+use fleet::duration::{parse_duration, show_duration};
 
 /// A value with its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]

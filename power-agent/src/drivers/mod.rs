@@ -3,6 +3,8 @@
 //! Retries, sequences, dwell and escalation live above. A new driver is one new file and one line
 //! in the table at the end of this file; it inherits the conformance tests.
 
+#[cfg(test)]
+mod conformance;
 pub mod lcus;
 mod line;
 
@@ -215,6 +217,13 @@ macro_rules! drivers {
             pub(crate) fn driver(&self) -> AnyDriver {
                 match self { $(DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)* }
             }
+        }
+
+        #[cfg(test)]
+        mod table {
+            $(mod $module {
+                super::super::conformance::suite!(super::super::$module::bench::Bench);
+            })*
         }
 
         impl Driver for AnyDriver {

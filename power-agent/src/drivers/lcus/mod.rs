@@ -3,6 +3,9 @@
 //! A set is never acknowledged. Some boards answer a status query, many are silent; which one it
 //! is, the rack file says. Nothing is ever written to find out what is on the line.
 
+#[cfg(test)]
+pub(super) mod bench;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -220,6 +223,85 @@ impl<P: Port> Driver for Lcus<P> {
             can_read_back: self.config.status == Status::Ascii,
             gap_min: self.config.gap_min,
             owner_gone: OwnerGone::Stays,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::conformance::Bench as _;
+    use super::bench::Bench;
+    use super::*;
+
+    fn outlet(number: u16) -> OutletNumber {
+        OutletNumber::new(number).unwrap()
+    }
+
+    #[test]
+    fn frames_are_those_of_the_vendors_table() {
+        let frame = |number, state| set_frame(outlet(number), state).unwrap();
+        assert_eq!(frame(1, PowerState::On), [0xA0, 0x01, 0x01, 0xA2]);
+        assert_eq!(frame(1, PowerState::Off), [0xA0, 0x01, 0x00, 0xA1]);
+        assert_eq!(frame(2, PowerState::On), [0xA0, 0x02, 0x01, 0xA3]);
+        assert_eq!(frame(2, PowerState::Off), [0xA0, 0x02, 0x00, 0xA2]);
+        assert_eq!(frame(8, PowerState::On), [0xA0, 0x08, 0x01, 0xA9]);
+        assert_eq!(frame(8, PowerState::Off), [0xA0, 0x08, 0x00, 0xA8]);
+    }
+
+    #[test]
+    fn a_status_line_counts_only_whole() {
+        assert_eq!(parse_status(b"CH1: OFF\r\nCH2: ON \r\n").unwrap().len(), 2);
+        assert_eq!(parse_status(b"CH1:OFF\rCH2:    ON\n"), parse_status(b"CH1: OFF CH2: ON "));
+        assert_eq!(parse_status(b"CH1: OF"), Ok(vec![]));
+        assert_eq!(parse_status(b"CH1: ONE\r\nCH0: ON\r\nCH9: ON\r\nCH12: ON\r\n"), Ok(vec![]));
+        assert_eq!(parse_status(b"CH3: ON \r\nCH3: OFF\r\n"), Err(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_board_that_falls_silent_is_unreachable_and_the_remedy_is_named() {
+        let mut bench = Bench::each_kind().swap_remove(0);
+        bench.driver().read_all().await.unwrap();
+        bench.fall_silent();
+        let error = bench.driver().read_all().await.unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
+        assert!(error.to_string().contains("status = \"none\""), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_board_is_never_asked() {
+        let mut bench = Bench::each_kind().pop().unwrap();
+        assert!(!bench.driver().capabilities(outlet(1)).can_read_back);
+        bench.driver().set(&[(outlet(1), PowerState::On)]).await.unwrap();
+        bench.driver().read_all().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(bench.heard(), [[0xA0, 0x01, 0x01, 0xA2]]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_the_parser_panic_or_invent_a_channel(
+            reply in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
+            if let Ok(told) = parse_status(&reply) {
+                prop_assert!(told.iter().all(|(channel, _)| (1..=8).contains(channel)));
+            }
+        }
+
+        #[test]
+        fn a_reply_that_is_cut_anywhere_never_tells_more_than_the_whole(
+            states in proptest::collection::vec(any::<bool>(), 1..=8), cut in 0_usize..100
+        ) {
+            let mut reply = Vec::new();
+            for (on, channel) in states.iter().zip(1..) {
+                let word = if *on { "ON " } else { "OFF" };
+                reply.extend(format!("CH{channel}: {word}\r\n").bytes());
+            }
+            let whole = parse_status(&reply).unwrap();
+            prop_assert_eq!(whole.len(), states.len());
+            let part = parse_status(&reply[..cut.min(reply.len())]).unwrap();
+            prop_assert!(part.iter().all(|told| whole.contains(told)));
         }
     }
 }

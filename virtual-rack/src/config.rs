@@ -14,6 +14,8 @@ use crate::relay::Power;
 
 /// LCUS boards come with 1, 2, 4 or 8 relays.
 pub const CHANNELS_MAX: u8 = 8;
+/// A host name has at most 63; the bound of a reply counts on it.
+const NAME_BYTES_MAX: usize = 64;
 /// One gap, boot or shutdown: longer ones are a slip of the unit.
 const WAIT_MS_MAX: u64 = 3_600_000;
 /// A machine that draws more than a household's fuse carries is a slip of the point.
@@ -200,8 +202,12 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
 }
 
 fn named(name: &Spanned<String>) -> Result<(), Mistake> {
-    if name.get_ref().is_empty() || name.get_ref().contains(char::is_whitespace) {
-        let what = format!("found the name {:?}, expected one without blanks", name.get_ref());
+    let len = name.get_ref().len();
+    if len == 0 || len > NAME_BYTES_MAX || name.get_ref().contains(char::is_whitespace) {
+        let what = format!(
+            "found the name {:?}, expected 1 to {NAME_BYTES_MAX} bytes without blanks",
+            name.get_ref()
+        );
         return Err(mistake(name, what));
     }
     Ok(())

@@ -138,3 +138,38 @@ fn within_bounds(path: &Path, bytes: u64) -> Result<(), EdgeLogError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_were_written_and_a_half_written_one_is_left_out() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("edges.jsonl");
+        let record = |edge| EdgeRecord {
+            at_us: Moment::from_micros(1500),
+            wall_us: 1_795_372_202_974_127,
+            board: "a".to_owned(),
+            channel: 1,
+            machine: Some("node1".to_owned()),
+            edge,
+            cause: Cause::Frame,
+        };
+        let mut log = EdgeLog::open(&path).unwrap();
+        log.append(&record(Power::On)).unwrap();
+        log.append(&record(Power::Off)).unwrap();
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"{\"at_us\":17").unwrap();
+        assert_eq!(read(&path).unwrap(), [record(Power::On), record(Power::Off)]);
+        let first = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            first.lines().next().unwrap(),
+            "{\"at_us\":1500,\"wall_us\":1795372202974127,\"board\":\"a\",\"channel\":1,\
+             \"machine\":\"node1\",\"edge\":\"on\",\"cause\":\"frame\"}"
+        );
+        file.write_all(b"\n").unwrap();
+        let err = read(&path).unwrap_err().to_string();
+        assert_eq!(err, format!("edge log {}:3: found no edge record", path.display()));
+    }
+}

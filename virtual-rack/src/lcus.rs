@@ -169,3 +169,115 @@ pub fn status_lines(coils: impl Iterator<Item = Power>) -> Vec<u8> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GAP: Duration = Duration::from_millis(50);
+    const ON_1: [u8; 4] = [0xA0, 0x01, 0x01, 0xA2];
+    const OFF_2: [u8; 4] = [0xA0, 0x02, 0x00, 0xA2];
+
+    fn hear(decoder: &mut Decoder, bytes: &[u8], millis: u64) -> Vec<Heard> {
+        let at = Moment::from_millis(millis);
+        bytes.iter().filter_map(|byte| decoder.hear(*byte, at)).collect()
+    }
+
+    #[test]
+    fn the_vendors_frames_are_heard() {
+        for (frame, channel, power) in [
+            ([0xA0, 0x01, 0x01, 0xA2], 1, Power::On),
+            ([0xA0, 0x01, 0x00, 0xA1], 1, Power::Off),
+            ([0xA0, 0x02, 0x01, 0xA3], 2, Power::On),
+            ([0xA0, 0x02, 0x00, 0xA2], 2, Power::Off),
+            ([0xA0, 0x08, 0x01, 0xA9], 8, Power::On),
+            ([0xA0, 0x08, 0x00, 0xA8], 8, Power::Off),
+        ] {
+            let mut decoder = Decoder::new(8, GAP);
+            assert_eq!(hear(&mut decoder, &frame, 0), [Heard::Set { channel, power }]);
+        }
+        assert_eq!(hear(&mut Decoder::new(8, GAP), &[0xFF], 0), [Heard::Query]);
+    }
+
+    #[test]
+    fn the_status_lines_are_padded_as_the_boards_are() {
+        let coils = [Power::On, Power::Off];
+        assert_eq!(status_lines(coils.into_iter()), b"CH1: ON \r\nCH2: OFF\r\n");
+    }
+
+    #[test]
+    fn of_two_frames_in_one_write_the_second_is_lost() {
+        let mut decoder = Decoder::new(4, GAP);
+        let heard = hear(&mut decoder, &[ON_1, OFF_2].concat(), 0);
+        assert_eq!(heard, [Heard::Set { channel: 1, power: Power::On }]);
+        assert_eq!(decoder.counts(), Counts { accepted: 1, lost: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn the_gap_runs_from_the_last_frame_or_query_to_a_frames_first_byte() {
+        let mut decoder = Decoder::new(4, GAP);
+        assert_eq!(hear(&mut decoder, &[0xFF], 0).len(), 1);
+        assert_eq!(hear(&mut decoder, &[0xFF], 49), []);
+        assert_eq!(hear(&mut decoder, &ON_1[..1], 49), [], "begins too soon");
+        assert_eq!(hear(&mut decoder, &ON_1[1..], 60), [], "and ends in time: lost all the same");
+        assert_eq!(hear(&mut decoder, &ON_1, 60).len(), 1, "a lost frame starts no gap");
+        assert_eq!(hear(&mut decoder, &OFF_2, 110).len(), 1, "exactly the gap is enough");
+        let counts = Counts { accepted: 2, queries: 1, lost: 2, ..Counts::default() };
+        assert_eq!(decoder.counts(), counts);
+    }
+
+    #[test]
+    fn what_is_no_order_of_this_board_moves_nothing_and_is_counted() {
+        let mut decoder = Decoder::new(4, GAP);
+        let strange: [&[u8]; 6] = [
+            &[0xA0, 0x01, 0x01, 0xA3], // a wrong sum
+            &[0x42],                   // a stray byte
+            &[0xA0, 0x01, 0x02, 0xA3], // off with echo: another dialect
+            &[0xA0, 0x01, 0x04, 0xA5], // invert: another dialect
+            &[0xA0, 0x05, 0x01, 0xA6], // a fifth channel of four
+            &[0xA0, 0x00, 0x01, 0xA1], // channel 0
+        ];
+        for bytes in strange {
+            assert_eq!(hear(&mut decoder, bytes, 0), []);
+        }
+        assert_eq!(decoder.counts(), Counts { bad: 2, ignored: 4, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_frame_whose_rest_never_comes_does_not_spoil_the_next() {
+        let mut decoder = Decoder::new(4, GAP);
+        assert_eq!(hear(&mut decoder, &ON_1[..3], 0), []);
+        assert_eq!(hear(&mut decoder, &ON_1, 100).len(), 1);
+        assert_eq!(decoder.counts(), Counts { accepted: 1, bad: 1, ..Counts::default() });
+    }
+
+    proptest! {
+        /// However the same bytes are portioned, the board hears the same; and every byte is in
+        /// exactly one count.
+        #[test]
+        fn portions_do_not_matter(
+            bytes in prop::collection::vec(prop_oneof![
+                Just(0xA0), Just(0xFF), 0_u8..=9, Just(0xA1), Just(0xA2), any::<u8>()
+            ], 0..64),
+            cuts in prop::collection::vec(0_usize..64, 0..8),
+            gap_ms in prop_oneof![Just(0), Just(50)],
+        ) {
+            let gap = Duration::from_millis(gap_ms);
+            let mut whole = crate::board::Board::new(crate::board::Kind::LcusAscii, 4, gap);
+            let mut split = whole.clone();
+            let expected = whole.receive(&bytes, Moment::START);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let found: Vec<_> = cuts
+                .windows(2)
+                .flat_map(|pair| split.receive(&bytes[pair[0]..pair[1]], Moment::START))
+                .collect();
+            prop_assert_eq!(found, expected);
+            let later = Moment::START + PARTIAL_WAIT_MAX;
+            prop_assert_eq!(split.counts(later), whole.counts(later));
+        }
+    }
+}

@@ -213,3 +213,78 @@ impl Machine {
         self.since = at;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NATURE: Nature = Nature {
+        boot: Duration::from_millis(1000),
+        shutdown: Duration::from_millis(500),
+        boot_watts: 9.0,
+        watts: 6.5,
+        halted_watts: 0.5,
+    };
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_millis(millis)
+    }
+
+    #[test]
+    fn a_life_from_dark_to_halted_and_up_again_after_a_power_cycle() {
+        let mut machine = Machine::dark(NATURE);
+        assert_eq!((machine.current(Power::On, at(0)), machine.watts()), (None, 9.0));
+        assert_eq!((machine.elapse(at(999)), machine.phase()), (None, Phase::Booting));
+        assert_eq!(machine.elapse(at(1200)), Some(Effect::Start));
+        assert_eq!((machine.since(), machine.watts()), (at(1000), 6.5), "up when due");
+        assert_eq!(machine.soft_off(at(2000)), Ok(Effect::Terminate));
+        assert_eq!(machine.elapse(at(2500)), Some(Effect::Kill));
+        assert_eq!((machine.phase(), machine.watts()), (Phase::Halted, 0.5));
+        assert_eq!((machine.deadline(), machine.current(Power::On, at(3000))), (None, None));
+        assert_eq!(machine.phase(), Phase::Halted, "a closed relay boots nothing");
+        assert_eq!((machine.current(Power::Off, at(3000)), machine.watts()), (None, 0.0));
+        machine.current(Power::On, at(4000));
+        assert_eq!(machine.deadline(), Some(at(5000)));
+    }
+
+    #[test]
+    fn a_cut_at_any_moment_leaves_it_dark_at_once() {
+        let mut machine = Machine::dark(NATURE);
+        for (phase, effect) in [
+            (Phase::Dark, None),
+            (Phase::Booting, None),
+            (Phase::Up, Some(Effect::Kill)),
+            (Phase::ShuttingDown, Some(Effect::Kill)),
+            (Phase::Halted, None),
+        ] {
+            machine.enter(phase, at(0));
+            assert_eq!(machine.current(Power::Off, at(1)), effect, "{phase}");
+            assert_eq!((machine.phase(), machine.deadline()), (Phase::Dark, None), "{phase}");
+        }
+    }
+
+    #[test]
+    fn soft_off_is_refused_where_nobody_is_up_to_take_it() {
+        let mut machine = Machine::dark(NATURE);
+        for phase in Phase::ALL {
+            machine.enter(phase, at(0));
+            let expected = match phase {
+                Phase::Up => Ok(Effect::Terminate),
+                other => Err(NotUp { phase: other }),
+            };
+            assert_eq!(machine.soft_off(at(1)), expected);
+        }
+    }
+
+    #[test]
+    fn every_phase_is_read_as_it_is_written() {
+        for phase in Phase::ALL {
+            assert_eq!(phase.word().parse(), Ok(phase));
+            assert_eq!(serde_json::to_string(&phase).unwrap(), format!("{:?}", phase.word()));
+        }
+        assert_eq!(
+            "on".parse::<Phase>().unwrap_err(),
+            "found the state \"on\", expected one of dark, booting, up, shutting-down, halted"
+        );
+    }
+}

@@ -11,13 +11,20 @@ use std::path::PathBuf;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::inotify;
+use rustix::fs::inotify::CreateFlags;
+use rustix::fs::inotify::WatchFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::OptionalActions;
+use rustix::termios::QueueSelector;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// One read: far more than a driver writes at once, far less than a terminal holds (4 KiB).
 const READ_BYTES: usize = 256;
+
+/// One read of close events: each is 16 bytes, and more than one is rare.
+const CLOSES_BYTES: usize = 1024;
 
 /// The near end of a serial line, and the link to the far one.
 #[derive(Debug)]
@@ -25,7 +32,9 @@ pub(crate) struct Port {
     near: AsyncFd<File>,
     /// Held, never read: without it the near end reports an error whenever no agent has the line
     /// open, and the line's settings are forgotten between two agents.
-    _far: OwnedFd,
+    far: OwnedFd,
+    /// Tells when an agent closes the line, however it ended.
+    closes: AsyncFd<File>,
     path: PathBuf,
     link: PathBuf,
 }
@@ -46,13 +55,17 @@ impl Port {
         rustix::termios::tcsetattr(&far, OptionalActions::Now, &settings)?;
         let flags = rustix::fs::fcntl_getfl(&near)?;
         rustix::fs::fcntl_setfl(&near, flags | OFlags::NONBLOCK)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; a File keeps and closes its descriptor as demanded"
-        )]
-        let near = AsyncFd::with_interest(File::from(near), Interest::READABLE)?;
-        place_link(&path, link)?;
-        Ok(Self { near, _far: far, path, link: link.to_owned() })
+        let closes = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&closes, &path, WatchFlags::CLOSE_WRITE)?;
+        let port = Self {
+            near: readable(near)?,
+            far,
+            closes: readable(closes)?,
+            path,
+            link: link.to_owned(),
+        };
+        place_link(&port.path, link)?;
+        Ok(port)
     }
 
     /// The pseudo-terminal that the link leads to.
@@ -60,16 +73,27 @@ impl Port {
         &self.path
     }
 
-    /// Waits for bytes from the agent.
+    /// Waits for bytes from the agent. A close that came before them is dealt with before them.
     pub(crate) async fn read(&self) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; READ_BYTES];
         loop {
-            let mut ready = self.near.readable().await?;
-            if let Ok(read) = ready.try_io(|near| near.get_ref().read(&mut bytes)) {
-                bytes.truncate(read?);
-                return Ok(bytes);
+            tokio::select! {
+                biased;
+                closed = take(&self.closes, CLOSES_BYTES) => {
+                    closed?;
+                    self.forget_the_listener()?;
+                }
+                bytes = take(&self.near, READ_BYTES) => return bytes,
             }
         }
+    }
+
+    /// What the kernel does when a real line is closed for the last time, and does not here because
+    /// the far end is held: answers that nobody read are gone, and so is the exclusive use that a
+    /// killed agent could not give back.
+    fn forget_the_listener(&self) -> std::io::Result<()> {
+        rustix::termios::tcflush(&self.far, QueueSelector::IFlush)?;
+        rustix::termios::ioctl_tiocnxcl(&self.far)?;
+        Ok(())
     }
 
     /// Sends bytes as a board does, who does not wait for a listener: false where the line was full
@@ -85,6 +109,26 @@ impl Drop for Port {
             && let Err(err) = std::fs::remove_file(&self.link)
         {
             tracing::warn!(link = %self.link.display(), %err, "could not remove a board's link");
+        }
+    }
+}
+
+fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<File>> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; a File keeps and closes its descriptor as demanded"
+    )]
+    AsyncFd::with_interest(File::from(fd), Interest::READABLE)
+}
+
+/// Waits for something to read, and reads it.
+async fn take(from: &AsyncFd<File>, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    loop {
+        let mut ready = from.readable().await?;
+        if let Ok(read) = ready.try_io(|from| from.get_ref().read(&mut bytes)) {
+            bytes.truncate(read?);
+            return Ok(bytes);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -105,7 +106,7 @@ impl Programs {
                 continue;
             }
             let opened = machine.command_log.as_ref().map(|path| {
-                File::create(path).map_err(|source| LogError {
+                open_log(path).map_err(|source| LogError {
                     machine: name.clone(),
                     path: path.clone(),
                     source,
@@ -172,6 +173,7 @@ impl Programs {
             && running.generation == exit.generation
         {
             tracing::info!(machine = exit.machine, outcome = exit.outcome, "a command ended");
+            // What it left behind in its group would die with a sealed command; so it does without.
             running.cut();
             bench.stage = Stage::Ended(CommandState::Exited { outcome: exit.outcome });
         }
@@ -264,6 +266,13 @@ impl Running {
             Err(err) => tracing::error!(pid = %self.leader, %err, "could not kill a command"),
         }
     }
+}
+
+/// Emptied, and appended to from then on: two machines may share one.
+fn open_log(path: &Path) -> std::io::Result<File> {
+    let log = File::options().create(true).append(true).open(path)?;
+    log.set_len(0)?;
+    Ok(log)
 }
 
 /// Whether `true` runs behind a prefix; otherwise why not.

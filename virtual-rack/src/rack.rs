@@ -9,6 +9,7 @@ use crate::config::RackConfig;
 use crate::machine::Effect;
 use crate::machine::Machine;
 use crate::machine::NotUp;
+use crate::machine::Phase;
 use crate::moment::Moment;
 use crate::relay::Power;
 
@@ -82,31 +83,37 @@ pub struct Rack {
 }
 
 impl Rack {
-    /// The rack of a config, with the actions of its start: machines found on are up.
+    /// The rack of a config, as it is found: machines that are on are up.
     #[must_use]
-    pub fn assemble(config: &RackConfig) -> (Self, Vec<Action>) {
+    pub fn assemble(config: &RackConfig) -> Self {
         let mut boards: BTreeMap<String, Board> = config
             .boards
             .iter()
             .map(|(name, b)| (name.clone(), Board::new(b.kind, b.channels, b.min_gap)))
             .collect();
         let mut machines = BTreeMap::new();
-        let mut actions = Vec::new();
         for (name, m) in &config.machines {
             if let Some(board) = boards.get_mut(&m.board) {
                 board.found_in(m.channel, m.found);
             }
             let machine = match m.found {
                 Power::Off => Machine::dark(m.nature),
-                Power::On => {
-                    actions.push(command(name, Effect::Start));
-                    Machine::up(m.nature)
-                }
+                Power::On => Machine::up(m.nature),
             };
             let plugged = Plugged { board: m.board.clone(), channel: m.channel, machine };
             machines.insert(name.clone(), plugged);
         }
-        (Self { boards, machines }, actions)
+        Self { boards, machines }
+    }
+
+    /// What runs on the machines that are found on, to be started once.
+    #[must_use]
+    pub fn start(&self) -> Vec<Action> {
+        self.machines
+            .iter()
+            .filter(|(_, plugged)| plugged.machine.phase() == Phase::Up)
+            .map(|(name, _)| command(name, Effect::Start))
+            .collect()
     }
 
     /// The boards by name; mutable, because counting gives up what was half heard.
@@ -203,4 +210,99 @@ impl Rack {
 
 fn command(machine: &str, effect: Effect) -> Action {
     Action::Command { machine: machine.to_owned(), effect }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn rack() -> Rack {
+        let text = r#"
+            socket = "s"
+            edge_log = "e"
+            [boards.a]
+            kind = "lcus-ascii"
+            channels = 4
+            link = "l"
+            min_gap_ms = 50
+            [machines.node1]
+            board = "a"
+            channel = 1
+            boot_ms = 1000
+            shutdown_ms = 500
+            watts = 6.5
+            [machines.node2]
+            board = "a"
+            channel = 2
+            on = true
+            boot_ms = 1000
+            shutdown_ms = 500
+            watts = 6.5
+        "#;
+        Rack::assemble(&crate::config::parse(text, Path::new("RACK.toml")).unwrap())
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_millis(millis)
+    }
+
+    fn edge(channel: u8, machine: Option<&str>, power: Power) -> Action {
+        let machine = machine.map(str::to_owned);
+        Action::LogEdge { board: "a".to_owned(), channel, machine, power }
+    }
+
+    #[test]
+    fn a_machine_that_is_found_on_is_up_without_an_edge() {
+        let mut rack = rack();
+        assert_eq!(rack.start(), [command("node2", Effect::Start)]);
+        let on_again = rack.receive("a", &[0xA0, 2, 1, 0xA3], at(0));
+        assert_eq!(on_again, [], "a frame that changes nothing is no edge");
+    }
+
+    #[test]
+    fn a_cut_kills_before_it_is_logged() {
+        let actions = rack().receive("a", &[0xA0, 2, 0, 0xA2], at(0));
+        assert_eq!(actions, [command("node2", Effect::Kill), edge(2, Some("node2"), Power::Off)]);
+    }
+
+    #[test]
+    fn a_machine_whose_boot_ended_before_a_late_cut_had_its_command_started() {
+        let mut rack = rack();
+        let on = rack.receive("a", &[0xA0, 1, 1, 0xA2], at(0));
+        assert_eq!(on, [edge(1, Some("node1"), Power::On)]);
+        assert_eq!(rack.deadline(), Some(at(1000)));
+        assert_eq!(
+            rack.receive("a", &[0xA0, 1, 0, 0xA1], at(1500)),
+            [
+                command("node1", Effect::Start),
+                command("node1", Effect::Kill),
+                edge(1, Some("node1"), Power::Off)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_relay_without_a_machine_has_edges_too() {
+        let actions = rack().receive("a", &[0xA0, 4, 1, 0xA5], at(0));
+        assert_eq!(actions, [edge(4, None, Power::On)]);
+    }
+
+    #[test]
+    fn a_status_query_is_answered_for_every_channel() {
+        let bytes = b"CH1: OFF\r\nCH2: ON \r\nCH3: OFF\r\nCH4: OFF\r\n".to_vec();
+        let answer = Action::Answer { board: "a".to_owned(), bytes };
+        assert_eq!(rack().receive("a", &[0xFF], at(0)), [answer]);
+    }
+
+    #[test]
+    fn a_soft_off_that_can_not_be_taken_says_why() {
+        let refused = |name| rack().soft_off(name, at(0)).unwrap_err().to_string();
+        assert_eq!(
+            refused("node1"),
+            "machine node1 can not take a soft off: found it dark, expected it up"
+        );
+        assert_eq!(refused("node3"), "found no machine \"node3\", expected one of node1, node2");
+    }
 }

@@ -143,3 +143,60 @@ pub fn duration(word: &str) -> Result<Duration, String> {
         .filter(|duration| *duration <= WAIT_MAX)
         .ok_or_else(wrong)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_verbs_with_times_and_comments() {
+        let text = "# a morning\nwait node1 up 10s\n\nat 1.5s soft-off node1 # good night\nquit\n";
+        let script = parse(text, Path::new("day.txt")).unwrap();
+        let wait = Request::Wait {
+            machine: "node1".into(),
+            state: "up".parse().unwrap(),
+            timeout_ms: 10_000,
+        };
+        let soft_off = Request::SoftOff { machine: "node1".into() };
+        let late = Moment::from_millis(1500);
+        assert_eq!(
+            script.steps,
+            [
+                Step { line: 2, at: Moment::START, request: wait },
+                Step { line: 4, at: late, request: soft_off },
+                Step { line: 5, at: Moment::START, request: Request::Quit },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_a_script_has_its_line_and_what_was_expected() {
+        for (text, expected) in [
+            (
+                "state\npress node1",
+                "day.txt:2: found \"press node1\", expected [at TIME] and one of: state, edges, \
+                 quit, soft-off MACHINE, wait MACHINE STATE TIMEOUT",
+            ),
+            (
+                "at soon state",
+                "day.txt:1: found the time \"soon\", expected one like 500ms, 1.5s or 2m, at most 60m",
+            ),
+            (
+                "wait node1 on 1s",
+                "day.txt:1: found the state \"on\", expected one of dark, booting, up, \
+                 shutting-down, halted",
+            ),
+        ] {
+            assert_eq!(parse(text, Path::new("day.txt")).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit_and_a_bound() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for word in ["5", "-1s", "61m", "NaNs", "1e3s", "s", "1.2.3s"] {
+            assert!(duration(word).is_err(), "{word}");
+        }
+    }
+}

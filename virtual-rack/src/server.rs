@@ -34,11 +34,11 @@ pub(crate) struct Ask {
     pub(crate) answer: oneshot::Sender<Reply>,
 }
 
-/// The socket's place in the file system.
+/// A file that is removed at the end.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+struct Removed(PathBuf);
 
-impl Drop for SocketFile {
+impl Drop for Removed {
     fn drop(&mut self) {
         if let Err(err) = std::fs::remove_file(&self.0)
             && err.kind() != ErrorKind::NotFound
@@ -48,24 +48,45 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the socket. It appears under its name when it already answers: bound beside it, then moved.
-pub(crate) async fn bind(path: &Path) -> std::io::Result<(UnixListener, SocketFile)> {
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(std::io::Error::new(
-            ErrorKind::AddrInUse,
-            "another rack answers there; end it (`virtual-rack ctl quit`) or take another socket",
-        ));
+/// A socket that listens beside its place, so that a start which fails later has shown nothing.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    path: PathBuf,
+    listener: UnixListener,
+    beside: Removed,
+}
+
+/// The socket in its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    _removed: Removed,
+}
+
+impl Claim {
+    /// Makes sure that no other rack answers at `path`, before anything of that rack is touched.
+    pub(crate) async fn new(path: &Path) -> std::io::Result<Self> {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(std::io::Error::new(
+                ErrorKind::AddrInUse,
+                "another rack answers there; end it (`virtual-rack ctl quit`) or name another socket",
+            ));
+        }
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        match std::fs::remove_file(&beside) {
+            Err(err) if err.kind() != ErrorKind::NotFound => return Err(err),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&beside)?;
+        Ok(Self { path: path.to_owned(), listener, beside: Removed(beside) })
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match std::fs::remove_file(&beside) {
-        Err(err) if err.kind() != ErrorKind::NotFound => return Err(err),
-        Ok(()) | Err(_) => {}
+
+    /// Shows the socket under its name: whoever finds it there is answered.
+    pub(crate) fn reveal(self) -> std::io::Result<(UnixListener, SocketFile)> {
+        std::fs::rename(&self.beside.0, &self.path)?;
+        Ok((self.listener, SocketFile { _removed: Removed(self.path) }))
     }
-    let listener = UnixListener::bind(&beside)?;
-    std::fs::rename(&beside, path)?;
-    Ok((listener, SocketFile(path.to_owned())))
 }
 
 /// Serves until `closing` is told; then idle connections are closed and answers under way go out.

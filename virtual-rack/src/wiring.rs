@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
@@ -142,79 +143,79 @@ pub async fn run(
     script: Option<Script>,
     announce: impl FnOnce(&RackConfig) -> std::io::Result<()>,
 ) -> Result<(), RunError> {
-    let deaf = |source| RunError::Process { what: "could not listen for signals", source };
-    let mut ends = [
-        signal(SignalKind::terminate()).map_err(deaf)?,
-        signal(SignalKind::interrupt()).map_err(deaf)?,
-        signal(SignalKind::hangup()).map_err(deaf)?,
-    ];
-    let [term, int, hup] = &mut ends;
+    let ends = Ends::listen()
+        .map_err(|source| RunError::Process { what: "could not listen for signals", source })?;
+    let path = config.socket.clone();
+    let unbound = |source| RunError::Socket { path: path.clone(), source };
+    let claim = server::Claim::new(&path).await.map_err(unbound)?;
     let mut wiring = Wiring::assemble(config).await?;
-    let (portions_in, mut portions) = mpsc::channel(PORTIONS_MAX);
-    let (asks_in, mut asks) = mpsc::channel(ASKS_MAX);
+    let (portions_in, portions) = mpsc::channel(PORTIONS_MAX);
+    let (asks_in, asks) = mpsc::channel(ASKS_MAX);
     let (closing_in, closing) = watch::channel(false);
-    let mut tasks = JoinSet::new();
+    let mut listeners = JoinSet::new();
     for (board, port) in &wiring.ports {
-        tasks.spawn(listen(board.clone(), port.clone(), wiring.clock, portions_in.clone()));
+        listeners.spawn(listen(board.clone(), port.clone(), wiring.clock, portions_in.clone()));
     }
-    let socket = wiring.config.socket.clone();
-    let (listener, socket_file) =
-        server::bind(&socket).await.map_err(|source| RunError::Socket { path: socket, source })?;
+    wiring.start()?;
+    let (listener, socket_file) = claim.reveal().map_err(unbound)?;
     announce(&wiring.config)
         .map_err(|source| RunError::Process { what: "could not announce the start", source })?;
     let mut server = JoinSet::new();
     server.spawn(server::serve(listener, asks_in.clone(), closing));
-    let mut script_ended = JoinSet::new();
+    let mut inlets = Inlets { ends, portions, asks, script: JoinSet::new(), script_failure: None };
     if let Some(script) = script {
-        script_ended.spawn(play(script, wiring.clock, asks_in));
+        inlets.script.spawn(play(script, wiring.clock, asks_in));
     }
-    let mut script_failure = None;
-    let ended = loop {
-        let deadline = wiring.clock.instant(wiring.deadline());
-        tokio::select! {
-            biased;
-            _ = term.recv() => break Ok(None),
-            _ = int.recv() => break Ok(None),
-            _ = hup.recv() => break Ok(None),
-            Some(Portion { board, bytes, at }) = portions.recv() => {
-                let actions = wiring.rack.receive(&board, &bytes, at);
-                if let Err(err) = wiring.carry_out(actions, at) { break Err(err) }
-            }
-            exit = wiring.programs.ended() => wiring.programs.note(exit),
-            Some(Ask { request, answer }) = asks.recv() => match request {
-                Request::Quit => break Ok(Some(answer)),
-                request => if let Err(err) = wiring.ask(request, answer) { break Err(err) },
-            },
-            Some(Ok(Err(failure))) = script_ended.join_next() => {
-                tracing::error!(failure, "the script ended");
-                script_failure = Some(failure);
-            }
-            () = tokio::time::sleep_until(deadline.into()) => {}
-        }
-        if let Err(err) = wiring.elapse() {
-            break Err(err);
-        }
-    };
-    tasks.shutdown().await;
-    script_ended.shutdown().await;
+    let ended = wiring.drive(&mut inlets).await;
+    listeners.shutdown().await;
+    inlets.script.shutdown().await;
     let at_us = wiring.end().await;
     drop(socket_file);
-    let failed = match ended {
-        Ok(Some(answer)) => {
-            answer.send(Reply::Ended(Ended { at_us })).err();
-            None
-        }
-        Ok(None) => None,
-        Err(err) => Some(err),
-    };
-    drop(asks);
+    let outcome = ended.map(|quit| {
+        quit.map(|answer| answer.send(Reply::Ended(Ended { at_us })));
+    });
+    let script_failure = inlets.script_failure.take();
+    drop(inlets);
     closing_in.send_replace(true);
-    tokio::time::timeout(SERVER_WAIT, server.join_next()).await.ok();
-    match (failed, script_failure) {
-        (Some(err), _) => Err(err.into()),
-        (None, Some(failure)) => Err(RunError::Script(failure)),
-        (None, None) => Ok(()),
+    if tokio::time::timeout(SERVER_WAIT, server.join_next()).await.is_err() {
+        tracing::warn!("the control socket's server did not end");
     }
+    outcome?;
+    script_failure.map_or(Ok(()), |failure| Err(RunError::Script(failure)))
+}
+
+/// The signals that end a rack.
+struct Ends {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Ends {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
+        }
+    }
+}
+
+/// All that reaches the loop from outside.
+struct Inlets {
+    ends: Ends,
+    portions: mpsc::Receiver<Portion>,
+    asks: mpsc::Receiver<Ask>,
+    script: JoinSet<Result<(), String>>,
+    script_failure: Option<String>,
 }
 
 impl Wiring {
@@ -232,11 +233,10 @@ impl Wiring {
             })?;
             ports.insert(board.clone(), Arc::new(port));
         }
-        let clock = Clock::start();
-        let (rack, actions) = Rack::assemble(&config);
-        let mut wiring = Self {
+        let rack = Rack::assemble(&config);
+        Ok(Self {
             config,
-            clock,
+            clock: Clock::start(),
             rack,
             ports,
             answers_dropped: BTreeMap::new(),
@@ -245,9 +245,43 @@ impl Wiring {
             edges: VecDeque::new(),
             edges_forgotten: false,
             waiters: Vec::new(),
-        };
-        wiring.carry_out(actions, Moment::START)?;
-        Ok(wiring)
+        })
+    }
+
+    /// Starts what runs on machines that are found on.
+    fn start(&mut self) -> Result<(), EdgeLogError> {
+        let actions = self.rack.start();
+        self.carry_out(actions, self.clock.now())
+    }
+
+    /// Runs until the rack is told to end; returns who asked for it over the socket, to be answered
+    /// when the end is complete.
+    async fn drive(
+        &mut self,
+        inlets: &mut Inlets,
+    ) -> Result<Option<oneshot::Sender<Reply>>, EdgeLogError> {
+        loop {
+            let deadline = self.clock.instant(self.deadline());
+            tokio::select! {
+                biased;
+                () = inlets.ends.any() => return Ok(None),
+                Some(Portion { board, bytes, at }) = inlets.portions.recv() => {
+                    let actions = self.rack.receive(&board, &bytes, at);
+                    self.carry_out(actions, at)?;
+                }
+                exit = self.programs.ended() => self.programs.note(exit),
+                Some(Ask { request, answer }) = inlets.asks.recv() => match request {
+                    Request::Quit => return Ok(Some(answer)),
+                    request => self.ask(request, answer)?,
+                },
+                Some(Ok(Err(failure))) = inlets.script.join_next() => {
+                    tracing::error!(failure, "the script ended early; the rack stays up");
+                    inlets.script_failure = Some(failure);
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {}
+            }
+            self.elapse()?;
+        }
     }
 
     fn deadline(&self) -> Moment {
@@ -345,7 +379,7 @@ impl Wiring {
         }
     }
 
-    /// Answers; who asked may have gone, and misses nothing then.
+    /// Answers. Who asked may have gone: then nothing is worked out, and a send that fails is no loss.
     fn reply(&mut self, answer: oneshot::Sender<Reply>, with: impl FnOnce(&mut Self) -> Reply) {
         if !answer.is_closed() {
             answer.send(with(self)).err();

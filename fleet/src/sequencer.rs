@@ -9,7 +9,7 @@ mod state;
 use std::time::Duration;
 
 pub use self::state::{
-    Action, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, State, Step, Task,
+    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, State, Step, Task,
 };
 use crate::{Moment, PowerState};
 
@@ -52,6 +52,7 @@ impl Sequencer {
             state: State::Looking { until: now + LOOK_DEADLINE },
             began: now,
             moved: false,
+            drained_from: None,
             reached: None,
             evidence: String::new(),
             trouble: String::new(),
@@ -115,7 +116,7 @@ impl Record {
             State::Draining { .. } | State::Undraining { .. } => Phase::Draining,
             State::SoftOff { .. } => Phase::SoftOff,
             State::Settling { .. } => Phase::Settling,
-            State::Cutting(_) => Phase::Cutting,
+            State::Cutting(_) | State::Restoring { .. } => Phase::Cutting,
             State::Dwelling { .. } => Phase::Dwelling,
             State::Energizing(_) => Phase::Energizing,
             State::Done => Phase::Done,
@@ -130,6 +131,7 @@ impl Record {
         let phases = [
             LOOK_DEADLINE,
             task.drain.unwrap_or_default(),
+            UNDRAIN_DEADLINE,
             UNDRAIN_DEADLINE,
             task.soft_off.unwrap_or_default(),
             task.settle,
@@ -153,6 +155,7 @@ impl Record {
         match &self.state {
             State::Draining { left, .. } => left.clone(),
             State::Undraining { why, .. } => format!("taking the drain back: {why}"),
+            State::Restoring { .. } => "making its node eligible again".to_owned(),
             State::Settling { quiet_since: None, .. } => {
                 "waiting for its node to be down".to_owned()
             }
@@ -185,6 +188,7 @@ impl State {
             | State::Undraining { until, .. }
             | State::SoftOff { until }
             | State::Settling { until, .. }
+            | State::Restoring { until }
             | State::Dwelling { until } => Some(*until),
             State::Cutting(step) | State::Energizing(step) => Some(match step.step {
                 Step::Rest { until } => until.min(step.until),

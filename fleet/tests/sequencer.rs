@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fleet::sequencer::{Action, Input, NodeSign, RESTART_GRACE, State, Task};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, RESTART_GRACE, State, Task};
 use fleet::{
     Fault, FaultClass, LinesSeen, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Verb,
 };
@@ -27,6 +27,8 @@ struct Bench {
     /// What runs on the node, one sentence per look.
     work: Vec<String>,
     edges: Vec<(Moment, PowerState)>,
+    /// How the node was left, each time its drain ended.
+    left_as: Vec<Eligible>,
     phases: Vec<Phase>,
 }
 
@@ -41,6 +43,7 @@ impl Bench {
             faults: Vec::new(),
             work: Vec::new(),
             edges: Vec::new(),
+            left_as: Vec::new(),
             phases: Vec::new(),
         }
     }
@@ -55,12 +58,15 @@ impl Bench {
             Action::Finished => return false,
             Action::ReadBack { .. } => Input::Seen(Ok(self.seen())),
             Action::Drive { state, .. } => Input::Driven(self.drive(state)),
-            Action::OrderDrain { .. } => Input::DrainOrdered(Ok(())),
+            Action::OrderDrain { .. } => Input::DrainOrdered(Ok(Eligible::Yes)),
             Action::WatchDrain { .. } => {
                 self.now = self.now + Duration::from_secs(1);
                 Input::DrainSeen(self.work.pop())
             }
-            Action::CancelDrain { .. } => Input::Undrained(Ok(())),
+            Action::CancelDrain { before, .. } => {
+                self.left_as.push(before);
+                Input::Undrained(Ok(()))
+            }
             Action::SoftOff { .. } => Input::SoftOffEnded(self.soft_off.clone()),
             Action::WatchNode { until } => {
                 let sign = self.node;
@@ -247,6 +253,19 @@ fn a_drain_that_does_not_end_is_taken_back() {
 }
 
 #[test]
+fn a_drained_machine_is_cut_and_its_node_made_eligible_for_its_return() {
+    for verb in [Verb::Off, Verb::Cycle] {
+        let mut bench = Bench::new(PowerState::On);
+        bench.work = vec!["web[0] runs".to_owned(); 3];
+        let drain = Some(Duration::from_secs(100));
+        let done = run(&mut bench, Task { drain, ..task(verb) });
+        assert_eq!(done.record().state, State::Done);
+        assert!(done.record().evidence.starts_with("node drained; shut down; read back off"));
+        assert_eq!((bench.line, &bench.left_as[..]), (verb.leaves(), &[Eligible::Yes][..]));
+    }
+}
+
+#[test]
 fn a_person_can_call_a_drain_off_but_no_shutdown() {
     let mut bench = Bench::new(PowerState::On);
     bench.work = vec!["web[0] runs".to_owned(); 20];
@@ -304,7 +323,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         1 => faults().prop_map(|fault| Input::Seen(Err(fault))),
         4 => Just(Input::Driven(Ok(()))),
         1 => faults().prop_map(|fault| Input::Driven(Err(fault))),
-        1 => Just(Input::DrainOrdered(Ok(()))),
+        1 => Just(Input::DrainOrdered(Ok(Eligible::Yes))),
         1 => text().prop_map(|text| Input::DrainOrdered(Err(text))),
         1 => Just(Input::DrainSeen(None)),
         1 => text().prop_map(|text| Input::DrainSeen(Some(text))),
@@ -358,7 +377,7 @@ proptest! {
                 Action::Drive { state: PowerState::Off, .. } => prop_assert!(verb != Verb::On),
                 Action::Finished => prop_assert!(sequencer.record().phase().is_finished()),
                 Action::ReadBack { until } | Action::OrderDrain { until } | Action::WatchDrain { until }
-                | Action::CancelDrain { until } | Action::SoftOff { until } | Action::WatchNode { until }
+                | Action::CancelDrain { until, .. } | Action::SoftOff { until } | Action::WatchNode { until }
                 | Action::Wait { until } => prop_assert!(until > now, "a wait without an end ahead"),
             }
             sequencer.handle(input, now);

@@ -1,6 +1,8 @@
 //! The diagram: which state follows which, on what. One match for the way down, one for a movement of the outlets.
 
-use super::state::{Action, Input, Move, NodeSign, OnSoftOffTimeout, Record, State, Step};
+use super::state::{
+    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Record, State, Step,
+};
 use super::{DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, UNDRAIN_DEADLINE};
 use crate::lines::Agreement;
 use crate::{Fault, LinesSeen, Moment, PowerState, Verb};
@@ -65,6 +67,10 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
             escalate(record, &why, now)
         }
 
+        (State::Restoring { .. }, Event::Told(Input::Undrained(result))) => {
+            restored(record, result.err().as_deref(), now)
+        }
+        (State::Restoring { .. }, Event::Expired) => restored(record, Some("no answer"), now),
         (State::Dwelling { .. }, Event::Expired) => {
             State::Energizing(Move::first(Step::Drive, now))
         }
@@ -75,7 +81,8 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
 /// The way to an empty node, and back from there.
 fn drained(record: &mut Record, state: State, event: Event, now: Moment) -> State {
     match (state, event) {
-        (State::Draining { until, left, .. }, Event::Told(Input::DrainOrdered(Ok(())))) => {
+        (State::Draining { until, left, .. }, Event::Told(Input::DrainOrdered(Ok(before)))) => {
+            record.drained_from = Some(before);
             State::Draining { until, left, ordered: true }
         }
         (State::Draining { .. }, Event::Told(Input::DrainOrdered(Err(why)))) => {
@@ -89,11 +96,9 @@ fn drained(record: &mut Record, state: State, event: Event, now: Moment) -> Stat
         (State::Draining { until, .. }, Event::Told(Input::DrainSeen(Some(left)))) => {
             State::Draining { until, ordered: true, left }
         }
-        (State::Draining { ordered, .. }, Event::Told(Input::CalledOff(why))) => {
-            undrain(record, ordered, why, now)
-        }
-        (State::Draining { ordered, left, .. }, Event::Expired) => {
-            undrain(record, ordered, format!("the node did not become empty in time: {left}"), now)
+        (State::Draining { .. }, Event::Told(Input::CalledOff(why))) => undrain(record, why, now),
+        (State::Draining { left, .. }, Event::Expired) => {
+            undrain(record, format!("the node did not become empty in time: {left}"), now)
         }
         (State::Undraining { why, .. }, Event::Told(Input::Undrained(Ok(())))) => {
             record.add_evidence(&format!("{why}; the drain was taken back"));
@@ -140,8 +145,8 @@ fn unchanged(record: &mut Record, state: PowerState, now: Moment) -> State {
     State::Done
 }
 
-fn undrain(record: &mut Record, ordered: bool, why: String, now: Moment) -> State {
-    if ordered {
+fn undrain(record: &mut Record, why: String, now: Moment) -> State {
+    if record.drained_from.is_some() {
         State::Undraining { until: now + UNDRAIN_DEADLINE, why }
     } else {
         record.add_evidence(&why);
@@ -272,11 +277,25 @@ fn give_up(record: &mut Record, wanted: PowerState, why: &str) -> State {
 fn arrived(record: &mut Record, state: PowerState, evidence: &str, now: Moment) -> State {
     record.reach(state, now);
     record.trouble.clear();
+    if state == PowerState::Off && record.drained_from.is_some() {
+        record.add_evidence(evidence);
+        return State::Restoring { until: now + UNDRAIN_DEADLINE };
+    }
     if record.task.verb == Verb::Cycle && state == PowerState::Off {
         return State::Dwelling { until: now + record.task.off_dwell };
     }
     record.add_evidence(evidence);
     State::Done
+}
+
+fn restored(record: &mut Record, error: Option<&str>, now: Moment) -> State {
+    if let Some(error) = error {
+        record.add_evidence(&format!("its node could not be made eligible again: {error}"));
+    }
+    match record.task.verb {
+        Verb::Cycle => State::Dwelling { until: now + record.task.off_dwell },
+        Verb::Off | Verb::On => State::Done,
+    }
 }
 
 /// What is done in a state.
@@ -285,7 +304,10 @@ pub(super) fn action(record: &Record) -> Action {
         State::Looking { until } => Action::ReadBack { until: *until },
         State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
         State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
-        State::Undraining { until, .. } => Action::CancelDrain { until: *until },
+        State::Undraining { until, .. } | State::Restoring { until } => Action::CancelDrain {
+            before: record.drained_from.unwrap_or(Eligible::No),
+            until: *until,
+        },
         State::SoftOff { until } => Action::SoftOff { until: *until },
         State::Settling { until, .. } => Action::WatchNode { until: *until },
         State::Cutting(movement) => movement_action(PowerState::Off, movement),
@@ -314,6 +336,7 @@ pub(super) fn resumed(state: State, now: Moment) -> State {
         }
         State::SoftOff { until } => State::SoftOff { until: until.max(now + LOOK_DEADLINE) },
         State::Undraining { why, .. } => State::Undraining { until: now + UNDRAIN_DEADLINE, why },
+        State::Restoring { .. } => State::Restoring { until: now + UNDRAIN_DEADLINE },
         State::Cutting(_) => State::Cutting(Move::first(Step::Look, now)),
         State::Energizing(_) => State::Energizing(Move::first(Step::Look, now)),
         State::Draining { .. } | State::Dwelling { .. } | State::Done | State::Failed { .. } => {

@@ -35,6 +35,15 @@ pub enum NodeSign {
     Silent,
 }
 
+/// Whether a node took new work before we drained it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eligible {
+    /// It did: what we took away we give back.
+    Yes,
+    /// It did not: others wanted it so, and so it stays.
+    No,
+}
+
 /// What the executor tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -42,11 +51,11 @@ pub enum Input {
     Seen(Result<LinesSeen, Fault>),
     /// The outlets were driven, or could not be.
     Driven(Result<(), Fault>),
-    /// The drain was ordered, or could not be.
-    DrainOrdered(Result<(), String>),
+    /// The drain was ordered, and whether the node was eligible before; or it could not be.
+    DrainOrdered(Result<Eligible, String>),
     /// What still runs on the node, as a sentence; `None`: it is empty.
     DrainSeen(Option<String>),
-    /// The drain was taken back, or could not be.
+    /// The node is as it was before the drain, or could not be made so.
     Undrained(Result<(), String>),
     /// The soft off ended, well or not.
     SoftOffEnded(Result<(), String>),
@@ -81,8 +90,10 @@ pub enum Action {
         /// Given up then.
         until: Moment,
     },
-    /// Take the drain back and make the node eligible; answer with [`Input::Undrained`].
+    /// End the drain and leave the node as it was before; answer with [`Input::Undrained`].
     CancelDrain {
+        /// How it was before.
+        before: Eligible,
         /// Given up then.
         until: Moment,
     },
@@ -147,6 +158,11 @@ pub enum State {
     },
     /// Opens the outlets.
     Cutting(Move),
+    /// Makes the drained node eligible again for the time when it comes back: the drain was ours.
+    Restoring {
+        /// Goes on without it then.
+        until: Moment,
+    },
     /// Leaves them open.
     Dwelling {
         /// Closes them then.
@@ -207,6 +223,8 @@ pub struct Record {
     pub began: Moment,
     /// Whether an outlet was driven.
     pub moved: bool,
+    /// How the node was before our drain. `None`: we did not drain it.
+    pub drained_from: Option<Eligible>,
     /// The last state that was reached, and when.
     pub reached: Option<(PowerState, Moment)>,
     /// On what the result rests, as far as it goes.

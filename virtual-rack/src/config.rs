@@ -105,7 +105,9 @@ pub fn read(path: &Path) -> Result<RackConfig, ConfigError> {
 /// # Errors
 /// The first mistake, with line and column.
 pub fn parse(text: &str, path: &Path) -> Result<RackConfig, ConfigError> {
-    check(text, path.parent().unwrap_or(Path::new(""))).map_err(|mistake| {
+    let absolute = std::path::absolute(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    check(text, absolute.parent().unwrap_or(Path::new("/"))).map_err(|mistake| {
         let (line, column) = place(text, mistake.at);
         ConfigError::Wrong { path: path.to_owned(), line, column, what: mistake.what }
     })

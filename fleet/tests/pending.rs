@@ -165,7 +165,7 @@ fn work_that_fits_no_machine_lights_nothing_and_says_what_each_kind_lacks() {
     assert_snapshot!(told(&answer(&waiting(groups), &hosts)), @r"
     pending rack = 0: no machine holds work, no further one is needed
     gpu.g: 1 instance waits and no machine of the pool can hold it, so nothing is lit (3 machines like node1: ${meta.gpu} = yes is not met); ask for less, or correct the machines' shapes in the rack file
-    huge.g: 2 instances wait and no machine of the pool can hold it, so nothing is lit (3 machines like node1: asks 5000 MHz of cpu, an empty one offers 1000); ask for less, or correct the machines' shapes in the rack file
+    huge.g: 2 instances wait and no machine of the pool can hold it, so nothing is lit (3 machines like node1: asks 5000 MHz of cpu, an empty one offers 1000 beside system jobs); ask for less, or correct the machines' shapes in the rack file
     ");
 }
 
@@ -260,7 +260,7 @@ fn system_jobs_take_their_room_on_machines_that_are_still_dark() {
     let work = Work { waiting: vec![group("web", 1, 600)], system: vec![system] };
     assert_snapshot!(told(&answer(&work, &[dark("node1"), dark("node2")])), @r"
     pending rack = 0: no machine holds work, no further one is needed
-    web.g: 1 instance waits and no machine of the pool can hold it, so nothing is lit (2 machines like node1: asks 600 MHz of cpu, an empty one offers 500); ask for less, or correct the machines' shapes in the rack file
+    web.g: 1 instance waits and no machine of the pool can hold it, so nothing is lit (2 machines like node1: asks 600 MHz of cpu, an empty one offers 500 beside system jobs); ask for less, or correct the machines' shapes in the rack file
     ");
 }
 

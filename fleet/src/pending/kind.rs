@@ -6,16 +6,13 @@ use super::constraint::{Subject, Verdict, key_of};
 use super::{Host, Lack, Source, SystemGroup, WaitingGroup, Work, matches_glob};
 use crate::{Resources, Shape};
 
-/// Machines of the same offer, place, class and answers to all constraints that are asked.
+/// Machines of the same place, class and answers to all constraints that are asked. What they offer may differ:
+/// no two disks are alike.
 pub(super) struct Kind<'a> {
     shape: &'a Shape,
     source: Source,
     node: &'a str,
     class: Option<&'a str>,
-    /// How many machines are of it.
-    pub(super) machines: u32,
-    /// One of them, by name the first.
-    pub(super) example: &'a str,
     /// What the system jobs that come to each of them take.
     pub(super) system: Resources,
 }
@@ -40,12 +37,13 @@ impl Suits {
 pub(super) struct Kinds<'a> {
     kinds: Vec<Kind<'a>>,
     of_host: Vec<Option<usize>>,
+    /// The most of each resource that a machine offers.
+    pub(super) largest: Resources,
 }
 
 /// What makes two machines alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Likeness<'a> {
-    resources: [u64; 3],
     place: [&'a str; 3],
     class: Option<&'a str>,
     source: Source,
@@ -67,6 +65,7 @@ impl<'a> Kinds<'a> {
             .collect();
         let mut known: BTreeMap<Likeness<'a>, usize> = BTreeMap::new();
         let mut kinds: Vec<Kind<'a>> = Vec::new();
+        let mut largest = Resources::default();
         let mut of_host = Vec::with_capacity(hosts.len());
         for host in hosts {
             let Some((shape, source)) = &host.shape else {
@@ -79,22 +78,17 @@ impl<'a> Kinds<'a> {
                     source: *source,
                     node: &host.node,
                     class: host.class.as_deref(),
-                    machines: 0,
-                    example: host.machine.as_str(),
                     system: Resources::default(),
                 });
                 kinds.len().saturating_sub(1)
             });
-            if let Some(kind) = kinds.get_mut(at) {
-                kind.machines = kind.machines.saturating_add(1);
-                kind.example = kind.example.min(host.machine.as_str());
-            }
+            largest = most(&largest, &shape.resources);
             of_host.push(Some(at));
         }
         for kind in &mut kinds {
             kind.system = kind.comes_by_itself(&work.system);
         }
-        Self { kinds, of_host }
+        Self { kinds, of_host, largest }
     }
 
     pub(super) fn all(&self) -> &[Kind<'a>] {
@@ -109,14 +103,14 @@ impl<'a> Kinds<'a> {
     pub(super) fn of_host(&self, host: usize) -> Option<usize> {
         self.of_host.get(host).copied().flatten()
     }
+}
 
-    /// The most of each resource that a machine offers.
-    pub(super) fn largest(&self) -> Resources {
-        self.kinds.iter().fold(Resources::default(), |most, kind| Resources {
-            cpu_mhz: most.cpu_mhz.max(kind.shape.resources.cpu_mhz),
-            memory_mb: most.memory_mb.max(kind.shape.resources.memory_mb),
-            disk_mb: most.disk_mb.max(kind.shape.resources.disk_mb),
-        })
+/// The greater of each resource.
+pub(super) fn most(a: &Resources, b: &Resources) -> Resources {
+    Resources {
+        cpu_mhz: a.cpu_mhz.max(b.cpu_mhz),
+        memory_mb: a.memory_mb.max(b.memory_mb),
+        disk_mb: a.disk_mb.max(b.disk_mb),
     }
 }
 
@@ -132,9 +126,7 @@ fn likeness<'a>(
     keys: &BTreeSet<&str>,
 ) -> Likeness<'a> {
     let subject = Subject { node: &host.node, shape, source };
-    let offer = shape.resources;
     Likeness {
-        resources: [offer.cpu_mhz, offer.memory_mb, offer.disk_mb],
         place: [&shape.datacenter, &shape.node_pool, &shape.node_class],
         class: host.class.as_deref(),
         source,
@@ -143,16 +135,6 @@ fn likeness<'a>(
 }
 
 impl Kind<'_> {
-    /// What an empty machine of this kind offers to other than system work.
-    pub(super) fn offers(&self) -> Resources {
-        self.shape.resources.less(&self.system)
-    }
-
-    /// What every machine of this kind offers, before system work.
-    pub(super) fn total(&self) -> Resources {
-        self.shape.resources
-    }
-
     /// Whether a group may go to machines of this kind, all but room.
     pub(super) fn judge(&self, group: &WaitingGroup) -> Suits {
         if !self.is_in_place(&group.ask) {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kind::{Kinds, Suits};
+use super::kind::{Kinds, Suits, most};
 use super::{Distinct, GroupKey, Host, HostState, PlacedOn, Placement, WaitingGroup, Work};
 use crate::{MachineName, Resources};
 
@@ -12,9 +12,10 @@ pub(super) fn in_order<'w>(
     waiting: &'w [WaitingGroup],
     kinds: &Kinds<'_>,
 ) -> Vec<&'w WaitingGroup> {
-    let largest = kinds.largest();
     let mut groups: Vec<&WaitingGroup> = waiting.iter().filter(|group| group.count > 0).collect();
-    groups.sort_by_cached_key(|group| (Reverse(share(&group.ask.resources, &largest)), &group.key));
+    groups.sort_by_cached_key(|group| {
+        (Reverse(share(&group.ask.resources, &kinds.largest)), &group.key)
+    });
     groups
 }
 
@@ -39,17 +40,9 @@ struct Slot<'a> {
 struct Shelf {
     /// On or starting before dark.
     on: PlacedOn,
+    /// The smallest first.
+    free: [u64; 3],
     kind: usize,
-    free: [u64; 3],
-}
-
-/// A further machine, the better the less: on before dark, what takes most, the smallest, by name.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    on: PlacedOn,
-    takes: Reverse<u32>,
-    free: [u64; 3],
-    at: usize,
 }
 
 /// The pool's machines while work is placed on them in thought.
@@ -122,44 +115,51 @@ impl<'a> Rack<'a> {
         }
         self.open.retain(|at| self.slots.get(*at).is_some_and(|slot| slot.free.holds(&self.least)));
         while placed.instances < wanted {
-            let left = wanted.saturating_sub(placed.instances);
-            let Some((shelf, at)) = self.further(group, left, &suited) else { break };
-            self.open_up(shelf, at);
             let before = placed.instances;
-            self.put(at, group, wanted, suits, &mut placed);
+            for (shelf, at) in self.further(group, wanted.saturating_sub(before), &suited) {
+                self.open_up(shelf, at);
+                self.put(at, group, wanted, suits, &mut placed);
+            }
             if placed.instances == before {
-                break; // Can not be: `further` has seen that one fits.
+                break;
             }
         }
         placed
     }
 
-    /// A further machine: on before dark; the smallest that takes all that is left, else the one that takes most.
+    /// Further machines for `left` instances: on before dark; the smallest that takes all that is left,
+    /// else those that take most, up to the one that would take all that is left after them.
     fn further(
         &self,
         group: &WaitingGroup,
         left: u32,
         suited: &impl Fn(usize) -> bool,
-    ) -> Option<(Shelf, usize)> {
-        let mut best: Option<(Candidate, Shelf)> = None;
-        for (shelf, members) in &self.shelves {
-            if best.as_ref().is_some_and(|(candidate, _)| candidate.on < shelf.on) {
-                break; // Shelves of machines that are on come first.
+    ) -> Vec<(Shelf, usize)> {
+        for on in [PlacedOn::Idle, PlacedOn::Dark] {
+            let mut by_fits: BTreeMap<Reverse<u32>, Vec<(Shelf, usize)>> = BTreeMap::new();
+            let smallest = Shelf { on, free: [group.ask.resources.cpu_mhz, 0, 0], kind: 0 };
+            for (shelf, members) in self.shelves.range(smallest..).take_while(|(s, _)| s.on == on) {
+                let fits = fits(&resources(shelf.free), &group.ask.resources, group.ask.distinct);
+                if fits == 0 || !suited(shelf.kind) {
+                    continue;
+                }
+                let mut able = members.iter().copied().filter(|at| !self.collides(*at, group));
+                if fits >= left {
+                    if let Some(at) = able.next() {
+                        return vec![(*shelf, at)];
+                    }
+                    continue;
+                }
+                let enough = usize::try_from(left.div_ceil(fits)).unwrap_or(usize::MAX);
+                let found = able.take(enough).map(|at| (*shelf, at));
+                by_fits.entry(Reverse(fits)).or_default().extend(found);
             }
-            let fits = fits(&resources(shelf.free), &group.ask.resources, group.ask.distinct);
-            if fits == 0 || !suited(shelf.kind) {
-                continue;
-            }
-            let Some(at) = members.iter().copied().find(|at| !self.collides(*at, group)) else {
-                continue;
-            };
-            let takes = Reverse(fits.min(left));
-            let candidate = Candidate { on: shelf.on, takes, free: shelf.free, at };
-            if best.as_ref().is_none_or(|(found, _)| candidate < *found) {
-                best = Some((candidate, *shelf));
+            let taken = taking_most(by_fits, left);
+            if !taken.is_empty() {
+                return taken;
             }
         }
-        best.map(|(candidate, shelf)| (shelf, candidate.at))
+        Vec::new()
     }
 
     fn open_up(&mut self, shelf: Shelf, at: usize) {
@@ -233,8 +233,27 @@ impl Slot<'_> {
             PlacedOn::Idle | PlacedOn::Starting => PlacedOn::Idle,
             PlacedOn::Dark => PlacedOn::Dark,
         };
-        Some(Shelf { on, kind: self.kind, free })
+        Some(Shelf { on, free, kind: self.kind })
     }
+}
+
+/// Machines by how many they take, most first, until the next one would take all that is left.
+fn taking_most(
+    by_fits: BTreeMap<Reverse<u32>, Vec<(Shelf, usize)>>,
+    left: u32,
+) -> Vec<(Shelf, usize)> {
+    let mut left = left;
+    let mut taken = Vec::new();
+    for (Reverse(fits), machines) in by_fits {
+        for machine in machines {
+            if left <= fits {
+                return taken;
+            }
+            left = left.saturating_sub(fits);
+            taken.push(machine);
+        }
+    }
+    taken
 }
 
 fn slot<'a>(host: &'a Host, kind: usize, kinds: &Kinds<'_>) -> Option<Slot<'a>> {
@@ -253,16 +272,8 @@ fn slot<'a>(host: &'a Host, kind: usize, kinds: &Kinds<'_>) -> Option<Slot<'a>> 
         HostState::Starting | HostState::Dark => most(&host.used, &kind_of.system),
     };
     // More used than offered (a shape that shrank): Nomad then takes not even work that asks for nothing.
-    let total = kind_of.total();
+    let total = host.shape.as_ref()?.0.resources;
     total.holds(&used).then(|| Slot { host, kind, free: total.less(&used), on })
-}
-
-fn most(a: &Resources, b: &Resources) -> Resources {
-    Resources {
-        cpu_mhz: a.cpu_mhz.max(b.cpu_mhz),
-        memory_mb: a.memory_mb.max(b.memory_mb),
-        disk_mb: a.disk_mb.max(b.disk_mb),
-    }
 }
 
 fn least(waiting: &[WaitingGroup]) -> Resources {

@@ -1,6 +1,8 @@
 //! Work that is not counted, and why.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::kind::{Kinds, Suits};
 use super::{Doubt, GroupKey, Host, HostState, WaitingGroup};
@@ -55,11 +57,11 @@ pub struct KindLacks {
 /// What a machine lacks for one instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
-    /// CPU: asked and offered, in MHz.
+    /// CPU: asked, and the most that one of them offers beside system jobs, in MHz.
     Cpu(u64, u64),
-    /// Memory: asked and offered, in MiB.
+    /// Memory: the same, in MiB.
     Memory(u64, u64),
-    /// Disk: asked and offered, in MiB.
+    /// Disk: the same, in MiB.
     Disk(u64, u64),
     /// It does not meet this constraint.
     Constraint(String),
@@ -91,57 +93,105 @@ pub(super) fn judge(
         let machines = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         return refusal(Why::NoShape { machines });
     }
-    let lacks: Vec<Option<Lack>> = kinds
-        .all()
-        .iter()
-        .zip(suits)
-        .map(|(kind, suits)| match suits {
-            Suits::Elsewhere => Some(Lack::Elsewhere),
-            Suits::No(lack) => Some(lack.clone()),
-            Suits::Yes { .. } => short_of(&group.ask.resources, &kind.offers()),
-        })
-        .collect();
-    if lacks.iter().all(Option::is_some) {
-        let mut told: BTreeMap<Lack, KindLacks> = BTreeMap::new();
-        for (kind, lack) in kinds.all().iter().zip(lacks.into_iter().flatten()) {
-            let entry = told.entry(lack.clone()).or_insert_with(|| KindLacks {
-                machines: 0,
-                example: kind.example.to_owned(),
-                lack,
-            });
-            entry.machines = entry.machines.saturating_add(kind.machines);
-            if kind.example < entry.example.as_str() {
-                kind.example.clone_into(&mut entry.example);
+    let mut told: BTreeMap<Class, KindLacks> = BTreeMap::new();
+    let mut could = 0_u32;
+    let mut not_usable: BTreeMap<&str, u32> = BTreeMap::new();
+    for (at, host) in hosts.iter().enumerate() {
+        let Some((kind, (shape, _))) = kinds.of_host(at).zip(host.shape.as_ref()) else { continue };
+        let system = kinds.all().get(kind).map(|kind| kind.system).unwrap_or_default();
+        let offer = shape.resources.less(&system);
+        match (suits.get(kind), short_of(&group.ask.resources, &offer)) {
+            (Some(Suits::Elsewhere), _) => {
+                tell(&mut told, Class::Kind(kind), host, || Lack::Elsewhere);
+            }
+            (Some(Suits::No(lack)), _) => {
+                tell(&mut told, Class::Kind(kind), host, || lack.clone());
+            }
+            (_, Some((class, lack))) => tell(&mut told, class, host, || lack.clone()),
+            (_, None) => {
+                could = could.saturating_add(1);
+                if let HostState::NotUsable(why) = &host.state {
+                    let count = not_usable.entry(why).or_default();
+                    *count = count.saturating_add(1);
+                }
             }
         }
-        let mut told: Vec<KindLacks> = told.into_values().collect();
-        told.sort_by_key(|kind| std::cmp::Reverse(kind.machines));
-        told.truncate(KINDS_TOLD_MAX);
-        return refusal(Why::FitsNoMachine(told));
     }
-    let mut could = 0_u32;
-    let mut not_usable: BTreeMap<String, u32> = BTreeMap::new();
-    for (at, host) in hosts.iter().enumerate() {
-        let lack = kinds.of_host(at).and_then(|kind| lacks.get(kind));
-        if !matches!(lack, Some(None)) {
-            continue;
-        }
-        could = could.saturating_add(1);
-        if let HostState::NotUsable(why) = &host.state {
-            let count = not_usable.entry(why.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
+    if could == 0 {
+        return refusal(Why::FitsNoMachine(summed(told)));
     }
+    let not_usable = not_usable.into_iter().map(|(why, count)| (why.to_owned(), count)).collect();
     refusal(Why::NoneLeft { could, not_usable })
 }
 
-fn short_of(ask: &Resources, offer: &Resources) -> Option<Lack> {
+/// Machines that are told of together: of one kind, or short of the same resource.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Cpu,
+    Memory,
+    Disk,
+    Kind(usize),
+}
+
+/// Counts a machine; of those short of a resource the one that has most of it is the example.
+fn tell(told: &mut BTreeMap<Class, KindLacks>, class: Class, host: &Host, lack: impl Fn() -> Lack) {
+    let name = host.machine.as_str();
+    match told.entry(class) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(KindLacks { machines: 1, example: name.to_owned(), lack: lack() });
+        }
+        Entry::Occupied(mut occupied) => {
+            let known = occupied.get_mut();
+            known.machines = known.machines.saturating_add(1);
+            let (offer, most) = (lack().offer(), known.lack.offer());
+            if offer > most || (offer == most && name < known.example.as_str()) {
+                known.lack = lack();
+                name.clone_into(&mut known.example);
+            }
+        }
+    }
+}
+
+/// Kinds that lack the same are one line; the most numerous first.
+fn summed(told: BTreeMap<Class, KindLacks>) -> Vec<KindLacks> {
+    let mut by_lack: BTreeMap<Lack, KindLacks> = BTreeMap::new();
+    for lacks in told.into_values() {
+        match by_lack.entry(lacks.lack.clone()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(lacks);
+            }
+            Entry::Occupied(mut occupied) => {
+                let known = occupied.get_mut();
+                known.machines = known.machines.saturating_add(lacks.machines);
+                if lacks.example < known.example {
+                    known.example = lacks.example;
+                }
+            }
+        }
+    }
+    let mut told: Vec<KindLacks> = by_lack.into_values().collect();
+    told.sort_by_key(|kind| Reverse(kind.machines));
+    told.truncate(KINDS_TOLD_MAX);
+    told
+}
+
+impl Lack {
+    /// Of a resource: how much is offered.
+    fn offer(&self) -> u64 {
+        match self {
+            Lack::Cpu(_, offer) | Lack::Memory(_, offer) | Lack::Disk(_, offer) => *offer,
+            Lack::Constraint(_) | Lack::Driver(_) | Lack::NomadSaysNo | Lack::Elsewhere => 0,
+        }
+    }
+}
+
+fn short_of(ask: &Resources, offer: &Resources) -> Option<(Class, Lack)> {
     if ask.cpu_mhz > offer.cpu_mhz {
-        Some(Lack::Cpu(ask.cpu_mhz, offer.cpu_mhz))
+        Some((Class::Cpu, Lack::Cpu(ask.cpu_mhz, offer.cpu_mhz)))
     } else if ask.memory_mb > offer.memory_mb {
-        Some(Lack::Memory(ask.memory_mb, offer.memory_mb))
+        Some((Class::Memory, Lack::Memory(ask.memory_mb, offer.memory_mb)))
     } else if ask.disk_mb > offer.disk_mb {
-        Some(Lack::Disk(ask.disk_mb, offer.disk_mb))
+        Some((Class::Disk, Lack::Disk(ask.disk_mb, offer.disk_mb)))
     } else {
         None
     }
@@ -151,13 +201,16 @@ impl std::fmt::Display for Lack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Lack::Cpu(ask, offer) => {
-                write!(f, "asks {ask} MHz of cpu, an empty one offers {offer}")
+                write!(f, "asks {ask} MHz of cpu, an empty one offers {offer} beside system jobs")
             }
             Lack::Memory(ask, offer) => {
-                write!(f, "asks {ask} MiB of memory, an empty one offers {offer}")
+                write!(
+                    f,
+                    "asks {ask} MiB of memory, an empty one offers {offer} beside system jobs"
+                )
             }
             Lack::Disk(ask, offer) => {
-                write!(f, "asks {ask} MiB of disk, an empty one offers {offer}")
+                write!(f, "asks {ask} MiB of disk, an empty one offers {offer} beside system jobs")
             }
             Lack::Constraint(text) => write!(f, "{text} is not met"),
             Lack::Driver(driver) => write!(f, "it needs the driver {driver}, which is not there"),

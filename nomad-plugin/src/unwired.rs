@@ -17,7 +17,6 @@ impl Target for Unwired {
     }
 
     async fn status(&self, _config: Config) -> Result<TargetStatus, Fault> {
-        tracing::debug!("status asked: {WHY}");
         Ok(TargetStatus::default())
     }
 

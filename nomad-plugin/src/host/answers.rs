@@ -137,6 +137,7 @@ impl<T: Target> target::target_plugin_service_server::TargetPluginService for Ta
         request: Request<target::ScaleRequest>,
     ) -> Result<Response<target::ScaleResponse>, Status> {
         let target::ScaleRequest { action, config } = request.into_inner();
+        tracing::trace!(count = action.as_ref().map(|action| action.count), "scale asked");
         guarded(async { self.0.scale(scaling_action(action)?, config).await }).await?;
         Ok(Response::new(target::ScaleResponse {}))
     }
@@ -146,6 +147,7 @@ impl<T: Target> target::target_plugin_service_server::TargetPluginService for Ta
         request: Request<target::StatusRequest>,
     ) -> Result<Response<target::StatusResponse>, Status> {
         let config = request.into_inner().config;
+        tracing::trace!("status asked");
         let status = guarded(async { self.0.status(config).await }).await?;
         let (ready, count, meta) = (status.ready, status.count, status.meta);
         Ok(Response::new(target::StatusResponse { ready, count, meta }))
@@ -159,6 +161,7 @@ impl<A: Apm> apm::apm_plugin_service_server::ApmPluginService for ApmSide<A> {
         request: Request<apm::QueryRequest>,
     ) -> Result<Response<apm::QueryResponse>, Status> {
         let apm::QueryRequest { query, time_range } = request.into_inner();
+        tracing::trace!(query, "query asked");
         let points = guarded(query_in_time(&*self.0, query, time_range)).await?;
         Ok(Response::new(answer(&points)))
     }

@@ -21,10 +21,6 @@ use super::{Apm, Target, wire};
 /// The largest message that is taken, as go-plugin sets it: the host's own bound, `MaxInt32`.
 pub(super) const MESSAGE_MAX: usize = 0x7fff_ffff;
 
-/// The reflection services, which list themselves and each other.
-const REFLECTION: [&str; 2] =
-    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
-
 /// Why the server could not begin, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -92,16 +88,19 @@ fn routes<S: Side>(name: &str, side: S, ending: &Ending) -> Result<Routes, Serve
     Ok(routes.routes())
 }
 
-/// Lists what a Go plugin of the kind lists, and describes it.
+/// Lists what a Go plugin of the kind lists, in its order, and describes it.
 fn reflection<S: Side>() -> Builder<'static> {
-    let listed = [
+    let mut listed = [
+        health_server::SERVICE_NAME,
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        base_plugin_service_server::SERVICE_NAME,
+        S::SERVICE,
         wire::plugin::grpc_broker_server::SERVICE_NAME,
         wire::plugin::grpc_controller_server::SERVICE_NAME,
         wire::plugin::grpc_stdio_server::SERVICE_NAME,
-        base_plugin_service_server::SERVICE_NAME,
-        S::SERVICE,
-        health_server::SERVICE_NAME,
     ];
+    listed.sort_unstable();
     let described = [
         wire::DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -111,5 +110,5 @@ fn reflection<S: Side>() -> Builder<'static> {
     let builder = described
         .into_iter()
         .fold(Builder::configure(), Builder::register_encoded_file_descriptor_set);
-    listed.into_iter().chain(REFLECTION).fold(builder, Builder::with_service_name)
+    listed.into_iter().fold(builder, Builder::with_service_name)
 }

@@ -1,5 +1,6 @@
 //! The binary `virtual-rack`: runs a rack, or asks a running one.
 
+use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -92,7 +93,11 @@ async fn main() -> ExitCode {
 async fn run(rack: PathBuf, script: Option<PathBuf>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter)
+        .init();
     let config = config::read(&rack)?;
     let script = script.map(|path| script::read(&path)).transpose()?;
     let announce = |config: &config::RackConfig| {

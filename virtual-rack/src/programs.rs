@@ -23,6 +23,9 @@ use crate::machine::Effect;
 const TETHER: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
 /// Gives a command a process namespace of its own: when its first process dies, all die with it.
 const SEAL: [&str; 5] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+/// The same without root, where the kernel lets everyone have a user namespace.
+const SEAL_WITHOUT_ROOT: [&str; 7] =
+    ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
 /// A probe runs `true`; on a swamped host that takes a second.
 const PROBE_WAIT: Duration = Duration::from_secs(10);
 /// `unshare` needs a few milliseconds until its child is there to be signalled.
@@ -219,20 +222,19 @@ impl Launcher {
                 "setpriv does not work here: commands survive a SIGKILL of the rack"
             ),
         }
-        let sealed = match runs(&SEAL).await {
-            Ok(()) => {
-                prefix.extend(SEAL);
-                true
-            }
-            Err(reason) => {
+        let mut sealed = true;
+        match (runs(&SEAL).await, runs(&SEAL_WITHOUT_ROOT).await) {
+            (Ok(()), _) => prefix.extend(SEAL),
+            (Err(_), Ok(())) => prefix.extend(SEAL_WITHOUT_ROOT),
+            (Err(reason), Err(_)) => {
+                sealed = false;
                 tracing::warn!(
                     reason,
-                    "unshare does not work here (it needs root): a power cut kills a command's \
-                     process group, and processes that left the group survive it"
+                    "unshare does not work here (it needs root, or user namespaces): a power cut \
+                     kills a command's process group, and processes that left the group survive it"
                 );
-                false
             }
-        };
+        }
         Self { prefix, sealed }
     }
 

@@ -96,9 +96,9 @@ async fn frames_that_come_too_soon_are_lost_and_the_edge_log_has_exactly_what_mo
         "\n[boards.b]\nkind = \"lcus-silent\"\nchannels = 8\nlink = \"board-b\"\nmin_gap_ms = 50";
     let bench = Bench::start(&format!("{}{gap}", one_machine(r#"["cat"]"#)), &[]).await;
     let on_8 = [0xA0, 8, 1, 0xA9];
-    bench.write("board-b", &[on_8, [0xA0, 1, 1, 0xA2]].concat());
+    bench.write("board-b", &[on_8, [0xA0, 1, 1, 0xA2]].concat()).await;
     bench.heard("board-b", |frames| frames.accepted == 1 && frames.lost == 1).await;
-    bench.write("board-b", &[0xA0, 8, 0, 0xA0, 0x55]);
+    bench.write("board-b", &[0xA0, 8, 0, 0xA0, 0x55]).await;
     bench.heard("board-b", |frames| frames.bad + frames.lost == 3).await;
     bench.order("board-a", ON_1).await;
     bench.order("board-a", ON_1).await;
@@ -121,12 +121,12 @@ async fn frames_that_come_too_soon_are_lost_and_the_edge_log_has_exactly_what_mo
 #[tokio::test]
 async fn a_line_can_be_closed_and_opened_again_and_forgets_who_had_it() {
     let bench = Bench::start(&one_machine(r#"["cat"]"#), &[]).await;
-    let mut first = bench.open("board-a");
+    let mut first = bench.open("board-a").await;
     rustix::termios::ioctl_tiocexcl(&first).unwrap();
     first.write_all(&[0xFF]).unwrap();
     bench.heard("board-a", |frames| frames.queries == 1).await;
     drop(first);
-    let mut second = bench.open("board-a");
+    let mut second = bench.open("board-a").await;
     let unread = || rustix::io::ioctl_fionread(&second).unwrap();
     eventually("the first one's answer is gone", || unread() == 0).await;
     bench.order("board-a", ON_1).await;
@@ -135,6 +135,8 @@ async fn a_line_can_be_closed_and_opened_again_and_forgets_who_had_it() {
     let mut answer = [0; 20];
     second.read_exact(&mut answer).unwrap();
     assert_eq!(answer.as_slice(), b"CH1: ON \r\nCH2: OFF\r\n");
+    let frames = bench.client.state().await.unwrap().boards["a"].frames;
+    assert_eq!(frames.bad, 0, "an echo of the answers would be heard as stray bytes");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A rack in a directory of its own, and an agent's side of its lines.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -77,21 +78,28 @@ impl Bench {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// Opens a line as an agent does.
-    pub(crate) fn open(&self, link: &str) -> File {
-        let flags = rustix::fs::OFlags::NOCTTY.bits();
-        let flags = i32::try_from(flags).expect("a flag fits");
-        File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(flags)
-            .open(self.path(link))
-            .expect("the line opens")
+    /// Opens a line as an agent does, which tries again while it is busy.
+    pub(crate) async fn open(&self, link: &str) -> File {
+        let flags = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).expect("a flag fits");
+        let mut how = File::options();
+        how.read(true).write(true).custom_flags(flags);
+        let tries = async {
+            loop {
+                match how.open(self.path(link)) {
+                    Err(err) if err.kind() == ErrorKind::ResourceBusy => {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    outcome => return outcome,
+                }
+            }
+        };
+        let opened = tokio::time::timeout(PATIENCE, tries).await;
+        opened.expect("the line is free at last").expect("the line opens")
     }
 
     /// Writes to a line that is open for this write alone.
-    pub(crate) fn write(&self, link: &str, bytes: &[u8]) {
-        self.open(link).write_all(bytes).expect("the line takes it");
+    pub(crate) async fn write(&self, link: &str, bytes: &[u8]) {
+        self.open(link).await.write_all(bytes).expect("the line takes it");
     }
 
     /// Waits until a board has heard enough.
@@ -122,7 +130,7 @@ impl Bench {
             loop {
                 let all = |frames: Counts| frames.accepted + frames.queries + frames.lost;
                 let before = all(self.frames(link).await);
-                self.write(link, bytes);
+                self.write(link, bytes).await;
                 self.heard(link, |frames| all(frames) > before).await;
                 if enough(self.frames(link).await) {
                     return;

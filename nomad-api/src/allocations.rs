@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::{Ask, Client, QueryMeta, QueryOptions};
+use crate::client::{Ask, Client, QueryMeta, QueryOptions, READ_JOB_EVERYWHERE};
 use crate::error::Error;
 use crate::jobs::{Job, JobType};
 use crate::wire::{from_nomad, words};
-
-const READ: &str = "namespace \"*\" { capabilities = [\"read-job\"] }";
 
 words! {
     /// What the client says of an allocation.
@@ -187,7 +185,7 @@ impl Client {
         options: &QueryOptions,
     ) -> Result<(Vec<AllocationStub>, QueryMeta), Error> {
         let mut ask = Ask::get(&["allocations"], "listing the allocations")
-            .needs(READ)
+            .needs(READ_JOB_EVERYWHERE)
             .with("namespace", "*")
             .with("resources", "true");
         if let Some(filter) = filter {
@@ -201,7 +199,8 @@ impl Client {
     /// # Errors
     /// As every question to Nomad: see [`Error`]; needs `namespace "*" { capabilities = ["read-job"] }`.
     pub async fn allocation(&self, id: &str) -> Result<Option<Allocation>, Error> {
-        let ask = Ask::get(&["allocation", id], format!("reading allocation {id}")).needs(READ);
+        let ask = Ask::get(&["allocation", id], format!("reading allocation {id}"))
+            .needs(READ_JOB_EVERYWHERE);
         self.read_optional(ask).await
     }
 }

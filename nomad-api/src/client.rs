@@ -21,6 +21,10 @@ pub const WAIT_MAX: Duration = Duration::from_secs(300);
 /// The largest answer that is read: about 20,000 nodes or allocations of 3 KiB.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What reading the work of all namespaces needs; without it in one of them, Nomad leaves that one out.
+pub(crate) const READ_JOB_EVERYWHERE: &str = "namespace \"*\" { capabilities = [\"read-job\"] } \
+    (and read-job in each block for one namespace, which replaces that for \"*\" there)";
+
 /// How much of Nomad's words an error keeps: its messages are a line.
 const EXCERPT_BYTES_MAX: usize = 512;
 

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::{Ask, Client, QueryMeta, QueryOptions};
+use crate::client::{Ask, Client, QueryMeta, QueryOptions, READ_JOB_EVERYWHERE};
 use crate::error::Error;
 use crate::jobs::JobType;
 use crate::wire::{from_nomad, words};
-
-const READ: &str = "namespace \"*\" { capabilities = [\"read-job\"] }";
 
 words! {
     /// How an evaluation stands.
@@ -97,7 +95,7 @@ impl Client {
         options: &QueryOptions,
     ) -> Result<(Vec<Evaluation>, QueryMeta), Error> {
         let ask = Ask::get(&["evaluations"], "listing the blocked evaluations")
-            .needs(READ)
+            .needs(READ_JOB_EVERYWHERE)
             .with("namespace", "*")
             .with("status", "blocked");
         self.query(ask, options).await
@@ -108,7 +106,8 @@ impl Client {
     /// # Errors
     /// As every question to Nomad: see [`Error`]; needs `namespace "*" { capabilities = ["read-job"] }`.
     pub async fn evaluation(&self, id: &str) -> Result<Option<Evaluation>, Error> {
-        let ask = Ask::get(&["evaluation", id], format!("reading evaluation {id}")).needs(READ);
+        let ask = Ask::get(&["evaluation", id], format!("reading evaluation {id}"))
+            .needs(READ_JOB_EVERYWHERE);
         self.read_optional(ask).await
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::allocations::Allocation;
-use crate::client::{Ask, Client, excerpt};
+use crate::client::{Ask, Client, READ_JOB_EVERYWHERE, excerpt};
 use crate::error::Error;
 use crate::evaluations::Evaluation;
 use crate::nodes::Node;
@@ -159,7 +159,7 @@ impl EventStream {
             rules.push("node { policy = \"read\" }");
         }
         if jobs {
-            rules.push("namespace \"*\" { capabilities = [\"read-job\"] }");
+            rules.push(READ_JOB_EVERYWHERE);
         }
         ask.needs(rules.join(" and "))
     }

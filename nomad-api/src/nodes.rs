@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::allocations::Allocation;
-use crate::client::{Ask, Client, QueryMeta, QueryOptions};
+use crate::client::{Ask, Client, QueryMeta, QueryOptions, READ_JOB_EVERYWHERE};
 use crate::error::Error;
 use crate::wire::{from_nomad, words};
 
@@ -245,7 +245,7 @@ impl Client {
     ) -> Result<(Vec<Allocation>, QueryMeta), Error> {
         let what = format!("reading the allocations of node {id}");
         let ask = Ask::get(&["node", id, "allocations"], what)
-            .needs(format!("{READ} and namespace \"*\" {{ capabilities = [\"read-job\"] }}"));
+            .needs(format!("{READ} and {READ_JOB_EVERYWHERE}"));
         let (found, meta): (Option<Vec<Allocation>>, _) = self.query(ask, options).await?;
         Ok((found.unwrap_or_default(), meta))
     }

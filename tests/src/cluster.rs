@@ -38,7 +38,7 @@ pub struct Server {
     nomad: PathBuf,
     dir: PathBuf,
     ports: Ports,
-    acl: Acl,
+    access: Access,
     process: Option<Process>,
     api: Client,
     token: Option<String>,
@@ -60,26 +60,28 @@ impl Ports {
     }
 }
 
-/// Whether a cluster asks for tokens.
+/// What a cluster asks of those who call its HTTP API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acl {
-    /// Everyone may do everything.
-    Off,
-    /// Nothing without a token.
-    On,
+pub enum Access {
+    /// Nothing.
+    Open,
+    /// A token; also of its clients' tasks.
+    Tokens,
+    /// A certificate of its own authority; the server's is for `server.global.nomad`.
+    MutualTls,
 }
 
 impl Server {
     /// Starts a server with its state in `DIR/server` and waits until it leads.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::start_with(dir, Acl::Off).await
+        Self::start_with(dir, Access::Open).await
     }
 
-    /// As [`Server::start`]; with ACLs on, the server has a management token afterwards.
-    pub async fn start_with(dir: &Path, acl: Acl) -> Result<Self> {
+    /// As [`Server::start`]; with [`Access::Tokens`] the server has a management token afterwards.
+    pub async fn start_with(dir: &Path, access: Access) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            let mut server = Self::prepare(dir, acl).await?;
+            let mut server = Self::prepare(dir, access).await?;
             match server.run().await {
                 Ok(()) => return Ok(server),
                 Err(error) => {
@@ -96,14 +98,17 @@ impl Server {
     }
 
     /// Takes ports and writes the configuration, but starts nothing: the address is known while Nomad is down.
-    pub async fn prepare(dir: &Path, acl: Acl) -> Result<Self> {
+    pub async fn prepare(dir: &Path, access: Access) -> Result<Self> {
         let nomad = hosts::nomad().await?;
         let dir = dir.join("server");
         std::fs::create_dir_all(&dir)?;
         let ports = Ports::take()?;
-        std::fs::write(dir.join("server.hcl"), server_hcl(&dir, &ports, acl))?;
-        let api = Client::new(&Config::at(format!("http://127.0.0.1:{}", ports.http.number())))?;
-        Ok(Self { nomad, dir, ports, acl, process: None, api, token: None })
+        std::fs::write(dir.join("server.hcl"), server_hcl(&dir, &ports, access))?;
+        if access == Access::MutualTls {
+            certify(&nomad, &dir).await?;
+        }
+        let api = Client::new(&config(&dir, &ports, access))?;
+        Ok(Self { nomad, dir, ports, access, process: None, api, token: None })
     }
 
     /// Starts the server, for the first time or again, and waits until it leads.
@@ -128,10 +133,23 @@ impl Server {
             bail!("the Nomad server ended with {status}; {}", process.log_tail());
         }
         self.process = Some(process);
-        if self.acl == Acl::On && self.token.is_none() {
+        if self.access == Access::Tokens && self.token.is_none() {
             self.bootstrap().await?;
         }
-        Ok(())
+        self.wait_for_keyring().await
+    }
+
+    /// A young leader has no key for variables and identities yet, and refuses both.
+    async fn wait_for_keyring(&self) -> Result<()> {
+        const PATH: &str = "testkit/keyring";
+        let items = BTreeMap::from([("ready".to_owned(), "yes".to_owned())]);
+        eventually("a keyring", SERVER_UP_BOUND, async || {
+            self.api.put_variable(PATH, &items, 0).await?;
+            self.api.delete_variable(PATH).await?;
+            Ok(Probe::Met(()))
+        })
+        .await
+        .with_context(|| self.log_tail())
     }
 
     async fn bootstrap(&mut self) -> Result<()> {
@@ -139,8 +157,8 @@ impl Server {
             serde_json::from_str(&self.cli(&["acl", "bootstrap", "-json"], None).await?)?;
         let token = made.get("SecretID").and_then(serde_json::Value::as_str);
         let token = token.context("nomad acl bootstrap gave no SecretID")?.to_owned();
-        self.api = self.client_with(TokenSource::Value(Secret::new(token.clone())))?;
         self.token = Some(token);
+        self.api = Client::new(&self.config())?;
         Ok(())
     }
 
@@ -152,10 +170,20 @@ impl Server {
         Ok(())
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or https where it asks for certificates.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.http.number())
+        self.config().address
+    }
+
+    /// How to reach this server and be allowed everything.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let mut config = config(&self.dir, &self.ports, self.access);
+        if let Some(token) = &self.token {
+            config.token = TokenSource::Value(Secret::new(token.clone()));
+        }
+        config
     }
 
     /// `127.0.0.1:PORT`, where clients register.
@@ -178,7 +206,7 @@ impl Server {
 
     /// A client of this server with this token.
     pub fn client_with(&self, token: TokenSource) -> Result<Client> {
-        let mut config = Config::at(self.address());
+        let mut config = self.config();
         config.token = token;
         Ok(Client::new(&config)?)
     }
@@ -231,7 +259,7 @@ impl Server {
         std::fs::create_dir_all(&dir)?;
         let port = Port::take()?;
         let config = dir.join("client.hcl");
-        std::fs::write(&config, client_hcl(&dir, port.number(), &self.rpc(), self.acl, spec))?;
+        std::fs::write(&config, client_hcl(&dir, port.number(), &self.rpc(), self.access, spec))?;
         let nomad = self.nomad.to_str().context("the cache's path is no UTF-8")?.to_owned();
         let argv = vec![nomad, "agent".to_owned(), format!("-config={}", config.display())];
         Ok(NomadMachine { name: spec.name.clone(), argv, dir, _port: port })
@@ -252,7 +280,13 @@ impl Server {
             Ok(Probe::of(found, || state))
         })
         .await
-        .with_context(|| self.log_tail())
+        .with_context(|| format!("{}\n{}", self.machine_log_tail(name), self.log_tail()))
+    }
+
+    /// The end of the log of a machine that lives beside the server, for the message of a failure.
+    fn machine_log_tail(&self, name: &str) -> String {
+        let log = self.dir.with_file_name(name).join(format!("{name}.log"));
+        crate::process::tail_of(&log)
     }
 
     /// Waits until the node of this name is ready.
@@ -336,14 +370,54 @@ impl NomadMachine {
     }
 }
 
-fn acl_block(acl: Acl) -> &'static str {
-    match acl {
-        Acl::Off => "",
-        Acl::On => "acl {\n  enabled = true\n}\n",
+fn config(dir: &Path, ports: &Ports, access: Access) -> Config {
+    let scheme = if access == Access::MutualTls { "https" } else { "http" };
+    let mut config = Config::at(format!("{scheme}://127.0.0.1:{}", ports.http.number()));
+    if access == Access::MutualTls {
+        config.ca_file = Some(dir.join("nomad-agent-ca.pem"));
+        config.client_cert_file = Some(dir.join("global-client-nomad.pem"));
+        config.client_key_file = Some(dir.join("global-client-nomad-key.pem"));
+        config.tls_server_name = Some("server.global.nomad".to_owned());
+    }
+    config
+}
+
+/// Makes an authority and certificates for server and client, by Nomad's own command line.
+async fn certify(nomad: &Path, dir: &Path) -> Result<()> {
+    for arguments in [
+        &["tls", "ca", "create"][..],
+        &["tls", "cert", "create", "-server"],
+        &["tls", "cert", "create", "-client"],
+    ] {
+        let made = Command::new(nomad).args(arguments).current_dir(dir).kill_on_drop(true).output();
+        let output = tokio::time::timeout(CLI_DEADLINE, made).await??;
+        if !output.status.success() {
+            bail!("nomad {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    Ok(())
+}
+
+fn access_block(dir: &Path, access: Access) -> String {
+    match access {
+        Access::Open => String::new(),
+        Access::Tokens => "acl {\n  enabled = true\n}\n".to_owned(),
+        Access::MutualTls => format!(
+            r#"
+tls {{
+  http = true
+  ca_file = "{dir}/nomad-agent-ca.pem"
+  cert_file = "{dir}/global-server-nomad.pem"
+  key_file = "{dir}/global-server-nomad-key.pem"
+  verify_https_client = true
+}}
+"#,
+            dir = dir.display()
+        ),
     }
 }
 
-fn server_hcl(dir: &Path, ports: &Ports, acl: Acl) -> String {
+fn server_hcl(dir: &Path, ports: &Ports, access: Access) -> String {
     format!(
         r#"
 name = "server"
@@ -366,16 +440,16 @@ server {{
   heartbeat_grace = "2s"
   min_heartbeat_ttl = "2s"
 }}
-{acl}"#,
+{access}"#,
         data = dir.join("data").display(),
         http = ports.http.number(),
         rpc = ports.rpc.number(),
         serf = ports.serf,
-        acl = acl_block(acl),
+        access = access_block(dir, access),
     )
 }
 
-fn client_hcl(dir: &Path, http: u16, rpc: &str, acl: Acl, spec: &MachineSpec) -> String {
+fn client_hcl(dir: &Path, http: u16, rpc: &str, access: Access, spec: &MachineSpec) -> String {
     let meta: String =
         spec.meta.iter().map(|(key, value)| format!("    {key:?} = {value:?}\n")).collect();
     format!(
@@ -403,6 +477,7 @@ client {{
   cpu_total_compute = {cpu}
   memory_total_mb = {memory}
   disk_total_mb = {disk}
+  disk_free_mb = {disk}
   options {{
     "driver.allowlist" = "raw_exec"
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
@@ -424,6 +499,6 @@ plugin "raw_exec" {{
         cpu = spec.cpu_mhz,
         memory = spec.memory_mb,
         disk = spec.disk_mb,
-        acl = acl_block(acl),
+        acl = if access == Access::Tokens { access_block(dir, access) } else { String::new() },
     )
 }

@@ -135,8 +135,7 @@ impl Process {
     /// The end of its output, for the message of a failure.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let tail = tail(&self.log).unwrap_or_else(|error| format!("(unreadable: {error})"));
-        format!("the end of {}:\n{tail}", self.log.display())
+        tail_of(&self.log)
     }
 }
 
@@ -147,6 +146,13 @@ impl Drop for Process {
             self.kill_group();
         }
     }
+}
+
+/// The end of a log, for the message of a failure.
+#[must_use]
+pub fn tail_of(log: &Path) -> String {
+    let tail = tail(log).unwrap_or_else(|error| format!("(unreadable: {error})"));
+    format!("the end of {}:\n{tail}", log.display())
 }
 
 fn tail(path: &Path) -> std::io::Result<String> {

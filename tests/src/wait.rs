@@ -1,6 +1,5 @@
 //! Waiting for a condition with a bound; never for a fixed time.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -30,11 +29,11 @@ impl<T> Probe<T> {
 ///
 /// # Errors
 /// Where it does not hold within `bound`: what was awaited, for how long, and the last state seen.
-pub async fn eventually<T, F, Fut>(what: &str, bound: Duration, mut probe: F) -> Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<Probe<T>>>,
-{
+pub async fn eventually<T>(
+    what: &str,
+    bound: Duration,
+    mut probe: impl AsyncFnMut() -> Result<Probe<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + bound;
     let mut last = "nothing yet: the first look did not return".to_owned();
     loop {

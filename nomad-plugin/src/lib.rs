@@ -2,4 +2,8 @@
 //!
 //! [`host`] is the whole contract with the autoscaler; everything else speaks its typed seam.
 
+pub mod cli;
 pub mod host;
+pub mod pool;
+pub mod settings;
+pub mod target;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nomad_plugin::host;
+use fleet::HolderId;
+use nomad_plugin::target::TargetPlugin;
+use nomad_plugin::{cli, host};
 
 mod unwired;
 
@@ -21,6 +23,10 @@ enum Command {
     Target,
     /// Serve as APM plugin; started by the Nomad Autoscaler, whose block says args = ["apm"]
     Apm,
+    /// Show a pool's machines as its agents see them
+    Status(cli::Question),
+    /// Say what a pool wants, what is done about it, and for all that is not done, why not
+    Why(cli::Question),
 }
 
 fn main() -> ExitCode {
@@ -40,7 +46,23 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> ExitCode {
     match command {
-        Command::Target => host::serve_target(unwired::Unwired),
+        Command::Target => host::serve_target(TargetPlugin::new(process_name(), own_alloc())),
         Command::Apm => host::serve_apm(unwired::Unwired),
+        Command::Status(question) => cli::status(&question),
+        Command::Why(question) => cli::why(&question),
     }
+}
+
+/// This process's name in leases and orders: never the same twice, also where process ids repeat as in
+/// containers.
+fn process_name() -> HolderId {
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    let uuid = uuid.trim();
+    let unique = if uuid.is_empty() { std::process::id().to_string() } else { uuid.to_owned() };
+    HolderId::new(format!("lamplighter-{unique}")).expect("letters, digits and dashes are a name")
+}
+
+/// The allocation that this process runs in, as Nomad tells its tasks: its machine is never taken.
+fn own_alloc() -> Option<String> {
+    std::env::var("NOMAD_ALLOC_ID").ok().filter(|id| !id.is_empty())
 }

@@ -234,3 +234,37 @@ fn scaling_action(action: Option<shared::ScalingAction>) -> Result<ScalingAction
     let shared::ScalingAction { count, reason, error, .. } = action;
     Ok(ScalingAction { count, reason, error, direction, meta })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::apm::apm_plugin_service_server::ApmPluginService;
+    use super::*;
+
+    struct Mute;
+
+    impl Apm for Mute {
+        async fn set_config(&self, _config: Config) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        async fn query(&self, _query: String, _range: TimeRange) -> Result<Vec<Point>, Fault> {
+            std::future::pending().await
+        }
+
+        async fn stop(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn item_37_a_query_that_hangs_is_cut_as_the_host_never_would() {
+        let now = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+        let time_range = Some(shared::TimeRange { to: now, from: now });
+        let request = apm::QueryRequest { query: "pending rack".to_owned(), time_range };
+        let side = ApmSide(Arc::new(Mute));
+        let answer = side.query(Request::new(request));
+        // Paused time jumps to the next deadline, so this one is only passed by a call without any.
+        let answer = tokio::time::timeout(QUERY_WAIT_MAX * 10, answer).await.expect("it is cut");
+        let error = answer.unwrap_err();
+        assert_eq!(error.code(), Code::Unknown);
+        assert_eq!(error.message(), "query \"pending rack\": no answer within 7.5 s");
+    }
+}

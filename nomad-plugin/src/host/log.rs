@@ -171,6 +171,30 @@ mod tests {
         }
     }
 
+    /// The child of this test is this test, told by a variable to panic.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a child's stderr is read to its end")]
+    fn items_19_and_20_a_panic_is_one_error_line_of_hclog_on_stderr() {
+        const CHILD: &str = "LAMPLIGHTER_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            install();
+            panic!("{{\"@message\":5}}\nthread 'main' panicked");
+        }
+        let name = "host::log::tests::items_19_and_20_a_panic_is_one_error_line_of_hclog_on_stderr";
+        let child = std::process::Command::new(std::env::current_exe().expect("this binary"))
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("it runs");
+        let stderr = String::from_utf8(child.stderr).expect("text");
+        let lines: Vec<_> = stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{stderr}");
+        let line: Value = serde_json::from_str(lines[0]).expect("JSON");
+        assert_eq!(line["@level"], "error");
+        assert_eq!(line["@message"], "panicked: {\"@message\":5}\nthread 'main' panicked");
+        assert!(line["place"].as_str().expect("a place").contains("log.rs:"), "{line}");
+    }
+
     #[test]
     fn a_module_is_named_for_the_program() {
         assert_eq!(module("nomad_plugin::host::signals"), "lamplighter.host.signals");

@@ -154,3 +154,51 @@ async fn end<S: Side>(
         Ok(None) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Fault, ScalingAction, TargetStatus};
+    use super::*;
+
+    /// Ends never, or by a panic.
+    struct Stubborn {
+        panics: bool,
+    }
+
+    impl Target for Stubborn {
+        async fn set_config(&self, _config: Config) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        async fn status(&self, _config: Config) -> Result<TargetStatus, Fault> {
+            Ok(TargetStatus::default())
+        }
+
+        async fn scale(&self, _action: ScalingAction, _config: Config) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        async fn stop(&self) {
+            assert!(!self.panics, "at the very end");
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn item_16_neither_a_hanging_plugin_nor_a_hanging_call_outlasts_the_hosts_patience() {
+        let mut serving = JoinSet::new();
+        serving.spawn(std::future::pending());
+        let side = TargetSide(Arc::new(Stubborn { panics: false }));
+        let host_kills_after = Duration::from_secs(2);
+        let ended = tokio::time::timeout(host_kills_after, end(side, &mut serving)).await;
+        ended.expect("before the host kills").expect("in order");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn item_24_a_plugin_that_panics_at_its_end_still_ends_in_order() {
+        let mut serving = JoinSet::new();
+        serving.spawn(async { Ok(()) });
+        let side = TargetSide(Arc::new(Stubborn { panics: true }));
+        end(side, &mut serving).await.expect("in order");
+    }
+}

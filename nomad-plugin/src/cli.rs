@@ -1,0 +1,265 @@
+//! What people ask of a pool: `status` and `why`, read from the agents alone, which keep all that outlives a plugin.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use agent_api::{AgentAddress, Client, Inventory, Machine, Plan};
+use clap::Args;
+use fleet::{Commanded, Moment, Observed, PoolName, Power};
+use serde_json::{Value, json};
+
+use crate::pool::executor::chain;
+use crate::settings::AGENTS_DEFAULT;
+
+/// Exit code where everything was answered.
+const EXIT_OK: u8 = 0;
+/// Exit code where some agents did not answer.
+const EXIT_PARTIAL: u8 = 1;
+/// Exit code where no agent answered.
+const EXIT_UNREACHABLE: u8 = 3;
+/// Exit code where no agent knows the pool.
+const EXIT_UNKNOWN: u8 = 2;
+/// Exit code for what can not be understood.
+const EXIT_USAGE: u8 = 64;
+
+/// What both questions take.
+#[derive(Debug, Args)]
+pub struct Question {
+    /// The pool
+    pool: String,
+    /// The agents, as in the plugin's block: unix:/path,unix:/path
+    #[arg(long, env = "LAMPLIGHTER_AGENTS", default_value = AGENTS_DEFAULT)]
+    agents: String,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the agents answered about a pool.
+struct Answers {
+    pool: PoolName,
+    machines: Vec<(AgentAddress, Machine)>,
+    plans: Vec<Plan>,
+    silent: Vec<(AgentAddress, String)>,
+    heard: usize,
+}
+
+/// `lamplighter status POOL`.
+#[must_use]
+pub fn status(question: &Question) -> ExitCode {
+    answer(question, |answers| {
+        if question.json {
+            return format!("{:#}\n", status_json(answers));
+        }
+        status_text(answers)
+    })
+}
+
+/// `lamplighter why POOL`.
+#[must_use]
+pub fn why(question: &Question) -> ExitCode {
+    answer(question, |answers| {
+        if question.json {
+            return format!("{:#}\n", plans_json(answers));
+        }
+        why_text(answers)
+    })
+}
+
+fn answer(question: &Question, render: impl Fn(&Answers) -> String) -> ExitCode {
+    let parsed =
+        (PoolName::new(question.pool.as_str()), AgentAddress::parse_list(&question.agents));
+    let (pool, agents) = match parsed {
+        (Ok(pool), Ok(agents)) => (pool, agents),
+        (Err(error), _) => return complain(EXIT_USAGE, &chain(&error)),
+        (_, Err(error)) => return complain(EXIT_USAGE, &format!("--agents: {}", chain(&error))),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(EXIT_UNREACHABLE, &error.to_string()),
+    };
+    let answers = runtime.block_on(gather(pool, agents));
+    let silent: Vec<String> = answers.silent.iter().map(|(_, why)| why.clone()).collect();
+    for why in &silent {
+        complain(EXIT_PARTIAL, why);
+    }
+    if answers.heard == 0 {
+        return complain(EXIT_UNREACHABLE, "no agent answered");
+    }
+    if answers.machines.is_empty() && answers.plans.is_empty() {
+        let text = format!("no agent has a machine in pool {}", answers.pool);
+        return complain(EXIT_UNKNOWN, &text);
+    }
+    // A reader that has gone away (`| head`) wants no more.
+    std::io::stdout().write_all(render(&answers).as_bytes()).ok();
+    ExitCode::from(if silent.is_empty() { EXIT_OK } else { EXIT_PARTIAL })
+}
+
+fn complain(code: u8, text: &str) -> ExitCode {
+    // Where stderr is gone, there is nobody to tell.
+    writeln!(std::io::stderr(), "lamplighter: {text}").ok();
+    ExitCode::from(code)
+}
+
+async fn gather(pool: PoolName, agents: Vec<AgentAddress>) -> Answers {
+    let mut asked = tokio::task::JoinSet::new();
+    for address in agents {
+        let pool = pool.clone();
+        asked.spawn(async move {
+            let client = Client::connect_lazy(&address);
+            let found = async {
+                let inventory = client.inventory().await?;
+                Ok::<_, agent_api::AgentError>((inventory, client.plans(&pool).await?))
+            };
+            (address, found.await.map_err(|error| chain(&error)))
+        });
+    }
+    let mut answers =
+        Answers { pool, machines: Vec::new(), plans: Vec::new(), silent: Vec::new(), heard: 0 };
+    while let Some(Ok((address, found))) = asked.join_next().await {
+        match found {
+            Ok((inventory, plans)) => answers.take(address, inventory, plans),
+            Err(why) => answers.silent.push((address, why)),
+        }
+    }
+    answers.machines.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+    answers.silent.sort();
+    answers
+}
+
+impl Answers {
+    fn take(&mut self, address: AgentAddress, inventory: Inventory, plans: Vec<Plan>) {
+        self.heard += 1;
+        let own = inventory.machines.into_iter();
+        let own = own.filter(|machine| machine.pool.as_ref() == Some(&self.pool));
+        self.machines.extend(own.map(|machine| (address.clone(), machine)));
+        self.plans.extend(plans);
+    }
+
+    /// The newest plan of each author: its lines from all agents, each once, in their order.
+    fn merged(&self) -> BTreeMap<&str, Plan> {
+        let mut merged: BTreeMap<&str, Plan> = BTreeMap::new();
+        for plan in &self.plans {
+            match merged.get_mut(plan.author.as_str()) {
+                Some(known) if known.id == plan.id => {
+                    let new: Vec<_> = plan
+                        .lines
+                        .iter()
+                        .filter(|line| !known.lines.contains(line))
+                        .cloned()
+                        .collect();
+                    known.lines.extend(new);
+                }
+                Some(known) if known.age <= plan.age => {}
+                _ => {
+                    merged.insert(&plan.author, plan.clone());
+                }
+            }
+        }
+        merged
+    }
+}
+
+/// What may be said of a machine's power.
+fn observed(machine: &Machine) -> Observed {
+    let commanded = machine.commanded.as_ref().map(|commanded| Commanded {
+        state: commanded.state,
+        at: Moment::ZERO,
+        origin: commanded.origin.clone(),
+        operation: commanded.operation.clone(),
+    });
+    Power { reading: machine.reading.map(|(state, _)| (state, Moment::ZERO)), commanded }.observed()
+}
+
+fn status_text(answers: &Answers) -> String {
+    let mut text = format!("{:<20} {:<22} {:<12} {}\n", "MACHINE", "POWER", "SINCE", "OPERATION");
+    for (_, machine) in &answers.machines {
+        let since = machine.commanded.as_ref().map_or("-".to_owned(), |c| age(c.age));
+        let mut operation = match &machine.operation {
+            Some(operation) => {
+                format!("{} {}: {}", operation.verb.as_str(), operation.phase, operation.reason)
+            }
+            None => "-".to_owned(),
+        };
+        if let Some(hold) = &machine.hold {
+            operation = format!("held by {}: {}", hold.by, hold.reason);
+        }
+        let power = observed(machine).to_string();
+        text.push_str(&format!("{:<20} {power:<22} {since:<12} {operation}\n", machine.name));
+    }
+    if let Some(plan) = answers.merged().get("target")
+        && let Some(first) = plan.lines.iter().find(|line| line.machine.is_none())
+    {
+        text.push_str(&format!("\n{}: {} ({} ago)\n", answers.pool, first.text, age(plan.age)));
+    }
+    text
+}
+
+fn why_text(answers: &Answers) -> String {
+    let mut text = String::new();
+    for (author, plan) in answers.merged() {
+        let what = if author == "apm" { "work that waits" } else { "machines" };
+        text.push_str(&format!("{} ({what}, {} ago)\n", answers.pool, age(plan.age)));
+        for line in plan.lines {
+            match line.machine {
+                Some(machine) => text.push_str(&format!("  {machine}: {}\n", line.text)),
+                None => text.push_str(&format!("  {}\n", line.text)),
+            }
+        }
+    }
+    if text.is_empty() {
+        text.push_str("no plugin has told the agents anything about this pool yet\n");
+    }
+    text
+}
+
+fn status_json(answers: &Answers) -> Value {
+    let machines = answers.machines.iter().map(|(agent, machine)| {
+        json!({
+            "name": machine.name.as_str(),
+            "agent": agent.to_string(),
+            "node": machine.node,
+            "power": observed(machine).to_string(),
+            "reading": machine.reading.map(|(state, _)| state.as_str()),
+            "reading_age_ms": machine.reading.map(|(_, age)| fleet::moment::millis(age)),
+            "commanded": machine.commanded.as_ref().map(|commanded| commanded.state.as_str()),
+            "held_by": machine.hold.as_ref().map(|hold| hold.by.as_str()),
+            "operation": machine.operation.as_ref().map(|operation| json!({
+                "id": operation.id.as_str(),
+                "verb": operation.verb.as_str(),
+                "phase": operation.phase.as_str(),
+                "reason": operation.reason.as_str(),
+                "evidence": operation.evidence,
+            })),
+        })
+    });
+    json!({ "pool": answers.pool.as_str(), "machines": machines.collect::<Vec<_>>() })
+}
+
+fn plans_json(answers: &Answers) -> Value {
+    let plans = answers.merged().into_values().map(|plan| {
+        let lines = plan.lines.iter().map(|line| {
+            json!({ "machine": line.machine.as_ref().map(|name| name.as_str()), "text": line.text })
+        });
+        json!({
+            "id": plan.id.as_str(),
+            "author": plan.author,
+            "age_ms": fleet::moment::millis(plan.age),
+            "lines": lines.collect::<Vec<_>>(),
+        })
+    });
+    json!({ "pool": answers.pool.as_str(), "plans": plans.collect::<Vec<_>>() })
+}
+
+/// An age for people: two units at most.
+fn age(age: std::time::Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}

@@ -1,0 +1,108 @@
+//! One view of a pool, made of what Nomad and the agents said. Pure: times of agents are ages, made moments here.
+
+use std::collections::BTreeMap;
+
+use agent_api::{AgentAddress, Event, Machine};
+use fleet::{
+    AgentFacts, Commanded, Fence, FleetView, MachineName, MachineView, Moment, OperationFacts,
+    Phase, PoolName, Power, Progress,
+};
+
+use super::nomad_side::{NomadFacts, node_view};
+use crate::target::block::NodeFilter;
+
+/// What an agent has said.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    /// Whether it still answers.
+    pub answers: bool,
+    /// Its machines, each with the moment at which it was told of: its ages count from there.
+    pub machines: BTreeMap<MachineName, (Machine, Moment)>,
+    /// The highest fences that it knows.
+    pub fences: Vec<Fence>,
+}
+
+impl Heard {
+    /// Takes an event of the agent's watch stream.
+    pub fn take(&mut self, event: Event, now: Moment) {
+        self.answers = true;
+        match event {
+            Event::Snapshot(inventory) => {
+                let machines = inventory.machines.into_iter();
+                self.machines =
+                    machines.map(|machine| (machine.name.clone(), (machine, now))).collect();
+                self.fences = inventory.fences;
+            }
+            Event::Changed(machine) => {
+                self.machines.insert(machine.name.clone(), (*machine, now));
+            }
+        }
+    }
+}
+
+/// The pool as seen now. An agent that has gone silent leaves its machines in the view without their facts.
+#[must_use]
+pub fn assemble(
+    pool: &PoolName,
+    nomad: &NomadFacts,
+    agents: &BTreeMap<AgentAddress, Option<Heard>>,
+    filter: &NodeFilter,
+) -> FleetView {
+    let mut view = FleetView { nomad_answers: nomad.answers, ..FleetView::default() };
+    for (address, heard) in agents {
+        match heard {
+            Some(heard) if heard.answers => view.agents_heard += 1,
+            _ => view.agents_missing.push(address.to_string()),
+        }
+        let Some(heard) = heard else { continue };
+        for (name, (machine, at)) in &heard.machines {
+            if machine.pool.as_ref() == Some(pool) {
+                let agent = heard.answers.then(|| agent_facts(machine, *at));
+                let seen = machine_view(machine, agent, nomad, filter);
+                view.machines.insert(name.clone(), seen);
+            }
+        }
+    }
+    view
+}
+
+fn machine_view(
+    machine: &Machine,
+    agent: Option<AgentFacts>,
+    nomad: &NomadFacts,
+    filter: &NodeFilter,
+) -> MachineView {
+    let facts = nomad.nodes.get(&machine.node);
+    let node = facts.and_then(|facts| {
+        let allocs = nomad.allocs.get(&facts.node.id).cloned().unwrap_or_default();
+        node_view(facts, allocs, filter)
+    });
+    let own = facts.is_some_and(|facts| nomad.own_node.as_deref() == Some(facts.node.id.as_str()));
+    MachineView { agent, node, own, boot_deadline: machine.boot_deadline }
+}
+
+fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {
+    let commanded = machine.commanded.as_ref().map(|commanded| Commanded {
+        state: commanded.state,
+        at: at.ago(commanded.age),
+        origin: commanded.origin.clone(),
+        operation: commanded.operation.clone(),
+    });
+    let operation = machine.operation.as_ref().map(|operation| OperationFacts {
+        id: operation.id.clone(),
+        verb: operation.verb,
+        progress: match operation.phase {
+            Phase::Done => Progress::Done,
+            Phase::Failed => Progress::Failed(operation.evidence.clone()),
+            _ => Progress::Running,
+        },
+    });
+    AgentFacts {
+        power: Power {
+            reading: machine.reading.map(|(state, age)| (state, at.ago(age))),
+            commanded,
+        },
+        held_by: machine.hold.as_ref().map(|hold| hold.by.clone()),
+        operation,
+    }
+}

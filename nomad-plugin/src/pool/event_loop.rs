@@ -1,0 +1,586 @@
+//! The loop of one pool: it reads the clock, hears, asks the lease and the reconciler what is to be
+//! done, and has it done. Nothing in it blocks: what takes time runs beside it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use agent_api::{AgentAddress, Client as Agent};
+use fleet::lease::{Lease, Step};
+use fleet::reconciler::{Done, Effect, Reconciler};
+use fleet::{ClusterId, Fence, FenceNumber, MachineName, Moment, OperationId, Shape};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::assemble::{Heard, assemble};
+use super::executor::{Executor, chain};
+use super::nomad_side::{NomadFacts, shape};
+use super::plans::Teller;
+use super::record::{Keeper, Record, RecordError, Saved};
+use super::watchers::{News, follow_agent, follow_nomad};
+use super::{PoolParts, Report, Request};
+use crate::host::{Direction, Fault, ScalingAction};
+use crate::target::block::Block;
+
+/// News that may wait: each is taken in well under a millisecond.
+const NEWS_MAX: usize = 256;
+
+/// How long a record that could not be read or written rests.
+const RECORD_RETRY: Duration = Duration::from_secs(2);
+
+/// The longest that the loop waits for nothing: a pool that nothing happens to is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// The shortest time between two turns in which nothing happens: should a deadline ever lie in the past,
+/// the loop still leaves the processor to others.
+const TURN_GAP: Duration = Duration::from_millis(10);
+
+/// Scales that may wait for the record to be written: more are answered with an error.
+const SCALES_MAX: usize = 64;
+
+/// What a task beside the loop brings back.
+#[derive(Debug)]
+enum Finished {
+    Effect(Box<Effect>, Done),
+    RecordRead(Result<(Record, u64), RecordError>),
+    RecordWritten(Box<Record>, Result<Saved, RecordError>),
+    Noted,
+}
+
+struct Pool {
+    parts: PoolParts,
+    cluster: Option<ClusterId>,
+    started: Instant,
+    agents: BTreeMap<AgentAddress, Agent>,
+    heard: BTreeMap<AgentAddress, Option<Heard>>,
+    attempted: BTreeSet<AgentAddress>,
+    nomad: NomadFacts,
+    names: watch::Sender<BTreeSet<String>>,
+    keeper: Keeper,
+    lease: Lease,
+    record: Record,
+    record_busy: bool,
+    record_retry: Moment,
+    watch_at: Moment,
+    reconciler: Option<Reconciler>,
+    block: Option<Block>,
+    raw: crate::host::Config,
+    queued: VecDeque<Effect>,
+    scales: Vec<oneshot::Sender<Result<(), Fault>>>,
+    shapes: BTreeMap<MachineName, Shape>,
+    teller: Teller,
+    tasks: JoinSet<Finished>,
+    problem: Option<String>,
+}
+
+/// Runs a pool until it is told to stop, or nobody can ask it any more.
+pub async fn run(parts: PoolParts, mut requests: mpsc::Receiver<Request>) {
+    let (news_sender, mut news) = mpsc::channel(NEWS_MAX);
+    let mut ears = JoinSet::new();
+    let mut pool = Pool::new(parts);
+    let names = pool.names.subscribe();
+    let own_alloc = pool.parts.own_alloc.clone();
+    ears.spawn(follow_nomad(pool.parts.nomad.clone(), names, own_alloc, news_sender.clone()));
+    for (address, agent) in &pool.agents {
+        ears.spawn(follow_agent(address.clone(), agent.clone(), news_sender.clone()));
+    }
+    drop(news_sender);
+    loop {
+        let wake = pool.turn();
+        tokio::select! {
+            heard = news.recv() => match heard {
+                Some(heard) => pool.hear(heard),
+                None => return,
+            },
+            request = requests.recv() => match request {
+                Some(Request::Stop(done)) => {
+                    pool.release().await;
+                    // Who asked may have given up waiting.
+                    done.send(()).ok();
+                    return;
+                }
+                Some(request) => pool.answer(request),
+                None => return,
+            },
+            Some(finished) = pool.tasks.join_next() => pool.finished(finished),
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}
+
+impl Pool {
+    fn new(parts: PoolParts) -> Self {
+        let settings = &parts.settings;
+        let agents: BTreeMap<AgentAddress, Agent> = settings
+            .agents
+            .iter()
+            .map(|address| (address.clone(), Agent::connect_lazy(address)))
+            .collect();
+        let keeper = Keeper::new(&settings.records, parts.nomad.clone(), &parts.pool);
+        Self {
+            cluster: settings.cluster.clone(),
+            started: Instant::now(),
+            heard: agents.keys().map(|address| (address.clone(), None)).collect(),
+            agents,
+            attempted: BTreeSet::new(),
+            nomad: NomadFacts::default(),
+            names: watch::Sender::new(BTreeSet::new()),
+            keeper,
+            lease: Lease::new(parts.me.clone(), settings.heartbeat),
+            record: Record::default(),
+            record_busy: false,
+            record_retry: Moment::ZERO,
+            watch_at: Moment::ZERO,
+            reconciler: None,
+            block: None,
+            raw: crate::host::Config::new(),
+            queued: VecDeque::new(),
+            scales: Vec::new(),
+            shapes: BTreeMap::new(),
+            teller: Teller::default(),
+            tasks: JoinSet::new(),
+            problem: None,
+            parts,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from_millis(fleet::moment::millis(self.started.elapsed()))
+    }
+
+    fn hear(&mut self, news: News) {
+        let now = self.now();
+        match news {
+            News::Nomad(facts) => {
+                if !self.nomad.answers {
+                    tracing::info!(pool = %self.parts.pool, "Nomad answers");
+                }
+                self.nomad = *facts;
+            }
+            News::NomadSilent(why) => {
+                if self.nomad.answers {
+                    tracing::warn!(pool = %self.parts.pool, err = %why, "Nomad does not answer");
+                }
+                self.nomad.answers = false;
+                self.problem = Some(why);
+            }
+            News::Agent(address, event) => {
+                self.attempted.insert(address.clone());
+                let heard = self.heard.entry(address).or_default();
+                heard.get_or_insert_default().take(*event, now);
+                self.tell_names();
+            }
+            News::AgentSilent(address, why) => {
+                let first = self.attempted.insert(address.clone());
+                let known = self.heard.get_mut(&address).and_then(Option::as_mut);
+                let answered = known.as_ref().is_some_and(|heard| heard.answers);
+                if first || answered {
+                    tracing::warn!(agent = %address, err = %why, "an agent does not answer");
+                }
+                if let Some(heard) = known {
+                    heard.answers = false;
+                }
+            }
+        }
+        self.look(now);
+    }
+
+    /// Tells the ear at Nomad which nodes matter.
+    fn tell_names(&self) {
+        let machines = self.heard.values().flatten().flat_map(|heard| heard.machines.values());
+        let pool = Some(&self.parts.pool);
+        let own = machines.filter(|(machine, _)| machine.pool.as_ref() == pool);
+        let names: BTreeSet<String> = own.map(|(machine, _)| machine.node.clone()).collect();
+        self.names.send_if_modified(|known| {
+            let changed = *known != names;
+            *known = names;
+            changed
+        });
+    }
+
+    /// Has the reconciler look at everything as it is now.
+    fn look(&mut self, now: Moment) {
+        let Some(block) = &self.block else { return };
+        let view = assemble(&self.parts.pool, &self.nomad, &self.heard, &block.filter);
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.observe(view, &block.voice, now);
+        }
+        self.note_shapes();
+    }
+
+    /// Tells each agent the shape in which its machines' nodes are registered, where that is new to it.
+    fn note_shapes(&mut self) {
+        for (address, heard) in &self.heard {
+            let Some(heard) = heard.as_ref().filter(|heard| heard.answers) else { continue };
+            for (name, (machine, _)) in &heard.machines {
+                let node = self.nomad.nodes.get(&machine.node).map(|facts| &facts.node);
+                let ready = node.filter(|node| node.status == nomad_api::NodeStatus::Ready);
+                let Some(seen) = ready.map(shape) else { continue };
+                let known = machine.last_seen.as_ref() == Some(&seen);
+                if known || self.shapes.get(name) == Some(&seen) {
+                    continue;
+                }
+                self.shapes.insert(name.clone(), seen.clone());
+                let Some(agent) = self.agents.get(address).cloned() else { continue };
+                let name = name.clone();
+                self.tasks.spawn(async move {
+                    if let Err(error) = agent.record_shape(&name, &seen).await {
+                        tracing::debug!(machine = %name, err = %chain(&error), "a shape was not kept");
+                    }
+                    Finished::Noted
+                });
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        let now = self.now();
+        match request {
+            Request::Status { block, raw, answer } => {
+                self.take_block(*block, raw, now);
+                let report = self.report(now);
+                if report.ready
+                    && let (Some(reconciler), Some(block)) = (&mut self.reconciler, &self.block)
+                {
+                    reconciler.told(&block.voice, report.count, block.tick, now);
+                }
+                // The host may have given up waiting; it asks again.
+                answer.send(report).ok();
+            }
+            Request::Scale { block, action, answer } => self.scale(*block, &action, answer, now),
+            Request::Stop(_) => {}
+        }
+    }
+
+    fn take_block(&mut self, block: Block, raw: crate::host::Config, now: Moment) {
+        self.raw = raw.into_iter().filter(|(key, _)| !key.starts_with('_')).collect();
+        if self.block.as_ref() != Some(&block) {
+            if let Some(reconciler) = &mut self.reconciler {
+                reconciler.set_knobs(block.knobs.clone());
+            }
+            self.block = Some(block);
+            self.look(now);
+        }
+    }
+
+    fn report(&self, now: Moment) -> Report {
+        let Some(reconciler) = &self.reconciler else {
+            let why = match (&self.problem, self.lease.other()) {
+                (_, Some(holder)) => format!("{holder} holds the pool's lease"),
+                (Some(problem), None) => problem.clone(),
+                (None, None) => "the pool's record has not been read yet".to_owned(),
+            };
+            let Some(block) = &self.block else {
+                return Report {
+                    ready: false,
+                    count: Default::default(),
+                    desired: None,
+                    not_ready: Some(why),
+                };
+            };
+            let view = assemble(&self.parts.pool, &self.nomad, &self.heard, &block.filter);
+            return Report {
+                ready: false,
+                count: view.count(now),
+                desired: None,
+                not_ready: Some(why),
+            };
+        };
+        let status = reconciler.status(now);
+        let (count, desired) = (status.count, status.desired);
+        Report { ready: status.ready, count, desired, not_ready: status.not_ready }
+    }
+
+    fn scale(
+        &mut self,
+        block: Block,
+        action: &ScalingAction,
+        answer: oneshot::Sender<Result<(), Fault>>,
+        now: Moment,
+    ) {
+        let refuse = |answer: oneshot::Sender<_>, why: String| {
+            // The host may have given up waiting; it asks again.
+            answer.send(Err(Fault::failed(why))).ok();
+        };
+        let Ok(count) = u32::try_from(action.count) else {
+            return refuse(answer, format!("count {} is no number of machines", action.count));
+        };
+        if self.scales.len() >= SCALES_MAX {
+            return refuse(answer, "the pool's record can not be written".to_owned());
+        }
+        let Some(reconciler) = &mut self.reconciler else {
+            let why = self.report(now).not_ready.unwrap_or_default();
+            return refuse(answer, format!("pool {} can not scale: {why}", self.parts.pool));
+        };
+        if reconciler.status(now).desired.is_none() {
+            let why = reconciler.status(now).not_ready.unwrap_or_default();
+            return refuse(answer, format!("pool {} can not scale: {why}", self.parts.pool));
+        }
+        let direction = match action.direction {
+            Direction::Up => fleet::demand::Direction::Up,
+            Direction::Down => fleet::demand::Direction::Down,
+            Direction::None => fleet::demand::Direction::None,
+        };
+        let count = fleet::NodeCount(count);
+        tracing::debug!(pool = %self.parts.pool, %count, reason = %action.reason, "a policy asked");
+        reconciler.ask(&block.voice, count, direction, now);
+        self.scales.push(answer);
+    }
+
+    fn finished(&mut self, finished: Result<Finished, JoinError>) {
+        let now = self.now();
+        match finished {
+            Ok(Finished::Effect(effect, done)) => self.done(&effect, done, now),
+            Ok(Finished::RecordRead(Ok((record, index)))) => {
+                self.record_busy = false;
+                self.problem = None;
+                self.lease.read(&record.lease(index), now);
+                self.record = record;
+            }
+            Ok(Finished::RecordRead(Err(error))) => self.record_failed(&error, now),
+            Ok(Finished::RecordWritten(record, Ok(Saved::At(index)))) => {
+                self.record_busy = false;
+                self.problem = None;
+                self.lease.written(index, record.fence, now);
+                self.record = *record;
+                self.take_office(now);
+            }
+            Ok(Finished::RecordWritten(_, Ok(Saved::Conflict))) => {
+                self.record_busy = false;
+                tracing::warn!(pool = %self.parts.pool, "another autoscaler has written the pool's record");
+                self.lease.lost();
+                self.reconciler = None;
+                self.queued.clear();
+            }
+            Ok(Finished::RecordWritten(_, Err(error))) => self.record_failed(&error, now),
+            Ok(Finished::Noted) => {}
+            Err(error) => {
+                tracing::error!(err = %error, "a task of the pool ended badly (a bug of ours)")
+            }
+        }
+    }
+
+    fn done(&mut self, effect: &Effect, done: Done, now: Moment) {
+        match &done {
+            Done::Failed(why) => {
+                tracing::warn!(machine = %effect.machine(), what = ?effect, err = %why, "a call failed");
+            }
+            Done::Refused(why) => {
+                tracing::info!(machine = %effect.machine(), reason = %why, "an agent refused");
+            }
+            Done::Written { .. } | Done::Read(_) | Done::Accepted => {
+                tracing::debug!(machine = %effect.machine(), what = ?effect, "done");
+            }
+        }
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.done(effect, done, now);
+        }
+    }
+
+    fn record_failed(&mut self, error: &RecordError, now: Moment) {
+        self.record_busy = false;
+        self.record_retry = now + RECORD_RETRY;
+        let why = chain(error);
+        tracing::warn!(pool = %self.parts.pool, err = %why, "the pool's record was not kept");
+        self.problem = Some(why);
+    }
+
+    /// The lease is ours: from now on the reconciler acts.
+    fn take_office(&mut self, now: Moment) {
+        let Some(block) = &self.block else { return };
+        if self.reconciler.is_some() {
+            return;
+        }
+        let Ok(prefix) = OperationId::new(self.parts.me.as_str()) else { return };
+        let standing = self.record.standing.clone();
+        let born = !standing.levels.is_empty();
+        tracing::info!(pool = %self.parts.pool, fence = ?self.lease.fence(), "the pool's lease is ours");
+        self.reconciler = Some(Reconciler::new(
+            self.parts.pool.clone(),
+            block.knobs.clone(),
+            born.then_some(standing),
+            prefix,
+        ));
+        self.look(now);
+    }
+
+    /// One turn: what the lease needs, what the reconciler wants, what may now be done. Returns when to
+    /// turn again though nothing happens.
+    fn turn(&mut self) -> Instant {
+        let now = self.now();
+        let mut wake = now + LOOK_AGAIN;
+        if let Some(reconciler) = &mut self.reconciler {
+            let (effects, again) = reconciler.poll(now);
+            self.queued.extend(effects);
+            wake = wake.min(again.unwrap_or(wake));
+        }
+        wake = wake.min(self.keep_record(now));
+        if self.is_saved() {
+            for answer in self.scales.drain(..) {
+                // The host may have given up waiting; what it asked for is durable all the same.
+                answer.send(Ok(())).ok();
+            }
+            self.flush();
+        }
+        wake = wake.min(self.tell_plan(now));
+        self.started + wake.max(now + TURN_GAP).since(Moment::ZERO)
+    }
+
+    /// Whether the record on disk says what the reconciler must remember.
+    fn is_saved(&self) -> bool {
+        let reconciler = self.reconciler.as_ref();
+        reconciler.is_some_and(|reconciler| reconciler.standing() == self.record.standing)
+    }
+
+    /// Reads, takes, beats or writes the record, whatever is due. Returns when something is next.
+    fn keep_record(&mut self, now: Moment) -> Moment {
+        let later = now + LOOK_AGAIN;
+        if self.record_busy {
+            return later;
+        }
+        if self.record_retry > now {
+            return self.record_retry;
+        }
+        let step = match self.lease.poll(now) {
+            Step::Wait(_) if self.reconciler.is_some() && !self.is_saved() => {
+                Step::Beat { index: self.lease.index() }
+            }
+            step => step,
+        };
+        match step {
+            Step::Read => self.read_record(now),
+            // While another holds the lease, its heartbeat is looked at.
+            Step::Wait(_) if self.lease.is_watching() && self.watch_at <= now => {
+                self.read_record(now);
+            }
+            Step::Wait(until) if self.lease.is_watching() => return until.min(self.watch_at),
+            Step::Wait(until) => return until,
+            Step::Take { .. } if self.block.is_none() || !self.all_attempted() => {}
+            Step::Take { index } => {
+                let known = self.record.fence.max(self.highest_fence());
+                self.write_record(index, FenceNumber(known.0 + 1));
+            }
+            Step::Beat { index } => {
+                let ours = self.lease.fence().unwrap_or_default();
+                // An agent that was silent when we took the lease may know a higher number.
+                let highest = self.highest_fence();
+                let fence = if highest > ours { FenceNumber(highest.0 + 1) } else { ours };
+                self.write_record(index, fence);
+            }
+        }
+        later
+    }
+
+    fn all_attempted(&self) -> bool {
+        self.agents.keys().all(|address| self.attempted.contains(address))
+            && self.cluster_id().is_some()
+    }
+
+    fn highest_fence(&self) -> FenceNumber {
+        let cluster = self.cluster_id();
+        let fences = self.heard.values().flatten().flat_map(|heard| heard.fences.iter());
+        let ours = fences.filter(|fence| {
+            fence.pool == self.parts.pool && Some(&fence.cluster) == cluster.as_ref()
+        });
+        ours.map(|fence| fence.number).max().unwrap_or_default()
+    }
+
+    /// What this cluster is called in fences: as configured, else by its region.
+    fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster.clone().or_else(|| {
+            let region = self.parts.settings.nomad.region.as_deref().unwrap_or("global");
+            ClusterId::new(region).ok()
+        })
+    }
+
+    fn read_record(&mut self, now: Moment) {
+        self.record_busy = true;
+        self.watch_at = now + self.parts.settings.heartbeat;
+        let keeper = self.keeper.clone();
+        self.tasks.spawn(async move { Finished::RecordRead(keeper.read().await) });
+    }
+
+    fn write_record(&mut self, index: u64, fence: FenceNumber) {
+        let standing = self.reconciler.as_ref().map(Reconciler::standing);
+        let record = Record {
+            standing: standing.unwrap_or_else(|| self.record.standing.clone()),
+            holder: Some(self.parts.me.clone()),
+            fence,
+            beat: self.record.beat + 1,
+            target: self.raw.clone(),
+        };
+        self.record_busy = true;
+        let keeper = self.keeper.clone();
+        self.tasks.spawn(async move {
+            let saved = keeper.write(&record, index).await;
+            Finished::RecordWritten(Box::new(record), saved)
+        });
+    }
+
+    /// Does what waits, each beside the loop.
+    fn flush(&mut self) {
+        let (Some(number), Some(cluster)) = (self.lease.fence(), self.cluster_id()) else { return };
+        let Some(block) = &self.block else { return };
+        if self.queued.is_empty() {
+            return;
+        }
+        let mut agents = BTreeMap::new();
+        for (address, heard) in &self.heard {
+            let machines = heard.iter().flat_map(|heard| heard.machines.keys());
+            for name in machines {
+                if let Some(agent) = self.agents.get(address) {
+                    agents.insert(name.clone(), (address.clone(), agent.clone()));
+                }
+            }
+        }
+        let executor = std::sync::Arc::new(Executor {
+            nomad: self.parts.nomad.clone(),
+            agents,
+            fence: Fence { cluster, pool: self.parts.pool.clone(), number },
+            filter: block.filter.clone(),
+        });
+        for effect in self.queued.drain(..) {
+            let executor = std::sync::Arc::clone(&executor);
+            self.tasks.spawn(async move {
+                let done = executor.execute(&effect).await;
+                Finished::Effect(Box::new(effect), done)
+            });
+        }
+    }
+
+    /// Tells the agents what the pool does and why, where that is new. Returns when to look again.
+    fn tell_plan(&mut self, now: Moment) -> Moment {
+        let later = now + LOOK_AGAIN;
+        let Some(reconciler) = &self.reconciler else { return later };
+        let lines = reconciler.explain(now);
+        let plans = self.teller.tell(&self.parts.pool, &self.parts.me, &lines, &self.heard, now);
+        for (address, plan) in plans {
+            let Some(agent) = self.agents.get(&address).cloned() else { continue };
+            self.tasks.spawn(async move {
+                if let Err(error) = agent.record_plan(&plan).await {
+                    tracing::debug!(agent = %address, err = %chain(&error), "a plan was not kept");
+                }
+                Finished::Noted
+            });
+        }
+        if self.teller.is_news(&lines) { self.teller.due().unwrap_or(later) } else { later }
+    }
+
+    /// Gives the lease back, so that a successor need not wait for it to grow stale.
+    async fn release(&mut self) {
+        if self.lease.fence().is_none() || self.record_busy {
+            return;
+        }
+        let standing = self.reconciler.as_ref().map(Reconciler::standing);
+        let record = Record {
+            standing: standing.unwrap_or_else(|| self.record.standing.clone()),
+            holder: None,
+            fence: self.record.fence,
+            beat: self.record.beat + 1,
+            target: self.raw.clone(),
+        };
+        if let Err(error) = self.keeper.write(&record, self.lease.index()).await {
+            tracing::warn!(pool = %self.parts.pool, err = %chain(&error), "the lease was not released");
+        }
+    }
+}

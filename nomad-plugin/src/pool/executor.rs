@@ -1,0 +1,138 @@
+//! Does what the reconciler asks for, and decides nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_api::{AgentAddress, Answer, Client as Agent};
+use fleet::reconciler::{Done, Effect};
+use fleet::{
+    Fence, MachineName, NodeId, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb,
+};
+use nomad_api::{Client as Nomad, DrainDeadline, DrainSpec, Eligibility};
+
+use super::nomad_side::read_node;
+use crate::target::block::NodeFilter;
+
+/// How long an order stays valid after its arrival at the agent: it is planned anew every few seconds,
+/// so one that could not begin within half a minute speaks of a pool that is not that way any more.
+const ORDER_VALID: Duration = Duration::from_secs(30);
+
+/// Who a drain of ours says it is by, in the node's last drain, as the host's own targets do.
+const DRAINED_BY: &str = "lamplighter";
+
+/// What effects are executed with.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    /// Nomad.
+    pub nomad: Nomad,
+    /// The agent of each machine.
+    pub agents: BTreeMap<MachineName, (AgentAddress, Agent)>,
+    /// The lease by which is ordered.
+    pub fence: Fence,
+    /// Which nodes the policy may choose.
+    pub filter: NodeFilter,
+}
+
+impl Executor {
+    /// Does it, and says what came of it.
+    pub async fn execute(&self, effect: &Effect) -> Done {
+        match effect {
+            Effect::Light { machine, operation, reason } => {
+                let timeout = OnSoftOffTimeout::Cut;
+                self.order(machine, Verb::On, operation, reason, timeout).await
+            }
+            Effect::PowerOff { machine, operation, reason, on_timeout } => {
+                self.order(machine, Verb::Off, operation, reason, *on_timeout).await
+            }
+            Effect::MakeIneligible { node, .. } => {
+                let wanted = Eligibility::Ineligible;
+                written(self.nomad.set_eligibility(node.as_str(), &wanted).await)
+            }
+            Effect::MakeEligible { node, .. } => self.make_eligible(node).await,
+            Effect::ReadNode { node, at_least, .. } => {
+                match read_node(&self.nomad, node, *at_least, &self.filter).await {
+                    Ok(node) => Done::Read(node.map(Box::new)),
+                    Err(error) => Done::Failed(chain(&error)),
+                }
+            }
+            Effect::Drain { node, deadline, ignore_system, .. } => {
+                let spec = DrainSpec {
+                    deadline: deadline.map_or(DrainDeadline::None, DrainDeadline::After),
+                    ignore_system_jobs: *ignore_system,
+                };
+                let pool = self.fence.pool.to_string();
+                let meta = BTreeMap::from([
+                    ("drained_by".to_owned(), DRAINED_BY.to_owned()),
+                    ("lamplighter_pool".to_owned(), pool),
+                ]);
+                written(self.nomad.drain_node(node.as_str(), spec, &meta).await)
+            }
+            Effect::Purge { node, .. } => written(self.nomad.purge_node(node.as_str()).await),
+        }
+    }
+
+    /// Nomad refuses to make a draining node eligible, and writes no event where it cancels a drain that
+    /// is not there; so the one or the other.
+    async fn make_eligible(&self, node: &NodeId) -> Done {
+        let draining = match self.nomad.node(node.as_str()).await {
+            Ok(found) => found.is_some_and(|node| node.drain_strategy.is_some()),
+            Err(error) => return Done::Failed(chain(&error)),
+        };
+        let eligible = Eligibility::Eligible;
+        if draining {
+            let meta = BTreeMap::from([("drained_by".to_owned(), DRAINED_BY.to_owned())]);
+            written(self.nomad.cancel_drain(node.as_str(), eligible, &meta).await)
+        } else {
+            written(self.nomad.set_eligibility(node.as_str(), &eligible).await)
+        }
+    }
+
+    async fn order(
+        &self,
+        machine: &MachineName,
+        verb: Verb,
+        operation: &OperationId,
+        reason: &Reason,
+        on_soft_off_timeout: OnSoftOffTimeout,
+    ) -> Done {
+        let Some((_, agent)) = self.agents.get(machine) else {
+            return Done::Failed(format!("no agent has {machine}"));
+        };
+        let order = Order {
+            operation: operation.clone(),
+            machine: machine.clone(),
+            verb,
+            reason: reason.clone(),
+            origin: Origin::Autoscaler(self.fence.clone()),
+            valid_for: ORDER_VALID,
+            on_soft_off_timeout,
+            force: false,
+            drain: false,
+        };
+        match agent.set_power(&order).await {
+            Ok(Answer::Accepted { .. }) => Done::Accepted,
+            Ok(Answer::Refused(refusal)) => Done::Refused(refusal.text),
+            Err(error) => Done::Failed(chain(&error)),
+        }
+    }
+}
+
+fn written(result: Result<nomad_api::NodeChange, nomad_api::Error>) -> Done {
+    match result {
+        Ok(change) => Done::Written { index: change.index },
+        Err(error) => Done::Failed(chain(&error)),
+    }
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,319 @@
+//! Nomad as a pool sees it: two blocking queries kept open, and node views made of what they bring.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fleet::{AllocId, AllocView, JobKind, NodeId, NodeView, Resources, Shape, Touch, TouchKind};
+use nomad_api::{
+    Allocation, AllocationStub, Client, ClientStatus, Eligibility, JobType, Node, NodeEvent,
+    QueryOptions,
+};
+
+use crate::target::block::{NodeFilter, node_status};
+
+/// How long one blocking query waits: so long is a Nomad that has gone silent believed.
+pub const NOMAD_WAIT: Duration = Duration::from_secs(10);
+
+/// Events that Nomad keeps of a node (nomad: structs.MaxRetainedNodeEvents).
+const NODE_EVENTS_KEPT: usize = 10;
+
+/// What Nomad answered last.
+#[derive(Debug, Clone, Default)]
+pub struct NomadFacts {
+    /// Whether the last question was answered.
+    pub answers: bool,
+    /// The newest registration of each node name.
+    pub nodes: BTreeMap<String, NodeFacts>,
+    /// The allocations of each of those nodes by node id.
+    pub allocs: BTreeMap<String, Vec<AllocView>>,
+    /// The node on which this autoscaler runs.
+    pub own_node: Option<String>,
+}
+
+/// One node with the index at which the list was read that showed it.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// The whole node.
+    pub node: Node,
+    /// The list's index.
+    pub index: u64,
+}
+
+/// Reads what a pool needs of Nomad, and waits for changes of it.
+#[derive(Debug)]
+pub struct NomadReader {
+    client: Client,
+    names: BTreeSet<String>,
+    cache: BTreeMap<String, Node>,
+    nodes_index: u64,
+    allocs_index: u64,
+    own_alloc: Option<String>,
+}
+
+impl NomadReader {
+    /// A reader of the nodes with these names. `own_alloc`: the allocation of the autoscaler itself.
+    #[must_use]
+    pub const fn new(client: Client, names: BTreeSet<String>, own_alloc: Option<String>) -> Self {
+        Self { client, names, cache: BTreeMap::new(), nodes_index: 0, allocs_index: 0, own_alloc }
+    }
+
+    /// Waits until nodes or allocations have changed since the last read, or [`NOMAD_WAIT`] is over.
+    ///
+    /// # Errors
+    /// Where Nomad does not answer or refuses.
+    pub async fn changed(&self) -> Result<(), nomad_api::Error> {
+        let nodes = QueryOptions::after(self.nodes_index, NOMAD_WAIT);
+        let allocs = QueryOptions::after(self.allocs_index, NOMAD_WAIT);
+        tokio::select! {
+            answer = self.client.nodes(&nodes) => answer.map(drop),
+            answer = self.client.allocations(None, &allocs) => answer.map(drop),
+        }
+    }
+
+    /// Reads everything as it is now.
+    ///
+    /// # Errors
+    /// Where Nomad does not answer or refuses.
+    pub async fn read(&mut self) -> Result<NomadFacts, nomad_api::Error> {
+        let (stubs, allocs_meta) = self.client.allocations(None, &QueryOptions::NOW).await?;
+        let (nodes, nodes_meta) = self.client.nodes(&QueryOptions::NOW).await?;
+        self.allocs_index = allocs_meta.index;
+        self.nodes_index = nodes_meta.index;
+
+        let mut facts = NomadFacts { answers: true, ..NomadFacts::default() };
+        let mut cache = BTreeMap::new();
+        for stub in nodes.into_iter().filter(|stub| self.names.contains(&stub.name)) {
+            let known = self.cache.remove(&stub.id);
+            let node = match known.filter(|node| node.modify_index == stub.modify_index) {
+                Some(node) => node,
+                None => match self.client.node(&stub.id).await? {
+                    Some(node) => node,
+                    None => continue,
+                },
+            };
+            cache.insert(stub.id.clone(), node.clone());
+            let newer = facts
+                .nodes
+                .get(&node.name)
+                .is_none_or(|other: &NodeFacts| rank(&node) > rank(&other.node));
+            if newer {
+                let index = nodes_meta.index;
+                facts.nodes.insert(node.name.clone(), NodeFacts { node, index });
+            }
+        }
+        self.cache = cache;
+        let ids: BTreeSet<&str> = facts.nodes.values().map(|f| f.node.id.as_str()).collect();
+        for stub in &stubs {
+            if self.own_alloc.as_deref() == Some(stub.id.as_str()) {
+                facts.own_node = Some(stub.node_id.clone());
+            }
+            if ids.contains(stub.node_id.as_str())
+                && let Some(alloc) = from_stub(stub)
+            {
+                facts.allocs.entry(stub.node_id.clone()).or_default().push(alloc);
+            }
+        }
+        self.add_handovers(&mut facts, &stubs).await?;
+        Ok(facts)
+    }
+
+    /// On nodes that are ineligible, reads whose data has not arrived elsewhere yet.
+    async fn add_handovers(
+        &self,
+        facts: &mut NomadFacts,
+        stubs: &[AllocationStub],
+    ) -> Result<(), nomad_api::Error> {
+        let leaving = facts.nodes.values().map(|facts| &facts.node);
+        let leaving = leaving.filter(|node| node.eligibility != Eligibility::Eligible);
+        let ids: Vec<String> = leaving.map(|node| node.id.clone()).collect();
+        let running: BTreeSet<&str> = stubs
+            .iter()
+            .filter(|stub| stub.client_status == ClientStatus::Running)
+            .map(|stub| stub.id.as_str())
+            .collect();
+        for id in ids {
+            let (whole, _) = self.client.node_allocations(&id, &QueryOptions::NOW).await?;
+            let mut views = Vec::new();
+            for alloc in &whole {
+                views.extend(from_alloc(&self.client, alloc, &|id| running.contains(id)).await?);
+            }
+            facts.allocs.insert(id, views);
+        }
+        Ok(())
+    }
+}
+
+/// Of several registrations under one name the one that lives, then the newest, is meant.
+fn rank(node: &Node) -> (bool, u64) {
+    let down = matches!(node.status, nomad_api::NodeStatus::Down);
+    (!down, node.create_index)
+}
+
+/// Reads one node and its allocations, not before an index.
+///
+/// # Errors
+/// Where Nomad does not answer or refuses.
+pub async fn read_node(
+    client: &Client,
+    id: &NodeId,
+    at_least: u64,
+    filter: &NodeFilter,
+) -> Result<Option<NodeView>, nomad_api::Error> {
+    // Nomad answers a blocking query once its index is above the one given.
+    let options = QueryOptions::after(at_least.saturating_sub(1), NOMAD_WAIT);
+    let (_, meta) = client.nodes(&options).await?;
+    let (whole, _) = client.node_allocations(id.as_str(), &QueryOptions::NOW).await?;
+    let Some(node) = client.node(id.as_str()).await? else { return Ok(None) };
+    let mut running = BTreeSet::new();
+    for alloc in whole.iter().filter(|alloc| !alloc.next_allocation.is_empty()) {
+        let next = client.allocation(&alloc.next_allocation).await?;
+        if next.is_some_and(|next| next.client_status == ClientStatus::Running) {
+            running.insert(alloc.next_allocation.clone());
+        }
+    }
+    let mut allocs = Vec::new();
+    for alloc in &whole {
+        allocs.extend(from_alloc(client, alloc, &|id| running.contains(id)).await?);
+    }
+    Ok(node_view(&NodeFacts { node, index: meta.index.max(at_least) }, allocs, filter))
+}
+
+/// A node as decisions see it. `None` where Nomad's id for it is none.
+#[must_use]
+pub fn node_view(
+    facts: &NodeFacts,
+    allocs: Vec<AllocView>,
+    filter: &NodeFilter,
+) -> Option<NodeView> {
+    let node = &facts.node;
+    let full = node.events.len() >= NODE_EVENTS_KEPT;
+    let indexes = || node.events.iter().map(|event| event.create_index);
+    Some(NodeView {
+        id: NodeId::new(node.id.as_str()).ok()?,
+        index: facts.index,
+        status: node_status(&node.status),
+        eligible: node.eligibility == Eligibility::Eligible,
+        draining: node.drain_strategy.is_some(),
+        create_index: node.create_index,
+        selected: filter.takes(&node.node_class, &node.node_pool, &node.datacenter),
+        touches: node.events.iter().filter_map(touch).collect(),
+        oldest_event: full.then(|| indexes().min().unwrap_or_default()),
+        newest_event: indexes().max().unwrap_or_default(),
+        resources: resources(node),
+        allocs,
+    })
+}
+
+/// Which of a node's events somebody wrote by draining it or changing its eligibility
+/// (nomad: structs.NodeEventSubsystemDrain and the messages of node_endpoint.go).
+fn touch(event: &NodeEvent) -> Option<Touch> {
+    let message = event.message.to_lowercase();
+    let kind = if event.subsystem == "Drain" {
+        if message.contains("complete") {
+            TouchKind::DrainComplete
+        } else if message.contains("unset") {
+            TouchKind::DrainUnset
+        } else {
+            TouchKind::DrainSet
+        }
+    } else if message.contains("ineligible") {
+        TouchKind::Ineligible
+    } else if message.contains("eligible") {
+        TouchKind::Eligible
+    } else {
+        return None;
+    };
+    Some(Touch { index: event.create_index, kind })
+}
+
+/// What work can use of a node: its total, less what it reserves.
+#[must_use]
+pub fn resources(node: &Node) -> Resources {
+    let total = Resources {
+        cpu_mhz: node.resources.cpu.cpu_shares,
+        memory_mb: node.resources.memory.memory_mb,
+        disk_mb: node.resources.disk.disk_mb,
+    };
+    total.less(&Resources {
+        cpu_mhz: node.reserved.cpu.cpu_shares,
+        memory_mb: node.reserved.memory.memory_mb,
+        disk_mb: node.reserved.disk.disk_mb,
+    })
+}
+
+/// A node's shape as an agent keeps it. `unique.` attributes differ from boot to boot and from machine
+/// to machine, and no constraint that several machines could meet asks about them.
+#[must_use]
+pub fn shape(node: &Node) -> Shape {
+    let attributes = node.attributes.iter().filter(|(key, _)| !key.starts_with("unique."));
+    let attributes = attributes.map(|(key, value)| (format!("attr.{key}"), value.clone()));
+    let meta = node.meta.iter().map(|(key, value)| (format!("meta.{key}"), value.clone()));
+    Shape {
+        resources: resources(node),
+        datacenter: node.datacenter.clone(),
+        node_pool: node.node_pool.clone(),
+        node_class: node.node_class.clone(),
+        attributes: attributes.chain(meta).collect(),
+    }
+}
+
+fn from_stub(stub: &AllocationStub) -> Option<AllocView> {
+    let (cpu_mhz, memory_mb, disk_mb) = stub.resources.total();
+    Some(AllocView {
+        id: AllocId::new(stub.id.as_str()).ok()?,
+        what: format!("{}.{}", stub.job_id, stub.task_group),
+        kind: job_kind(&stub.job_type),
+        live: !stub.client_status.is_terminal(),
+        hands_over: false,
+        used: Resources { cpu_mhz, memory_mb, disk_mb },
+    })
+}
+
+/// An allocation with the question whether its data is still to arrive: a migrating disk is fetched
+/// from the old node after its allocation ended, until the replacement runs (client/allocwatcher).
+async fn from_alloc(
+    client: &Client,
+    alloc: &Allocation,
+    runs: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<Option<AllocView>, nomad_api::Error> {
+    let (cpu_mhz, memory_mb, disk_mb) = alloc.resources.total();
+    let moved = alloc.migrates_disk() && alloc.desired_transition.migrate;
+    let hands_over = moved
+        && !runs(&alloc.next_allocation)
+        && !replaced_and_ended(client, alloc).await?
+        && wanted(client, alloc).await?;
+    let Ok(id) = AllocId::new(alloc.id.as_str()) else { return Ok(None) };
+    let job_type = alloc.job.as_ref().map_or(&JobType::Service, |job| &job.job_type);
+    Ok(Some(AllocView {
+        id,
+        what: format!("{}.{}", alloc.job_id, alloc.task_group),
+        kind: job_kind(job_type),
+        live: !alloc.client_status.is_terminal(),
+        hands_over,
+        used: Resources { cpu_mhz, memory_mb, disk_mb },
+    }))
+}
+
+/// Whether the replacement has run and ended again: then it took what it needed.
+async fn replaced_and_ended(client: &Client, alloc: &Allocation) -> Result<bool, nomad_api::Error> {
+    if alloc.next_allocation.is_empty() {
+        return Ok(false);
+    }
+    let next = client.allocation(&alloc.next_allocation).await?;
+    Ok(next.is_none_or(|next| next.client_status == ClientStatus::Complete))
+}
+
+/// Whether anybody still waits for an allocation's data: a stopped job does not.
+async fn wanted(client: &Client, alloc: &Allocation) -> Result<bool, nomad_api::Error> {
+    let job = client.job(&alloc.namespace, &alloc.job_id).await?;
+    Ok(job.is_some_and(|job| !job.stop))
+}
+
+const fn job_kind(kind: &JobType) -> JobKind {
+    match kind {
+        JobType::Batch => JobKind::Batch,
+        JobType::System => JobKind::System,
+        JobType::Sysbatch => JobKind::Sysbatch,
+        _ => JobKind::Service,
+    }
+}

@@ -1,0 +1,150 @@
+//! What the operator's `config` block says, with what the host adds of its own Nomad configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_api::AgentAddress;
+use fleet::ClusterId;
+use fleet::duration::parse_duration;
+
+use crate::host::{Config, Fault};
+
+/// Where an agent listens when nobody says otherwise.
+pub const AGENTS_DEFAULT: &str = "unix:/run/lamplighter/agent.sock";
+
+/// How often the holder of a pool's lease writes its heartbeat, when nobody says otherwise. A successor
+/// waits three of them: half a minute without a planner is no harm to machines that take minutes to boot.
+pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The shortest heartbeat that is taken: each is a write through Raft.
+pub const HEARTBEAT_MIN: Duration = Duration::from_millis(500);
+
+/// Under which path of Nomad's variables the pools' records stand, when nobody says otherwise.
+pub const RECORD_PATH_DEFAULT: &str = "lamplighter/pools";
+
+/// Keys of the operator's block that are ours; `nomad_*` is the host's.
+const KEYS: &[&str] = &["agents", "heartbeat", "record_path", "record_dir", "cluster"];
+
+/// The settings of one plugin process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How to reach Nomad.
+    pub nomad: nomad_api::Config,
+    /// The agents.
+    pub agents: Vec<AgentAddress>,
+    /// The lease's heartbeat.
+    pub heartbeat: Duration,
+    /// Where the pools' records stand.
+    pub records: Records,
+    /// What this cluster is called in fences. `None`: by its region.
+    pub cluster: Option<ClusterId>,
+}
+
+/// Where the pools' records stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Records {
+    /// In Nomad variables under this path: they move along with the autoscaler.
+    Variables(String),
+    /// In a directory: for one autoscaler only, that never moves.
+    Directory(PathBuf),
+}
+
+impl Settings {
+    /// Reads the block. Keys that nobody knows are named in `warnings` and otherwise ignored, as the
+    /// host's own plugins do.
+    ///
+    /// # Errors
+    /// Where a value of ours can not be read: the host then refuses to start, which is right for a typing
+    /// error and would be wrong for anything that may pass.
+    pub fn read(config: &Config, warnings: &mut Vec<String>) -> Result<Self, Fault> {
+        for key in config.keys() {
+            if !KEYS.contains(&key.as_str()) && !key.starts_with("nomad_") {
+                warnings.push(format!(
+                    "config key {key:?} is not known and ignored; known are {}",
+                    KEYS.join(", ")
+                ));
+            }
+        }
+        let agents = config.get("agents").map_or(AGENTS_DEFAULT, String::as_str);
+        let agents = AgentAddress::parse_list(agents)
+            .map_err(|error| Fault::caused(&format!("config agents = {agents:?}"), &error))?;
+        let heartbeat = duration(config, "heartbeat")?.unwrap_or(HEARTBEAT_DEFAULT);
+        if heartbeat < HEARTBEAT_MIN {
+            return Err(Fault::failed(format!(
+                "config heartbeat = {:?}: expected at least {HEARTBEAT_MIN:?}",
+                config.get("heartbeat")
+            )));
+        }
+        let records = match (config.get("record_dir"), config.get("record_path")) {
+            (Some(_), Some(_)) => {
+                return Err(Fault::failed(
+                    "config names both record_dir and record_path; records stand in one place",
+                ));
+            }
+            (Some(directory), None) => Records::Directory(directory.into()),
+            (None, path) => {
+                let path = path.map_or(RECORD_PATH_DEFAULT, String::as_str);
+                Records::Variables(path.trim_matches('/').to_owned())
+            }
+        };
+        let cluster = match config.get("cluster") {
+            Some(name) => {
+                let name = ClusterId::new(name.as_str());
+                Some(name.map_err(|error| Fault::caused("config cluster", &error))?)
+            }
+            None => None,
+        };
+        let nomad = nomad_api::Config::from_autoscaler_map(config)
+            .map_err(|error| Fault::caused("config", &error))?;
+        Ok(Self { nomad, agents, heartbeat, records, cluster })
+    }
+}
+
+/// Reads a duration of a block's map, where it is there.
+///
+/// # Errors
+/// Where it can not be read: with key, what was found, and what is expected.
+pub fn duration(map: &BTreeMap<String, String>, key: &str) -> Result<Option<Duration>, Fault> {
+    let Some(text) = map.get(key) else { return Ok(None) };
+    match parse_duration(text) {
+        Ok(duration) => Ok(Some(duration)),
+        Err(error) => Err(Fault::failed(format!(
+            "{key} = {text:?}: {error}; expected a duration such as \"90s\" or \"1h30m\""
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Result<Settings, Fault>, Vec<String>) {
+        let mut config: Config =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        config.insert("nomad_address".to_owned(), "http://127.0.0.1:4646".to_owned());
+        let mut warnings = Vec::new();
+        (Settings::read(&config, &mut warnings), warnings)
+    }
+
+    #[test]
+    fn an_empty_block_has_its_defaults() {
+        let (settings, warnings) = read(&[]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.agents.len(), 1);
+        assert_eq!(settings.records, Records::Variables("lamplighter/pools".to_owned()));
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_key_is_warned_about_and_a_wrong_value_refused_with_its_remedy() {
+        let (settings, warnings) = read(&[("agent", "unix:/x")]);
+        assert!(settings.is_ok());
+        assert!(warnings[0].contains("\"agent\"") && warnings[0].contains("agents"));
+        let error = read(&[("heartbeat", "soon")]).0.unwrap_err().to_string();
+        assert!(error.contains("heartbeat = \"soon\"") && error.contains("90s"), "{error}");
+        let error = read(&[("record_dir", "/x"), ("record_path", "y")]).0.unwrap_err().to_string();
+        assert!(error.contains("one place"), "{error}");
+        assert!(read(&[("agents", "tcp:10.0.0.1")]).0.is_err());
+    }
+}

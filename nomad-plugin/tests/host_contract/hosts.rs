@@ -19,6 +19,7 @@ use crate::rig::{COOKIE, Process, Server, ours, until, within};
 use crate::services::{listed, services};
 
 /// Whether the hosts are to be had; says so loudly where they are not.
+#[expect(clippy::print_stderr, reason = "a person must see that something was not tested")]
 fn hosts_at_hand() -> bool {
     let Err(missing) = hosts::available() else { return true };
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "in CI: {missing}");

@@ -47,6 +47,24 @@ from_nomad! {
         pub job_modify_index: u64 = "JobModifyIndex",
     }
 
+    /// A job as the list of jobs shows it.
+    pub struct JobStub {
+        /// Its id, unique in its namespace.
+        pub id: String = "ID",
+        /// Its namespace.
+        pub namespace: String = "Namespace",
+        /// How the scheduler treats it.
+        pub job_type: JobType = "Type",
+        /// Whether someone stopped it.
+        pub stop: bool = "Stop",
+        /// `pending`, `running` or `dead`.
+        pub status: String = "Status",
+        /// How its groups stand.
+        pub summary: JobSummary = "JobSummary",
+        /// The index of its last change of definition.
+        pub job_modify_index: u64 = "JobModifyIndex",
+    }
+
     /// Tasks that are placed together.
     pub struct TaskGroup {
         /// Its name.
@@ -59,6 +77,30 @@ from_nomad! {
         pub tasks: Vec<Task> = "Tasks",
         /// Its disk.
         pub ephemeral_disk: EphemeralDisk = "EphemeralDisk",
+        /// Its networks.
+        pub networks: Vec<NetworkAsk> = "Networks",
+        /// The volumes that it asks for, by name.
+        pub volumes: BTreeMap<String, VolumeAsk> = "Volumes",
+    }
+
+    /// A network that a group or a task asks for.
+    pub struct NetworkAsk {
+        /// Ports that must be free on the node.
+        pub reserved_ports: Vec<PortAsk> = "ReservedPorts",
+    }
+
+    /// A port that must be free.
+    pub struct PortAsk {
+        /// Its number.
+        pub value: u64 = "Value",
+    }
+
+    /// A volume that a group asks for.
+    pub struct VolumeAsk {
+        /// `host` or `csi`.
+        pub kind: String = "Type",
+        /// Its name where it is kept.
+        pub source: String = "Source",
     }
 
     /// A program of a group.
@@ -93,6 +135,18 @@ from_nomad! {
         pub memory_mb: u64 = "MemoryMB",
         /// In MiB: what it may use where oversubscription is allowed; 0 is the same.
         pub memory_max_mb: u64 = "MemoryMaxMB",
+        /// Devices, such as GPUs.
+        pub devices: Vec<DeviceAsk> = "Devices",
+        /// Networks of the task's own, as old jobs write them.
+        pub networks: Vec<NetworkAsk> = "Networks",
+    }
+
+    /// A device that a task asks for.
+    pub struct DeviceAsk {
+        /// `TYPE`, `VENDOR/TYPE` or `VENDOR/TYPE/NAME`.
+        pub name: String = "Name",
+        /// How many.
+        pub count: u64 = "Count",
     }
 
     /// A group's disk.
@@ -159,6 +213,25 @@ fn rule(namespace: &str, capability: &str) -> String {
 }
 
 impl Client {
+    /// The jobs of all namespaces that the token may read, narrowed by a filter in Nomad's language
+    /// (`Type == "system"`) where given.
+    ///
+    /// # Errors
+    /// As every question to Nomad: see [`Error`]; needs `namespace "*" { capabilities = ["list-jobs"] }`.
+    pub async fn jobs(
+        &self,
+        filter: Option<&str>,
+        options: &QueryOptions,
+    ) -> Result<(Vec<JobStub>, QueryMeta), Error> {
+        let mut ask = Ask::get(&["jobs"], "listing the jobs")
+            .needs(rule("*", "list-jobs"))
+            .with("namespace", "*");
+        if let Some(filter) = filter {
+            ask = ask.with("filter", filter);
+        }
+        self.query(ask, options).await
+    }
+
     /// A job; none where Nomad does not know it (any more).
     ///
     /// # Errors

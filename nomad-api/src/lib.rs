@@ -28,8 +28,8 @@ pub use error::Error;
 pub use evaluations::{EvalStatus, Evaluation, PlacementFailure};
 pub use events::{Event, EventBatch, EventStream, Payload, StreamItem, Topic};
 pub use jobs::{
-    Constraint, EphemeralDisk, GroupSummary, Job, JobEvaluated, JobSummary, JobType, Lifecycle,
-    Task, TaskGroup, TaskResources,
+    Constraint, DeviceAsk, EphemeralDisk, GroupSummary, Job, JobEvaluated, JobStub, JobSummary,
+    JobType, Lifecycle, NetworkAsk, PortAsk, Task, TaskGroup, TaskResources, VolumeAsk,
 };
 pub use nodes::{
     DrainDeadline, DrainSpec, DrainStatus, DrainStrategy, Eligibility, LastDrain, Node, NodeChange,

@@ -96,6 +96,8 @@ from_nomad! {
         pub resources: NodeResources = "NodeResources",
         /// What it keeps for itself.
         pub reserved: NodeResources = "ReservedResources",
+        /// The class that Nomad computes: nodes of one are alike to constraints. Changes with the node's attributes.
+        pub computed_class: String = "ComputedClass",
         /// The drain that goes on; none is no proof that nothing runs.
         pub drain_strategy: Option<DrainStrategy> = "DrainStrategy",
         /// Its last drain.

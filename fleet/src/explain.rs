@@ -128,6 +128,8 @@ fn sentence(stage: &Stage) -> String {
         Stage::Proven(_) => "is to go: empty, its agent is being told".to_owned(),
         Stage::Leaving(..) => "shuts down".to_owned(),
         Stage::Gone(_) => "is off; its node is not yet known to be down".to_owned(),
+        Stage::Purging(_) => "is off; its node is being purged".to_owned(),
+        Stage::Done => "is off".to_owned(),
         Stage::Stuck(why) => format!("could not be switched off: {why}"),
         Stage::Cancelling(keep) => format!("stays: {}; its node is made eligible", keep.why),
         Stage::Kept(keep) => format!("stays: {}", keep.why),

@@ -5,6 +5,7 @@
 pub mod arbiter;
 pub mod demand;
 pub mod duration;
+pub mod effect;
 pub mod explain;
 pub mod knobs;
 pub mod lease;

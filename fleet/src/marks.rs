@@ -34,27 +34,48 @@ impl Mark {
         Self { node, index, seen: index }
     }
 
+    /// A mark that is written down before the write that it is about, so that a crash or a lost answer
+    /// in between does not make our own doing look like somebody else's. `newest` is the node's newest
+    /// event then; the first ineligibility or drain after it is taken for ours.
+    #[must_use]
+    pub fn intended(node: NodeId, newest: u64) -> Self {
+        // No event has index 0, so `seen` below `index` says "not seen yet".
+        Self { node, index: newest.max(1), seen: 0 }
+    }
+
+    /// Whether our write is not known to have happened.
+    #[must_use]
+    pub const fn is_intended(&self) -> bool {
+        self.seen < self.index
+    }
+
     /// Whose the node's ineligibility is, by its event list.
     #[must_use]
     pub fn judge(&self, node: &NodeView) -> Ownership {
         if node.id != self.node {
             return Ownership::Lost;
         }
-        // Nomad ends our drain by itself; that is no other's hand.
-        let foreign = node
-            .touches
-            .iter()
-            .find(|touch| touch.index > self.index && touch.kind != TouchKind::DrainComplete);
+        let foreign =
+            node.touches.iter().find(|touch| touch.index > self.index && !self.is_ours(touch.kind));
         match (foreign, node.oldest_event) {
             (Some(touch), _) => Ownership::Theirs(touch.index),
-            (None, Some(oldest)) if oldest > self.seen => Ownership::Lost,
+            (None, Some(oldest)) if oldest > self.seen.max(self.index) => Ownership::Lost,
             (None, _) => Ownership::Ours,
+        }
+    }
+
+    const fn is_ours(&self, kind: TouchKind) -> bool {
+        match kind {
+            // Nomad ends our drain by itself; that is no other's hand.
+            TouchKind::DrainComplete => true,
+            TouchKind::Ineligible | TouchKind::DrainSet => self.is_intended(),
+            TouchKind::Eligible | TouchKind::DrainUnset => false,
         }
     }
 
     /// Remembers how far the node's events were looked at.
     pub fn look(&mut self, node: &NodeView) {
-        if self.judge(node) == Ownership::Ours {
+        if !self.is_intended() && self.judge(node) == Ownership::Ours {
             let newest = node.touches.last().map_or(self.seen, |touch| touch.index);
             self.seen = self.seen.max(newest).max(node.newest_event);
         }

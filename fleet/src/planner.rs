@@ -1,12 +1,15 @@
 //! What to start and stop now, and for everything that is not done, why not. Total and pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use crate::knobs::{Knobs, Selector};
 use crate::view::{FleetView, MachineView, NodeStatus};
-use crate::{JobKind, MachineName, Moment, NodeCount, NodeView, Observed, PoolName, PowerState};
+use crate::{
+    AllocId, JobKind, MachineName, Moment, NodeCount, NodeView, Observed, OperationId, PoolName,
+    PowerState, Progress, Verb,
+};
 
 /// What is known of a machine beyond what can be observed now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,6 +22,12 @@ pub struct Memory {
     pub on_since: Option<Moment>,
     /// Not to be chosen until then, and why.
     pub rests: Option<(Moment, String)>,
+    /// The work that held up its last drain: once some of it is gone, it may be chosen again.
+    pub held_up_by: BTreeSet<AllocId>,
+    /// It was on when the pool was born and has not been off since: its idle time is a gate.
+    pub adopted: bool,
+    /// The last order to light it that its agent could not do.
+    pub failed: Option<OperationId>,
 }
 
 /// What we are doing to a machine.
@@ -29,6 +38,8 @@ pub enum Doing {
     Nothing,
     /// It is on its way out, and can still be kept.
     Retiring,
+    /// It was ordered on, and no inventory shows that yet.
+    Lighting,
     /// It was told to shut down: there is no way back but through off.
     Leaving,
 }
@@ -74,6 +85,8 @@ pub enum Blocked {
     NoAgent,
     /// Nomad does not answer, and nothing goes dark unseen.
     NomadSilent,
+    /// Nomad does not answer, and its board can not tell whether it is on already.
+    NothingTells,
     /// The autoscaler runs on it.
     OwnNode,
     /// It is on its way through off and can be lit once it is there.
@@ -107,6 +120,9 @@ impl fmt::Display for Blocked {
             Blocked::Held(by) => write!(f, "held by {by}; `power-agent release` frees it"),
             Blocked::NoAgent => write!(f, "its agent does not answer"),
             Blocked::NomadSilent => write!(f, "Nomad does not answer, so nothing goes dark"),
+            Blocked::NothingTells => {
+                write!(f, "Nomad does not answer, and its board can not tell whether it is on")
+            }
             Blocked::OwnNode => write!(f, "the autoscaler runs on it"),
             Blocked::Leaving => write!(f, "is on its way through off"),
             Blocked::MinOff(left) => write!(f, "was cut too short ago: {} left", seconds(left)),
@@ -141,7 +157,7 @@ impl fmt::Display for Blocked {
 pub fn plan(desired: NodeCount, scene: Scene<'_>, now: Moment) -> Plan {
     let doing = |name: &MachineName| scene.remembered(name).doing;
     let counted = || scene.view.machines.iter().filter(|(_, machine)| machine.counts(now));
-    let staying = counted().filter(|(name, _)| doing(name) == Doing::Nothing).count();
+    let staying = counted().filter(|(name, _)| doing(name).stays()).count();
     let retiring: Vec<&MachineName> =
         counted().map(|(name, _)| name).filter(|name| doing(name) == Doing::Retiring).collect();
     let grouped: u32 = scene.view.groups.iter().map(|group| group.count.0).sum();
@@ -202,7 +218,8 @@ fn plan_more(
 /// The last overflow goes first; then machines, in the order of the selector.
 fn plan_fewer(plan: &mut Plan, surplus: u32, scene: Scene<'_>, now: Moment) {
     let mut surplus = surplus;
-    for group in scene.view.groups.iter().rev() {
+    let groups = scene.view.groups.iter().filter(|_| scene.view.nomad_answers);
+    for group in groups.rev() {
         let fewer = surplus.min(group.count.0);
         if fewer > 0 {
             plan.resize.push((group.name.clone(), NodeCount(group.count.0 - fewer)));
@@ -214,7 +231,7 @@ fn plan_fewer(plan: &mut Plan, surplus: u32, scene: Scene<'_>, now: Moment) {
     }
     let mut candidates = Vec::new();
     for (name, machine) in &scene.view.machines {
-        if !machine.counts(now) || scene.remembered(name).doing != Doing::Nothing {
+        if !machine.counts(now) || !scene.remembered(name).doing.stays() {
             continue;
         }
         match scene.retires(name, machine, now) {
@@ -237,6 +254,38 @@ struct Rank {
     selector: u64,
 }
 
+impl Doing {
+    /// Whether it is neither on its way out nor away.
+    const fn stays(self) -> bool {
+        matches!(self, Doing::Nothing | Doing::Lighting)
+    }
+}
+
+impl Blocked {
+    /// How long it lasts, where that is known.
+    #[must_use]
+    pub const fn left(&self) -> Option<Duration> {
+        match self {
+            Blocked::MinOff(left)
+            | Blocked::MinOn(left)
+            | Blocked::NotIdle(left)
+            | Blocked::Rests(left, _) => Some(*left),
+            Blocked::Held(_)
+            | Blocked::NoAgent
+            | Blocked::NomadSilent
+            | Blocked::NothingTells
+            | Blocked::OwnNode
+            | Blocked::Leaving
+            | Blocked::Booting
+            | Blocked::NodeSilent
+            | Blocked::Batch(_)
+            | Blocked::NotEmpty
+            | Blocked::NotSelected
+            | Blocked::Ineligible => None,
+        }
+    }
+}
+
 impl Scene<'_> {
     fn remembered(&self, name: &MachineName) -> Memory {
         self.memory.get(name).cloned().unwrap_or_default()
@@ -254,17 +303,27 @@ impl Scene<'_> {
         if let Some(by) = &agent.held_by {
             return Err(Blocked::Held(by.clone()));
         }
-        if memory.doing != Doing::Nothing {
+        let shuts_down = agent.operation.as_ref().is_some_and(|operation| {
+            operation.verb == Verb::Off && operation.progress == Progress::Running
+        });
+        if !memory.doing.stays() || shuts_down {
             return Err(Blocked::Leaving);
+        }
+        if !self.view.nomad_answers && machine.read() != Some(PowerState::Off) {
+            return Err(Blocked::NothingTells);
+        }
+        if memory.doing == Doing::Lighting {
+            return Ok(0); // its order may have been taken: none is lit in its place
         }
         rests(&memory, now)?;
         if let Some(cut) = agent.power.commanded.as_ref().filter(|c| c.state == PowerState::Off) {
             within(now.since(cut.at), self.knobs.min_off).map_err(Blocked::MinOff)?;
         }
         Ok(match agent.power.observed() {
-            Observed::Read(_) | Observed::Differs { .. } => 0,
-            Observed::Assumed(_) => 1,
-            Observed::Unknown => 2,
+            Observed::Read(_) | Observed::Differs { .. } => 1,
+            Observed::Assumed(PowerState::Off) => 2,
+            Observed::Unknown => 3,
+            Observed::Assumed(PowerState::On) => 4, // it has missed its boot deadline
         })
     }
 
@@ -306,7 +365,7 @@ impl Scene<'_> {
         let driven = agent.power.commanded.as_ref().filter(|c| c.state == PowerState::On);
         let on_for = now.since(driven.map_or(on_since, |driven| driven.at));
         let idle_for = memory.idle_since.map_or(Duration::ZERO, |since| now.since(since));
-        if machine.lit_by_autoscaler(self.pool) {
+        if machine.lit_by_autoscaler(self.pool) && !memory.adopted {
             within(on_for, self.knobs.min_on).map_err(Blocked::MinOn)?;
         } else {
             within(idle_for, self.knobs.idle_time).map_err(Blocked::NotIdle)?;

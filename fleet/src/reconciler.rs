@@ -1,131 +1,33 @@
 //! One pool made so: observations and time in; orders, Nomad calls and deadlines out. It is a fixed
 //! point: polled again with nothing changed, it asks for nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::demand::{Demand, Direction};
+pub use crate::effect::{Done, Effect};
 use crate::marks::{Mark, Ownership};
 use crate::planner::{Doing, Memory, Plan, Scene, plan};
 use crate::scale_in::{
-    CALL_RETRY, Ending, Keep, Next, ORDER_UNSEEN_MAX, REFUSAL_REST, ScaleIn, Stage,
+    CALL_RETRY, Ending, Keep, Next, ORDER_UNSEEN_MAX, REFUSAL_REST, ScaleIn, Sight, Stage,
 };
 use crate::{
-    FleetView, Knobs, MachineName, MachineView, Moment, NodeCount, NodeId, NodeView,
-    OnSoftOffTimeout, OperationId, PoolName, Progress, Reason, WhileStarting,
+    AllocId, FleetView, JobKind, Knobs, MachineName, MachineView, Moment, NodeCount, NodeView,
+    OperationFacts, OperationId, PoolName, PowerState, Progress, Reason, Verb, WhileStarting,
 };
 
 /// How long a machine that could not be lit is left alone: a board that does not answer is worth one
 /// try a minute, and others may take its place meanwhile.
 pub const LIGHT_REST: Duration = Duration::from_secs(60);
 
-/// One thing to do; at most one at a time for a machine, and [`Reconciler::done`] tells what came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Order it on.
-    Light {
-        /// The machine.
-        machine: MachineName,
-        /// The order's id: the same when it is tried again.
-        operation: OperationId,
-        /// Why.
-        reason: Reason,
-    },
-    /// Order it off.
-    PowerOff {
-        /// The machine.
-        machine: MachineName,
-        /// The order's id: the same when it is tried again.
-        operation: OperationId,
-        /// Why.
-        reason: Reason,
-        /// What happens when it does not go down by itself.
-        on_timeout: OnSoftOffTimeout,
-    },
-    /// Make its node ineligible.
-    MakeIneligible {
-        /// The machine.
-        machine: MachineName,
-        /// Its node.
-        node: NodeId,
-    },
-    /// Make its node eligible, and end a drain of it.
-    MakeEligible {
-        /// The machine.
-        machine: MachineName,
-        /// Its node.
-        node: NodeId,
-    },
-    /// Read its node and allocations, not before this index.
-    ReadNode {
-        /// The machine.
-        machine: MachineName,
-        /// Its node.
-        node: NodeId,
-        /// The lowest index that will do.
-        at_least: u64,
-    },
-    /// Drain its node, leaving it ineligible.
-    Drain {
-        /// The machine.
-        machine: MachineName,
-        /// Its node.
-        node: NodeId,
-        /// After this Nomad kills what is left. `None`: never.
-        deadline: Option<Duration>,
-        /// Leave system jobs alone.
-        ignore_system: bool,
-    },
-    /// Purge its node.
-    Purge {
-        /// The machine.
-        machine: MachineName,
-        /// Its node.
-        node: NodeId,
-    },
-}
-
-impl Effect {
-    /// The machine that it is about.
-    #[must_use]
-    pub const fn machine(&self) -> &MachineName {
-        match self {
-            Effect::Light { machine, .. }
-            | Effect::PowerOff { machine, .. }
-            | Effect::MakeIneligible { machine, .. }
-            | Effect::MakeEligible { machine, .. }
-            | Effect::ReadNode { machine, .. }
-            | Effect::Drain { machine, .. }
-            | Effect::Purge { machine, .. } => machine,
-        }
-    }
-}
-
-/// What came of an effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
-    /// Nomad wrote it at this index.
-    Written {
-        /// The index.
-        index: u64,
-    },
-    /// The node as read; `None`: it is not there any more.
-    Read(Option<Box<NodeView>>),
-    /// The agent has the intent on disk.
-    Accepted,
-    /// The agent refused, and why. Nothing moved.
-    Refused(String),
-    /// No answer, or an error: it may have happened or not.
-    Failed(String),
-}
-
-/// A machine that is being lit.
+/// A machine that was ordered on, until its agent's inventory shows the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Lighting {
     operation: OperationId,
     calling: bool,
-    /// When the agent took the order.
-    accepted: Option<Moment>,
+    accepted: bool,
+    /// Since when the agent answers and does not show it.
+    unseen: Moment,
     retry_at: Moment,
 }
 
@@ -162,9 +64,12 @@ pub struct Reconciler {
     pub(crate) leaving: BTreeMap<MachineName, ScaleIn>,
     pub(crate) marks: BTreeMap<MachineName, Mark>,
     lighting: BTreeMap<MachineName, Lighting>,
-    purging: BTreeMap<MachineName, NodeId>,
+    /// Machines that an earlier process of ours has marked and that this one has not looked at yet.
+    inherited: BTreeSet<MachineName>,
     pub(crate) last_plan: Plan,
-    observed: bool,
+    /// Nomad and an agent have answered once: before that nothing is known, and nothing is done.
+    nomad_heard: bool,
+    agent_heard: bool,
     operations: OperationIds,
 }
 
@@ -203,11 +108,12 @@ impl Reconciler {
             view: FleetView::default(),
             memory: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            inherited: standing.marks.keys().cloned().collect(),
             marks: standing.marks,
             lighting: BTreeMap::new(),
-            purging: BTreeMap::new(),
             last_plan: Plan::default(),
-            observed: false,
+            nomad_heard: false,
+            agent_heard: false,
             operations: OperationIds { prefix, next: 0 },
         }
     }
@@ -229,20 +135,55 @@ impl Reconciler {
 
     /// Takes an observation. The first one with Nomad and every agent in it is the pool's birth, where
     /// it has no record: desired is the number of its machines that are on.
-    pub fn observe(&mut self, view: FleetView, voice: &str, now: Moment) {
+    pub fn observe(&mut self, mut view: FleetView, voice: &str, now: Moment) {
+        if !view.nomad_answers {
+            // What Nomad said last holds until it answers again; it only never proves anything.
+            for (name, machine) in &mut view.machines {
+                let last = self.view.machines.get(name).and_then(|last| last.node.as_ref());
+                machine.node = machine.node.take().or_else(|| last.cloned());
+            }
+        }
         self.view = view;
-        if self.demand.is_none() && self.view.nomad_answers && self.view.agents_missing.is_empty() {
+        self.nomad_heard |= self.view.nomad_answers;
+        self.agent_heard |= self.view.agents_heard > 0;
+        let all = self.view.nomad_answers
+            && self.view.agents_heard > 0
+            && self.view.agents_missing.is_empty();
+        let birth = self.demand.is_none() && all;
+        if birth {
             let count = self.view.count(now);
             self.demand = Some(Demand::standing([(voice.to_owned(), count)]));
         }
         for (name, machine) in &self.view.machines {
             let memory = self.memory.entry(name.clone()).or_default();
-            let counts = machine.counts(now);
-            let idle = machine.node.as_ref().is_some_and(NodeView::is_idle);
-            memory.on_since = counts.then(|| memory.on_since.unwrap_or(now));
-            memory.idle_since = (counts && idle).then(|| memory.idle_since.unwrap_or(now));
+            remember(memory, machine, birth, now);
         }
+        self.follow_orders(now);
         self.adopt_marks(now);
+    }
+
+    /// What the agents' inventories show of the orders to light.
+    fn follow_orders(&mut self, now: Moment) {
+        let (view, memory) = (&self.view, &mut self.memory);
+        self.lighting.retain(|name, lighting| {
+            let agent = view.machines.get(name).and_then(|machine| machine.agent.as_ref());
+            let Some(agent) = agent else {
+                lighting.unseen = now;
+                return true;
+            };
+            let shown = agent.operation.as_ref().is_some_and(|op| op.id == lighting.operation);
+            if shown || lighting.calling || now.since(lighting.unseen) < ORDER_UNSEEN_MAX {
+                return lighting.calling || !shown;
+            }
+            let why = if lighting.accepted {
+                "its agent took the order to light it and does not show it"
+            } else {
+                "its agent does not answer the order to light it"
+            };
+            memory.entry(name.clone()).or_default().rests =
+                Some((now + REFUSAL_REST, why.to_owned()));
+            false
+        });
     }
 
     /// Nodes that are ineligible by our own mark: on the first look the work of an earlier process of
@@ -251,23 +192,43 @@ impl Reconciler {
         if !self.view.nomad_answers {
             return;
         }
-        let first = !std::mem::replace(&mut self.observed, true);
+        let mut void = Vec::new();
         for (name, mark) in &mut self.marks {
             let Some(machine) = self.view.machines.get(name) else { continue };
+            let Some(agent) = &machine.agent else { continue };
+            let inherited = self.inherited.remove(name);
             let Some(node) = machine.node.as_ref().filter(|node| node.vouches()) else { continue };
             mark.look(node);
-            let ours = mark.judge(node) == Ownership::Ours;
-            if !ours || node.eligible || node.index < mark.index || self.leaving.contains_key(name)
-            {
+            if self.leaving.contains_key(name) || node.index < mark.index {
+                continue;
+            }
+            if node.id != mark.node || (node.eligible && !node.draining) {
+                void.push(name.clone());
+                continue;
+            }
+            if node.eligible || mark.judge(node) != Ownership::Ours {
                 continue;
             }
             let (knobs, name) = (&self.knobs, name.clone());
-            let scale_in = if first {
+            let ordered_off = agent.operation.as_ref().filter(|op| op.verb == Verb::Off);
+            let running = ordered_off.filter(|op| op.progress == Progress::Running);
+            let batch = node.work().any(|alloc| alloc.kind == JobKind::Batch);
+            let scale_in = if let Some(running) = running.filter(|_| inherited) {
+                let order = Some(running.id.clone());
+                ScaleIn::leaving(name.clone(), node, order, knobs, now)
+            } else if inherited && commanded(machine) == Some(PowerState::Off) {
+                ScaleIn::leaving(name.clone(), node, None, knobs, now)
+            } else if inherited && (node.draining || !batch || knobs.drain_batch) {
                 ScaleIn::resumed(name.clone(), node, mark.index, knobs, now)
+            } else if running.is_some() {
+                continue; // somebody has ordered it off: no work is to come there now
             } else {
                 ScaleIn::back(name.clone(), node, knobs, now)
             };
             self.leaving.insert(name, scale_in);
+        }
+        for name in void {
+            self.marks.remove(&name);
         }
     }
 
@@ -317,11 +278,13 @@ impl Reconciler {
         let window = self.knobs.scale_in_window;
         let Some(demand) = &mut self.demand else { return (Vec::new(), None) };
         demand.settle(window, now);
+        if !self.nomad_heard || !self.agent_heard {
+            return (Vec::new(), None);
+        }
         let desired = demand.desired();
-        let mut wake = demand.next_change(window);
-
         for (name, memory) in &mut self.memory {
             memory.doing = match self.leaving.get(name) {
+                None if self.lighting.contains_key(name) => Doing::Lighting,
                 None => Doing::Nothing,
                 Some(scale_in) if scale_in.can_be_kept() => Doing::Retiring,
                 Some(_) => Doing::Leaving,
@@ -329,45 +292,69 @@ impl Reconciler {
         }
         let scene =
             Scene { pool: &self.pool, view: &self.view, memory: &self.memory, knobs: &self.knobs };
-        let plan = plan(desired, scene, now);
+        self.last_plan = plan(desired, scene, now);
         let mut effects = Vec::new();
-        self.begin(&plan, desired, &mut effects, now);
-        self.advance(&mut effects, &mut wake, now);
-        self.last_plan = plan;
-        (effects, wake)
+        self.begin(now);
+        self.light(desired, &mut effects, now);
+        let (step, over) = self.advance(&mut effects, now);
+        let wake = self.deadlines(now).chain(step).filter(|at| *at > now).min();
+        // What ended may be chosen or kept otherwise at once.
+        (effects, if over { Some(now) } else { wake })
     }
 
-    /// Begins what the plan wants begun and keeps what it wants kept.
-    fn begin(&mut self, plan: &Plan, desired: NodeCount, effects: &mut Vec<Effect>, now: Moment) {
-        for name in &plan.keep {
+    /// When something changes though nobody says so.
+    fn deadlines(&self, now: Moment) -> impl Iterator<Item = Moment> {
+        let window = self.knobs.scale_in_window;
+        let lower = self.demand.iter().filter_map(move |demand| demand.next_change(window));
+        let blocked = self.last_plan.blocked.iter().filter_map(|(_, why)| why.left());
+        let orders = self.lighting.values().filter(|lighting| !lighting.calling);
+        let orders = orders.flat_map(|order| [order.retry_at, order.unseen + ORDER_UNSEEN_MAX]);
+        let boots = self.view.machines.values().filter_map(|machine| {
+            let driven = machine.agent.as_ref()?.power.commanded.as_ref()?;
+            Some(driven.at + machine.boot_deadline)
+        });
+        lower.chain(blocked.map(move |left| now + left)).chain(orders).chain(boots)
+    }
+
+    /// Begins the ways out that the plan wants begun, and keeps what it wants kept.
+    fn begin(&mut self, now: Moment) {
+        for name in &self.last_plan.keep {
             if let Some(scale_in) = self.leaving.get_mut(name) {
                 scale_in.cancel(Keep::new("it is wanted again", Duration::ZERO));
             }
         }
-        for name in &plan.retire {
+        for (name, scale_in) in &mut self.leaving {
+            let Some(machine) = self.view.machines.get(name) else { continue };
+            let holder = machine.agent.as_ref().and_then(|agent| agent.held_by.as_ref());
+            if let Some(holder) = holder {
+                scale_in.cancel(Keep::new(&format!("{holder} holds it"), Duration::ZERO));
+            } else if machine.own {
+                scale_in.cancel(Keep::new("the autoscaler runs on it", Duration::ZERO));
+            }
+        }
+        for name in &self.last_plan.retire {
             let node = self.view.machines.get(name).and_then(|machine| machine.node.as_ref());
             if let Some(node) = node.filter(|_| !self.leaving.contains_key(name)) {
                 let chosen = ScaleIn::chosen(name.clone(), node, &self.knobs, now);
                 self.leaving.insert(name.clone(), chosen);
             }
         }
-        self.lighting.retain(|name, lighting| lighting.calling || plan.light.contains(name));
-        let reason =
-            Reason::new(&format!("the pool wants {desired} and counts {}", self.view.count(now)));
-        for name in &plan.light {
-            let Some(machine) = self.view.machines.get(name) else { continue };
+    }
+
+    /// Orders on what the plan wants lit.
+    fn light(&mut self, desired: NodeCount, effects: &mut Vec<Effect>, now: Moment) {
+        let count = self.view.count(now);
+        let reason = Reason::new(&format!("the pool wants {desired} and counts {count}"));
+        for name in &self.last_plan.light {
             let ids = &mut self.operations;
             let lighting = self.lighting.entry(name.clone()).or_insert_with(|| Lighting {
                 operation: ids.take(),
                 calling: false,
-                accepted: None,
+                accepted: false,
+                unseen: now,
                 retry_at: now,
             });
-            if let Some(why) = lighting.failure(machine) {
-                let rests = Some((now + LIGHT_REST, why));
-                self.memory.entry(name.clone()).or_default().rests = rests;
-                self.lighting.remove(name);
-            } else if lighting.is_due(now) {
+            if !lighting.calling && !lighting.accepted && lighting.retry_at <= now {
                 lighting.calling = true;
                 let operation = lighting.operation.clone();
                 let (machine, reason) = (name.clone(), reason.clone());
@@ -376,87 +363,65 @@ impl Reconciler {
         }
     }
 
-    /// Takes each scale-in one step on.
-    fn advance(&mut self, effects: &mut Vec<Effect>, wake: &mut Option<Moment>, now: Moment) {
-        let mut sooner = |at: Moment| *wake = Some(wake.map_or(at, |wake| wake.min(at)));
-        for memory in self.memory.values() {
-            if let Some((until, _)) = memory.rests.as_ref().filter(|(until, _)| *until > now) {
-                sooner(*until);
-            }
-        }
-        for lighting in self.lighting.values().filter(|lighting| !lighting.calling) {
-            sooner(lighting.retry_at);
-        }
-        let mut over = Vec::new();
+    /// Takes each scale-in one step on: when each wants to be looked at again, and whether one ended.
+    fn advance(&mut self, effects: &mut Vec<Effect>, now: Moment) -> (Vec<Moment>, bool) {
+        let (mut wakes, mut over) = (Vec::new(), Vec::new());
         for (name, scale_in) in &mut self.leaving {
             let Some(machine) = self.view.machines.get(name) else { continue };
-            scale_in.observe(machine, &self.knobs, now);
-            let node = machine.node.as_ref().filter(|node| node.id == scale_in.node);
             let mark = self.marks.get(name).filter(|mark| mark.node == scale_in.node);
-            let ownership = match (mark, node) {
-                (Some(mark), Some(node)) => Some(mark.judge(node)),
-                (Some(_), None) => Some(Ownership::Lost),
-                (None, _) => None,
-            };
-            match scale_in.next(machine, ownership, &self.knobs, now) {
+            let sight = Sight { machine, mark, nomad_answers: self.view.nomad_answers };
+            scale_in.observe(sight, &self.knobs, now);
+            match scale_in.next(sight, &self.knobs, now) {
                 Next::Do(effect) => {
-                    scale_in.begun();
+                    scale_in.begun(now);
+                    intend(&mut self.marks, &effect, machine);
                     effects.push(effect);
                 }
-                Next::Wait(Some(at)) => sooner(at),
-                Next::Wait(None) => {}
+                Next::Wait(at) => wakes.extend(at),
                 Next::Over(ending) => over.push((name.clone(), ending)),
             }
         }
-        if !over.is_empty() {
-            sooner(now); // what ended may be chosen or kept otherwise at once
-        }
+        let ended = !over.is_empty();
         for (name, ending) in over {
-            self.end(&name, ending, effects, now);
+            self.end(&name, ending, now);
         }
+        (wakes, ended)
     }
 
-    fn end(&mut self, name: &MachineName, ending: Ending, effects: &mut Vec<Effect>, now: Moment) {
-        let Some(scale_in) = self.leaving.remove(name) else { return };
-        match ending {
-            Ending::Kept(keep) => {
-                if keep.rest > Duration::ZERO {
-                    let rests = Some((now + keep.rest, keep.why));
-                    self.memory.entry(name.clone()).or_default().rests = rests;
-                }
-                let mark = self.marks.get(name);
-                let node = self.view.machines.get(name).and_then(|machine| machine.node.as_ref());
-                let left = mark.zip(node).is_some_and(|(m, node)| m.judge(node) != Ownership::Ours);
-                if left {
-                    self.marks.remove(name);
-                }
-            }
-            Ending::Off if self.knobs.node_purge => {
-                self.marks.remove(name);
-                self.purging.insert(name.clone(), scale_in.node.clone());
-                let (machine, node) = (name.clone(), scale_in.node);
-                effects.push(Effect::Purge { machine, node });
-            }
-            Ending::Off => {}
+    fn end(&mut self, name: &MachineName, ending: Ending, now: Moment) {
+        self.leaving.remove(name);
+        let Ending::Kept(keep) = ending else { return };
+        let node = self.view.machines.get(name).and_then(|machine| machine.node.as_ref());
+        if keep.rest > Duration::ZERO {
+            let memory = self.memory.entry(name.clone()).or_default();
+            let work = node.into_iter().flat_map(NodeView::work);
+            memory.held_up_by = work.map(|alloc| alloc.id.clone()).collect();
+            memory.rests = Some((now + keep.rest, keep.why));
+        }
+        let mark = self.marks.get(name);
+        if mark.zip(node).is_some_and(|(mark, node)| mark.judge(node) != Ownership::Ours) {
+            self.marks.remove(name);
         }
     }
 
     /// Takes what came of an effect.
     pub fn done(&mut self, effect: &Effect, done: Done, now: Moment) {
         let name = effect.machine();
+        let unsure = self.leaving.get(name).is_some_and(ScaleIn::is_unsure);
         match (effect, &done) {
             (Effect::Light { .. }, _) => return self.lit(name, done, now),
-            (Effect::Purge { .. }, _) => {
-                self.purging.remove(name);
-                return;
-            }
             (
                 Effect::MakeIneligible { node, .. } | Effect::Drain { node, .. },
                 Done::Written { index },
             ) if *index > 0 => {
                 self.marks.insert(name.clone(), Mark::new(node.clone(), *index));
             }
-            (Effect::MakeEligible { .. }, Done::Written { .. }) => {
+            // It was so already: by ours that had no answer, or by somebody else's hand.
+            (Effect::MakeIneligible { .. }, Done::Written { .. }) if unsure => {}
+            (
+                Effect::MakeIneligible { .. } | Effect::MakeEligible { .. } | Effect::Purge { .. },
+                Done::Written { .. },
+            ) => {
                 self.marks.remove(name);
             }
             _ => {}
@@ -472,7 +437,10 @@ impl Reconciler {
         lighting.calling = false;
         lighting.retry_at = now + CALL_RETRY;
         match done {
-            Done::Accepted => lighting.accepted = Some(now),
+            Done::Accepted => {
+                lighting.accepted = true;
+                lighting.unseen = now;
+            }
             Done::Refused(why) => {
                 let memory = self.memory.entry(name.clone()).or_default();
                 memory.rests = Some((now + REFUSAL_REST, why));
@@ -490,19 +458,56 @@ impl Reconciler {
     }
 }
 
-impl Lighting {
-    /// Whether the order is to be sent, or sent again because no inventory has shown it for too long.
-    fn is_due(&self, now: Moment) -> bool {
-        let unseen = |at: Moment| now.since(at) > ORDER_UNSEEN_MAX;
-        !self.calling && self.retry_at <= now && self.accepted.is_none_or(unseen)
+/// What this process saw of a machine over time.
+fn remember(memory: &mut Memory, machine: &MachineView, birth: bool, now: Moment) {
+    let counts = machine.counts(now);
+    let idle = machine.node.as_ref().is_some_and(NodeView::is_idle);
+    memory.on_since = counts.then(|| memory.on_since.unwrap_or(now));
+    memory.idle_since = (counts && idle).then(|| memory.idle_since.unwrap_or(now));
+    memory.adopted = counts && (memory.adopted || birth);
+    if birth {
+        memory.on_since = counts.then_some(now);
+        memory.idle_since = (counts && idle).then_some(now);
     }
-
-    /// Why the agent could not do it, where it says so.
-    fn failure(&self, machine: &MachineView) -> Option<String> {
-        let shown = machine.agent.as_ref()?.operation.as_ref()?;
-        match &shown.progress {
-            Progress::Failed(why) if shown.id == self.operation => Some(why.clone()),
-            _ => None,
+    if let Some(node) = &machine.node {
+        let lives = |id: &AllocId| node.work().any(|alloc| alloc.id == *id);
+        if !memory.held_up_by.iter().all(lives) {
+            memory.held_up_by.clear();
+            memory.rests = None;
         }
+    }
+    let operation = machine.agent.as_ref().and_then(|agent| agent.operation.as_ref());
+    if let Some(OperationFacts { id, verb: Verb::On | Verb::Cycle, progress }) = operation
+        && let Progress::Failed(why) = progress
+        && memory.failed.as_ref() != Some(id)
+    {
+        memory.failed = Some(id.clone());
+        memory.rests = Some((now + LIGHT_REST, why.clone()));
+    }
+}
+
+fn commanded(machine: &MachineView) -> Option<PowerState> {
+    let agent = machine.agent.as_ref()?;
+    agent.power.commanded.as_ref().map(|commanded| commanded.state)
+}
+
+/// Writes the mark down before the write that it is about.
+fn intend(marks: &mut BTreeMap<MachineName, Mark>, effect: &Effect, machine: &MachineView) {
+    let newest = match effect {
+        Effect::MakeIneligible { machine, node } | Effect::Drain { machine, node, .. } => {
+            let mark = marks.get(machine).filter(|mark| mark.node == *node);
+            if mark.is_some_and(Mark::is_intended) {
+                return;
+            }
+            mark.map(|mark| mark.seen)
+        }
+        _ => return,
+    };
+    if let Some(node) = &machine.node {
+        let newest = match effect {
+            Effect::Drain { .. } => newest.unwrap_or(node.newest_event),
+            _ => node.newest_event,
+        };
+        marks.insert(effect.machine().clone(), Mark::intended(node.id.clone(), newest));
     }
 }

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::marks::Ownership;
+use crate::marks::{Mark, Ownership};
 use crate::reconciler::{Done, Effect};
 use crate::{
-    AllocId, Knobs, MachineName, MachineView, Moment, NodeId, NodeView, OperationId, Progress,
-    Reason,
+    AllocId, Knobs, MachineName, MachineView, Moment, NodeId, NodeStatus, NodeView, OperationId,
+    Progress, Reason,
 };
 
 /// How long a call that failed rests before it is tried again: long enough not to beat on a server that
@@ -25,9 +25,17 @@ pub const NODE_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// rarely ends sooner.
 pub const REFUSAL_REST: Duration = Duration::from_secs(30);
 
+/// How long a machine that could not be switched off rests before that is tried again: its board or its
+/// shutdown command is broken, which rarely heals sooner.
+pub const OFF_RETRY: Duration = Duration::from_secs(60);
+
 /// How long an accepted order may be missing from its agent's inventory: the answer and the inventory
 /// come by different streams.
 pub const ORDER_UNSEEN_MAX: Duration = Duration::from_secs(10);
+
+/// Purges that are tried before the node is left to Nomad's own collection, which takes a day: the
+/// machine can not be lit meanwhile.
+pub const PURGE_TRIES_MAX: u32 = 3;
 
 /// One machine on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +50,53 @@ pub struct ScaleIn {
     expected: BTreeSet<AllocId>,
     /// A call is under way: nothing else begins.
     calling: bool,
+    /// The node's ineligibility was written without an answer: it may be our own already.
+    unsure: bool,
+    /// An order to shut down that had no answer, and since when: it may have been taken.
+    unanswered: Option<(OperationId, Moment)>,
+    /// An order to shut down was taken: there is no way back.
+    taken: bool,
+    /// Nomad's index at which it was proven empty.
+    proven_at: u64,
     /// Not before then.
     retry_at: Moment,
     /// Our patience ends then.
     patience: Moment,
     /// Wanted back while a call is under way: what the call did must be known before it is undone.
     cancelled: Option<Keep>,
+}
+
+/// What a scale-in looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    /// The machine as observed now.
+    pub machine: &'a MachineView,
+    /// Our mark on its node, if we have one.
+    pub mark: Option<&'a Mark>,
+    /// Whether Nomad answers: where not, nothing of what it said is built on.
+    pub nomad_answers: bool,
+}
+
+impl Sight<'_> {
+    fn ownership(&self) -> Option<Ownership> {
+        let node = self.machine.node.as_ref();
+        self.mark.zip(node).map(|(mark, node)| mark.judge(node))
+    }
+
+    fn vouches(&self) -> bool {
+        self.machine.node.as_ref().is_some_and(NodeView::vouches)
+    }
+
+    /// Whether its agent would take an order.
+    fn can_be_ordered(&self) -> bool {
+        self.nomad_answers && self.machine.agent.is_some() && !self.machine.is_held()
+    }
+
+    /// How far the agent has come with an order, if it shows it.
+    fn progress(&self, order: &OperationId) -> Option<&Progress> {
+        let shown = self.machine.agent.as_ref().and_then(|agent| agent.operation.as_ref());
+        shown.filter(|shown| shown.id == *order).map(|shown| &shown.progress)
+    }
 }
 
 /// Where a scale-in is.
@@ -71,6 +120,10 @@ pub enum Stage {
     Gone(Moment),
     /// The agent could not finish: it stays as it is, and why.
     Stuck(String),
+    /// Off, and its node is to be purged; how often that was tried.
+    Purging(u32),
+    /// Off, and nothing is left to do.
+    Done,
     /// To be kept after all: its node is to be made eligible.
     Cancelling(Keep),
     /// Eligible again, or left as others made it.
@@ -125,6 +178,19 @@ impl ScaleIn {
         Self::at(machine, node, Stage::Confirming(index), knobs, now)
     }
 
+    /// A machine that an earlier process of ours has ordered off, by that order where it still runs.
+    #[must_use]
+    pub fn leaving(
+        machine: MachineName,
+        node: &NodeView,
+        order: Option<OperationId>,
+        knobs: &Knobs,
+        now: Moment,
+    ) -> Self {
+        let stage = order.map_or(Stage::Gone(now), |order| Stage::Leaving(order, now));
+        Self { taken: true, ..Self::at(machine, node, stage, knobs, now) }
+    }
+
     /// A machine whose node came back ineligible by our own mark: it is made eligible.
     #[must_use]
     pub fn back(machine: MachineName, node: &NodeView, knobs: &Knobs, now: Moment) -> Self {
@@ -140,6 +206,10 @@ impl ScaleIn {
             stage,
             expected: node.work().map(|alloc| alloc.id.clone()).collect(),
             calling: false,
+            unsure: false,
+            unanswered: None,
+            taken: false,
+            proven_at: 0,
             retry_at: now,
             patience: now + patience,
             cancelled: None,
@@ -149,18 +219,27 @@ impl ScaleIn {
     /// Whether it can still be kept.
     #[must_use]
     pub fn can_be_kept(&self) -> bool {
+        let told = self.taken || self.unanswered.is_some();
         match &self.stage {
+            Stage::Cancelling(_) | Stage::Kept(_) => true,
             Stage::Chosen
             | Stage::Confirming(_)
             | Stage::Confirmed
             | Stage::Draining(_)
             | Stage::Proving(_)
-            | Stage::Cancelling(_)
-            | Stage::Kept(_) => true,
-            // An order that may be on its way counts as taken.
-            Stage::Proven(_) => !self.calling,
-            Stage::Leaving(..) | Stage::Gone(_) | Stage::Stuck(_) => false,
+            | Stage::Proven(_) => !told,
+            Stage::Leaving(..)
+            | Stage::Gone(_)
+            | Stage::Stuck(_)
+            | Stage::Purging(_)
+            | Stage::Done => false,
         }
+    }
+
+    /// Whether the node may be ineligible by a write of ours that had no answer.
+    #[must_use]
+    pub const fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
     /// Keeps the machine after all, where that is still possible.
@@ -170,20 +249,13 @@ impl ScaleIn {
         }
     }
 
-    /// What comes next, by what is observed now. `mark`: whose its node's ineligibility is, if we
-    /// have a mark on it.
+    /// What comes next, by what is observed now.
     #[must_use]
-    pub fn next(
-        &self,
-        machine: &MachineView,
-        mark: Option<Ownership>,
-        knobs: &Knobs,
-        now: Moment,
-    ) -> Next {
+    pub fn next(&self, sight: Sight<'_>, knobs: &Knobs, now: Moment) -> Next {
         if self.calling {
             return Next::Wait(None);
         }
-        if let Some(ending) = self.ending(machine, mark, now) {
+        if let Some(ending) = self.ending(sight, now) {
             return Next::Over(ending);
         }
         if self.retry_at > now {
@@ -191,6 +263,13 @@ impl ScaleIn {
         }
         let (name, node) = (self.machine.clone(), self.node.clone());
         match &self.stage {
+            // Nothing of it is worth asking a Nomad that does not answer.
+            Stage::Chosen | Stage::Confirming(_) | Stage::Confirmed | Stage::Cancelling(_)
+                if !sight.nomad_answers =>
+            {
+                Next::Wait(None)
+            }
+            Stage::Proving(_) | Stage::Proven(_) if !sight.can_be_ordered() => Next::Wait(None),
             Stage::Chosen => Next::Do(Effect::MakeIneligible { machine: name, node }),
             Stage::Confirming(index) | Stage::Proving(index) => {
                 Next::Do(Effect::ReadNode { machine: name, node, at_least: *index })
@@ -209,38 +288,33 @@ impl ScaleIn {
                 on_timeout: knobs.on_soft_off_timeout,
             }),
             Stage::Cancelling(_) => Next::Do(Effect::MakeEligible { machine: name, node }),
+            Stage::Purging(_) => Next::Do(Effect::Purge { machine: name, node }),
             Stage::Gone(since) => Next::Wait(Some(*since + NODE_SILENCE_MAX)),
-            Stage::Leaving(..) | Stage::Stuck(_) | Stage::Kept(_) => Next::Wait(None),
+            Stage::Leaving(_, since) => Next::Wait(Some(*since + ORDER_UNSEEN_MAX)),
+            Stage::Stuck(_) | Stage::Done | Stage::Kept(_) => Next::Wait(None),
         }
     }
 
     /// Whether what is observed ends the sequence.
-    fn ending(
-        &self,
-        machine: &MachineView,
-        mark: Option<Ownership>,
-        now: Moment,
-    ) -> Option<Ending> {
-        let vouches = machine.node.as_ref().is_some_and(NodeView::vouches);
+    fn ending(&self, sight: Sight<'_>, now: Moment) -> Option<Ending> {
+        let vouches = sight.vouches();
         match &self.stage {
             Stage::Kept(keep) => Some(Ending::Kept(keep.clone())),
-            Stage::Cancelling(keep) => match mark {
-                Some(Ownership::Ours) => None,
-                None => Some(Ending::Kept(keep.clone())),
-                Some(Ownership::Theirs(_) | Ownership::Lost) => {
-                    let why = format!("{}; its node is left as others made it", keep.why);
-                    Some(Ending::Kept(Keep { why, rest: keep.rest }))
-                }
-            },
-            Stage::Gone(_) if !vouches => Some(Ending::Off),
-            Stage::Gone(since) if now.since(*since) > NODE_SILENCE_MAX => {
+            Stage::Done => Some(Ending::Off),
+            _ if !sight.nomad_answers => None,
+            Stage::Cancelling(keep) => cancelling_ends(keep, sight),
+            Stage::Gone(since) if vouches && now.since(*since) >= NODE_SILENCE_MAX => {
                 let why = "it was switched off, but its node still heartbeats";
                 Some(Ending::Kept(Keep::new(why, NODE_SILENCE_MAX)))
             }
-            Stage::Stuck(_) if machine.is_off() => Some(Ending::Off),
             // Others switched it off, or the mains are gone: there is nothing to drain.
-            Stage::Chosen | Stage::Confirming(_) | Stage::Confirmed | Stage::Draining(_)
-                if machine.is_off() && !vouches =>
+            Stage::Chosen
+            | Stage::Confirming(_)
+            | Stage::Confirmed
+            | Stage::Draining(_)
+            | Stage::Proving(_)
+            | Stage::Proven(_)
+                if sight.machine.is_off() && !vouches =>
             {
                 Some(Ending::Off)
             }
@@ -249,63 +323,127 @@ impl ScaleIn {
     }
 
     /// Takes what is observed of a machine that drains or leaves.
-    pub fn observe(&mut self, machine: &MachineView, knobs: &Knobs, now: Moment) {
+    pub fn observe(&mut self, sight: Sight<'_>, knobs: &Knobs, now: Moment) {
         if self.calling {
             return;
         }
         if let Some(keep) = self.cancelled.take() {
             self.stage = Stage::Cancelling(keep);
         }
+        self.look_for_order(sight, now);
+        self.look_at_node(sight, knobs, now);
         match &self.stage {
-            Stage::Draining(index) => {
-                // What was read before our write says nothing of our drain.
-                let fresh = |node: &&NodeView| node.id == self.node && node.index >= *index;
-                let node = machine.node.as_ref().filter(fresh);
-                if let Some(node) = node {
-                    self.watch_drain(node, knobs, now);
+            Stage::Leaving(ordered, since) => match sight.progress(ordered) {
+                Some(Progress::Running) => {}
+                Some(Progress::Done) => self.stage = Stage::Gone(now),
+                Some(Progress::Failed(why)) => {
+                    self.stage = Stage::Stuck(why.clone());
+                    self.retry_at = now + OFF_RETRY;
                 }
-            }
-            Stage::Leaving(ordered, since) => {
-                let shown = machine.agent.as_ref().and_then(|agent| agent.operation.as_ref());
-                match shown.filter(|shown| shown.id == *ordered).map(|shown| &shown.progress) {
-                    Some(Progress::Running) => {}
-                    Some(Progress::Done) => self.stage = Stage::Gone(now),
-                    Some(Progress::Failed(why)) => self.stage = Stage::Stuck(why.clone()),
-                    None if now.since(*since) > ORDER_UNSEEN_MAX && machine.agent.is_some() => {
-                        let why = "somebody has ordered it about since";
-                        self.stage = Stage::Kept(Keep::new(why, REFUSAL_REST));
-                    }
-                    None => {}
+                None if now.since(*since) >= ORDER_UNSEEN_MAX && sight.machine.agent.is_some() => {
+                    let why = "somebody has ordered it about since";
+                    self.stage = Stage::Kept(Keep::new(why, REFUSAL_REST));
                 }
+                None => {}
+            },
+            Stage::Stuck(_) if sight.machine.is_off() => self.stage = Stage::Gone(now),
+            // It may have work again only if somebody gave it some: that is proven once more.
+            Stage::Stuck(_) if self.retry_at <= now && sight.vouches() => {
+                self.stage = Stage::Proving(self.proven_at);
             }
-            Stage::Chosen
-            | Stage::Confirming(_)
-            | Stage::Confirmed
-            | Stage::Proving(_)
-            | Stage::Proven(_)
-            | Stage::Gone(_)
-            | Stage::Stuck(_)
-            | Stage::Cancelling(_)
-            | Stage::Kept(_) => {}
+            Stage::Gone(_) if sight.nomad_answers && !sight.vouches() => {
+                let purge = knobs.node_purge && sight.machine.node.is_some();
+                self.stage = if purge { Stage::Purging(0) } else { Stage::Done };
+            }
+            Stage::Purging(_) if sight.vouches() => {
+                self.stage = Stage::Kept(Keep::new("its node came back", Duration::ZERO));
+            }
+            _ => {}
         }
     }
 
-    fn watch_drain(&mut self, node: &NodeView, knobs: &Knobs, now: Moment) {
-        self.stage = if node.eligible && !node.draining {
-            Stage::Kept(Keep::new("somebody ended its drain", knobs.drain_retry))
-        } else if !node.draining && node.is_empty(knobs.node_drain_ignore_system_jobs) {
-            Stage::Proving(node.newest_event)
-        } else if now >= self.patience {
-            let why = "its drain took longer than drain_patience";
-            Stage::Cancelling(Keep::new(why, knobs.drain_retry))
-        } else {
+    /// An order that had no answer: the agent's inventory tells whether it was taken.
+    fn look_for_order(&mut self, sight: Sight<'_>, now: Moment) {
+        let Some((order, since)) = &self.unanswered else { return };
+        if sight.progress(order).is_some() {
+            self.stage = Stage::Leaving(order.clone(), now);
+            self.taken = true;
+            self.unanswered = None;
+        } else if sight.machine.agent.is_none() {
+            self.unanswered = Some((order.clone(), now));
+        } else if now.since(*since) >= ORDER_UNSEEN_MAX {
+            self.unanswered = None;
+        }
+    }
+
+    /// What other hands did to the node, and how far its drain is.
+    fn look_at_node(&mut self, sight: Sight<'_>, knobs: &Knobs, now: Moment) {
+        let on_the_way = matches!(
+            self.stage,
+            Stage::Confirming(_)
+                | Stage::Confirmed
+                | Stage::Draining(_)
+                | Stage::Proving(_)
+                | Stage::Proven(_)
+        );
+        if !on_the_way {
             return;
-        };
+        }
+        if !sight.can_be_ordered() && matches!(self.stage, Stage::Proven(_)) {
+            self.stage = Stage::Proving(self.proven_at); // the proof will be old by then
+        }
+        if !sight.nomad_answers {
+            return;
+        }
+        let node = sight.machine.node.as_ref();
+        let (same, other) = (
+            node.filter(|node| node.id == self.node),
+            node.filter(|node| node.id != self.node && node.vouches()),
+        );
+        if other.is_some() {
+            self.stage = Stage::Kept(Keep::new("its node has registered anew", Duration::ZERO));
+            return;
+        }
+        if same.is_some()
+            && matches!(sight.ownership(), Some(Ownership::Theirs(_) | Ownership::Lost))
+        {
+            let why = "somebody drained its node or changed its eligibility";
+            self.stage = Stage::Kept(Keep::new(why, knobs.drain_retry));
+            return;
+        }
+        match &self.stage {
+            // What was read before our write says nothing of our drain.
+            Stage::Draining(index) => {
+                let fresh = same.filter(|node| node.index >= *index);
+                self.watch_drain(fresh, knobs, now);
+            }
+            Stage::Proven(_) => {
+                let newer = same.filter(|node| node.index > self.proven_at);
+                if let Some(node) = newer.filter(|node| !is_proof(node, knobs)) {
+                    self.stage = Stage::Proving(node.index);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn watch_drain(&mut self, node: Option<&NodeView>, knobs: &Knobs, now: Moment) {
+        if let Some(node) = node.filter(|node| is_proof(node, knobs)) {
+            self.stage = Stage::Proving(node.index);
+        } else if node.is_some_and(|node| node.eligible && !node.draining) {
+            self.stage = Stage::Kept(Keep::new("somebody ended its drain", knobs.drain_retry));
+        } else if now >= self.patience && self.can_be_kept() {
+            let why = "its drain took longer than drain_patience";
+            self.stage = Stage::Cancelling(Keep::new(why, knobs.drain_retry));
+        }
     }
 
     /// A call was begun: until [`ScaleIn::done`] nothing else is.
-    pub fn begun(&mut self) {
+    pub fn begun(&mut self, now: Moment) {
         self.calling = true;
+        if let Stage::Proven(order) = &self.stage {
+            self.unanswered = Some((order.clone(), now));
+        }
     }
 
     /// Takes what came of a call. `operation` is the id for an order that may follow.
@@ -314,27 +452,68 @@ impl ScaleIn {
         let stage = std::mem::replace(&mut self.stage, Stage::Chosen);
         self.stage = match (stage, done) {
             // Nomad writes nothing where it was ineligible already: that was somebody else's doing.
-            (Stage::Chosen, Done::Written { index: 0 }) => {
+            (Stage::Chosen, Done::Written { index: 0 }) if !self.unsure => {
                 Stage::Kept(Keep::new("somebody else made it ineligible", REFUSAL_REST))
             }
             (Stage::Chosen, Done::Written { index }) => Stage::Confirming(index),
             (Stage::Confirming(index), Done::Read(node)) => self.confirm(node.as_deref(), index),
             (Stage::Confirmed, Done::Written { index }) => Stage::Draining(index),
-            (Stage::Proving(_), Done::Read(node)) => prove(node.as_deref(), knobs, operation),
-            (Stage::Proven(operation), Done::Accepted) => Stage::Leaving(operation, now),
+            (Stage::Proving(_), Done::Read(node)) => self.prove(node.as_deref(), knobs, operation),
+            (Stage::Proven(order), Done::Accepted) => {
+                self.unanswered = None;
+                self.taken = true;
+                Stage::Leaving(order, now)
+            }
             (Stage::Proven(_), Done::Refused(why)) => {
-                Stage::Cancelling(Keep::new(&why, REFUSAL_REST))
+                self.unanswered = None;
+                self.retry_at = now + OFF_RETRY;
+                if self.taken {
+                    Stage::Stuck(why)
+                } else {
+                    Stage::Cancelling(Keep::new(&why, REFUSAL_REST))
+                }
+            }
+            // Tried again under the same id, so that it can not be taken twice; and proven again.
+            (Stage::Proven(_), _) => {
+                self.retry_at = now + CALL_RETRY;
+                Stage::Proving(self.proven_at)
             }
             (Stage::Cancelling(keep), Done::Written { .. }) => Stage::Kept(keep),
-            // A failed call is tried again, an order under the same id: it can not be taken twice.
+            (Stage::Purging(_), Done::Written { .. } | Done::Read(None)) => Stage::Done,
+            (Stage::Purging(tries), _) if tries + 1 >= PURGE_TRIES_MAX => Stage::Done,
+            (Stage::Purging(tries), _) => {
+                self.retry_at = now + CALL_RETRY;
+                Stage::Purging(tries + 1)
+            }
             (stage, _) => {
+                self.unsure |= stage == Stage::Chosen;
                 self.retry_at = now + CALL_RETRY;
                 stage
             }
         };
+        if matches!(self.stage, Stage::Cancelling(_)) {
+            self.retry_at = now;
+        }
         if !self.can_be_kept() {
             self.cancelled = None;
         }
+    }
+
+    /// Drained and read once more: ordered off only if it is ineligible, empty and alive.
+    fn prove(&mut self, node: Option<&NodeView>, knobs: &Knobs, operation: OperationId) -> Stage {
+        let told = !self.can_be_kept() && (self.taken || self.unanswered.is_some());
+        let Some(node) = node else {
+            return Stage::Kept(Keep::new("its node is gone", REFUSAL_REST));
+        };
+        if node.eligible {
+            return Stage::Kept(Keep::new("somebody made it eligible", knobs.drain_retry));
+        }
+        if !is_proof(node, knobs) && (!told || node.vouches()) {
+            return Stage::Draining(node.index);
+        }
+        self.proven_at = node.index;
+        let same = self.unanswered.as_ref().map(|(order, _)| order.clone());
+        Stage::Proven(same.unwrap_or(operation))
     }
 
     /// Ineligible and read at that index: goes on only with the work that it was chosen with.
@@ -358,16 +537,29 @@ impl Keep {
     }
 }
 
-/// Drained and read once more: ordered off only if it is ineligible and empty.
-fn prove(node: Option<&NodeView>, knobs: &Knobs, operation: OperationId) -> Stage {
-    let Some(node) = node else {
-        return Stage::Cancelling(Keep::new("its node is gone", REFUSAL_REST));
+/// Whether a node shows a drain that is through. A node that does not heartbeat proves nothing: its
+/// work is called lost while it may run on behind a partition.
+fn is_proof(node: &NodeView, knobs: &Knobs) -> bool {
+    node.status == NodeStatus::Ready
+        && !node.eligible
+        && !node.draining
+        && node.is_empty(knobs.node_drain_ignore_system_jobs)
+}
+
+/// Whether a node that is to be made eligible is so already, or is not ours to touch.
+fn cancelling_ends(keep: &Keep, sight: Sight<'_>) -> Option<Ending> {
+    let (Some(mark), Some(node)) = (sight.mark, sight.machine.node.as_ref()) else {
+        return Some(Ending::Kept(keep.clone()));
     };
-    if node.eligible {
-        return Stage::Kept(Keep::new("somebody made it eligible", knobs.drain_retry));
+    let fresh = !mark.is_intended() && node.index > mark.index;
+    if fresh && node.eligible && !node.draining {
+        return Some(Ending::Kept(keep.clone()));
     }
-    if node.draining || !node.is_empty(knobs.node_drain_ignore_system_jobs) {
-        return Stage::Draining(node.index);
+    match mark.judge(node) {
+        Ownership::Ours => None,
+        Ownership::Theirs(_) | Ownership::Lost => {
+            let why = format!("{}; its node is left as others made it", keep.why);
+            Some(Ending::Kept(Keep { why, rest: keep.rest }))
+        }
     }
-    Stage::Proven(operation)
 }

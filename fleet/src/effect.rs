@@ -1,0 +1,105 @@
+//! What a reconciler asks for, and what may come of it.
+
+use std::time::Duration;
+
+use crate::{MachineName, NodeId, NodeView, OnSoftOffTimeout, OperationId, Reason};
+
+/// One thing to do; at most one at a time for a machine, and [`Reconciler::done`] tells what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Order it on.
+    Light {
+        /// The machine.
+        machine: MachineName,
+        /// The order's id: the same when it is tried again.
+        operation: OperationId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Order it off.
+    PowerOff {
+        /// The machine.
+        machine: MachineName,
+        /// The order's id: the same when it is tried again.
+        operation: OperationId,
+        /// Why.
+        reason: Reason,
+        /// What happens when it does not go down by itself.
+        on_timeout: OnSoftOffTimeout,
+    },
+    /// Make its node ineligible.
+    MakeIneligible {
+        /// The machine.
+        machine: MachineName,
+        /// Its node.
+        node: NodeId,
+    },
+    /// Make its node eligible, and end a drain of it.
+    MakeEligible {
+        /// The machine.
+        machine: MachineName,
+        /// Its node.
+        node: NodeId,
+    },
+    /// Read its node and allocations, not before this index.
+    ReadNode {
+        /// The machine.
+        machine: MachineName,
+        /// Its node.
+        node: NodeId,
+        /// The lowest index that will do.
+        at_least: u64,
+    },
+    /// Drain its node, leaving it ineligible.
+    Drain {
+        /// The machine.
+        machine: MachineName,
+        /// Its node.
+        node: NodeId,
+        /// After this Nomad kills what is left. `None`: never.
+        deadline: Option<Duration>,
+        /// Leave system jobs alone.
+        ignore_system: bool,
+    },
+    /// Purge its node.
+    Purge {
+        /// The machine.
+        machine: MachineName,
+        /// Its node.
+        node: NodeId,
+    },
+}
+
+impl Effect {
+    /// The machine that it is about.
+    #[must_use]
+    pub const fn machine(&self) -> &MachineName {
+        match self {
+            Effect::Light { machine, .. }
+            | Effect::PowerOff { machine, .. }
+            | Effect::MakeIneligible { machine, .. }
+            | Effect::MakeEligible { machine, .. }
+            | Effect::ReadNode { machine, .. }
+            | Effect::Drain { machine, .. }
+            | Effect::Purge { machine, .. } => machine,
+        }
+    }
+}
+
+/// What came of an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// Nomad wrote it at this index.
+    Written {
+        /// The index.
+        index: u64,
+    },
+    /// The node as read; `None`: it is not there any more.
+    Read(Option<Box<NodeView>>),
+    /// The agent has the intent on disk.
+    Accepted,
+    /// The agent refused, and why. Nothing moved.
+    Refused(String),
+    /// No answer, or an error: it may have happened or not.
+    Failed(String),
+}

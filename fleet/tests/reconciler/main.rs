@@ -1,0 +1,6 @@
+//! Goal: the pool's reconciler does what the stories say, whatever lags, fails or restarts.
+//! Method: it runs in a small simulated world (virtual seconds, no IO); after every step the world
+//! checks what must always hold, and each scenario looks at edges, orders and Nomad's state.
+
+mod first;
+mod world;

@@ -1,0 +1,66 @@
+//! What must hold in every step of every script.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet::FleetView;
+use fleet::reconciler::Effect;
+
+use super::agent::Rig;
+use super::nomad::Nomad;
+
+/// Seconds for which nobody can know what somebody else has just done, or a dead process had under way.
+const UNKNOWN: u64 = 40;
+
+#[derive(Default)]
+pub(crate) struct Check {
+    restarted: Option<u64>,
+    /// Nodes that nobody but the operator may free.
+    pub(crate) theirs: BTreeSet<String>,
+}
+
+impl Check {
+    pub(crate) fn restarted(&mut self, now: u64) {
+        self.restarted = Some(now);
+    }
+
+    /// A machine begins to go down, or its relay opens.
+    pub(crate) fn cut(&self, name: &str, nomad: &Nomad, touched: &BTreeMap<String, u64>, now: u64) {
+        if touched.get(name).is_some_and(|at| now < at + UNKNOWN) {
+            return;
+        }
+        let against = nomad.speaks_against(name);
+        assert_eq!(against, None, "at {now}: {name} is cut though");
+    }
+
+    pub(crate) fn made_eligible(&self, name: &str) {
+        assert!(!self.theirs.contains(name), "{name} was made ineligible by somebody else");
+    }
+
+    pub(crate) fn asked(
+        &self,
+        effect: &Effect,
+        view: &FleetView,
+        rigs: &BTreeMap<String, Rig>,
+        touched: &BTreeMap<String, u64>,
+        now: u64,
+    ) {
+        let name = effect.machine();
+        let machine = &view.machines[name];
+        let goes = matches!(
+            effect,
+            Effect::MakeIneligible { .. } | Effect::Drain { .. } | Effect::PowerOff { .. }
+        );
+        assert!(!(goes && machine.own), "the autoscaler's own {name} goes");
+        assert!(!(goes && !view.nomad_answers), "{name} goes though Nomad is silent");
+        let switches = matches!(effect, Effect::Light { .. } | Effect::PowerOff { .. });
+        assert!(!(switches && machine.is_held()), "{name} is held and ordered about");
+        let Effect::Light { operation, .. } = effect else { return };
+        let rig = &rigs[name.as_str()];
+        let unknown = |at: &u64| now < at + UNKNOWN;
+        let excused = touched.get(name.as_str()).is_some_and(unknown)
+            || self.restarted.is_some_and(|at| unknown(&at));
+        let same = rig.orders_on.last() == Some(operation);
+        let twice = rig.starts_or_runs() && !same && !excused && !rig.board_gone;
+        assert!(!twice, "at {now}: {name} runs or starts, and is ordered on again as {operation}");
+    }
+}

@@ -5,5 +5,7 @@ pub mod cluster;
 pub mod hosts;
 pub mod ports;
 pub mod process;
+pub mod programs;
+pub mod rig;
 pub mod wait;
 pub mod work;

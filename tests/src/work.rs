@@ -8,6 +8,16 @@ use nomad_api::{AllocationStub, ClientStatus, QueryOptions};
 use crate::cluster::Server;
 use crate::wait::{Probe, eventually};
 
+const HEALTHY_AT_ONCE: &str = r#"
+    update {
+      health_check = "task_states"
+      min_healthy_time = "0s"
+    }
+    migrate {
+      health_check = "task_states"
+      min_healthy_time = "0s"
+    }"#;
+
 /// A job of one group with one `raw_exec` task that runs a shell script.
 #[derive(Debug, Clone)]
 pub struct ShellJob {
@@ -25,7 +35,7 @@ pub struct ShellJob {
     pub memory_mb: u32,
     /// HCL that stands in the job's block: datacenters, node pool, constraints.
     pub in_job: String,
-    /// HCL that stands in the group's block: ephemeral disk, constraints.
+    /// HCL that stands in the group's block, beside its `update` and `migrate`: ephemeral disk, constraints.
     pub in_group: String,
     /// HCL that stands in the task's block: kill timeout, constraints.
     pub in_task: String,
@@ -71,6 +81,11 @@ impl ShellJob {
             "system" | "sysbatch" => String::new(),
             _ => format!("count = {}", self.count),
         };
+        // Nomad drains only what is healthy, and by default takes 10 s to say so: here, at once.
+        let health = match self.job_type.as_str() {
+            "service" => HEALTHY_AT_ONCE,
+            _ => "",
+        };
         format!(
             r#"
 job {id:?} {{
@@ -78,6 +93,7 @@ job {id:?} {{
   {in_job}
   group "group" {{
     {count}
+    {health}
     {in_group}
     task "task" {{
       driver = "raw_exec"

@@ -1,1 +1,18 @@
-//! Stories.
+//! The stories: whole paths on the real Nomad and the real Nomad Autoscaler, asserted on the rack's edge
+//! log, on Nomad's API and on the jobs' own output, never on our logs.
+
+mod from_dark;
+
+/// Runs a story on the real hosts. By hand without them it says loudly that it was skipped; in CI nothing is.
+fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {
+    if let Err(missing) = testkit::hosts::available() {
+        assert!(std::env::var_os("CI").is_none(), "{name}: {missing}");
+        eprintln!("SKIPPED story {name}: {missing}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = runtime.expect("a runtime starts").block_on(told);
+    if let Err(error) = result {
+        panic!("story {name}: {error:?}");
+    }
+}

@@ -1,0 +1,458 @@
+//! A whole installation on one host: Nomad server, virtual rack, power agent, autoscaler with our plugin.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use virtual_rack::control::Client as Rack;
+use virtual_rack::edges::EdgeRecord;
+use virtual_rack::machine::Phase;
+use virtual_rack::relay::Power;
+
+use crate::cluster::{MachineSpec, NomadMachine, Server};
+use crate::hosts;
+use crate::ports::Port;
+use crate::process::{Process, tail_of};
+use crate::programs::program;
+use crate::wait::{Probe, eventually};
+
+/// How long a program of ours may take to be there.
+pub const READY_BOUND: Duration = Duration::from_secs(30);
+
+/// How long a machine may take from a waiting job to a ready node, or from the end of its work to the
+/// open relay, on a busy host of two cores.
+pub const PATH_BOUND: Duration = Duration::from_secs(120);
+
+/// How long a program of ours may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Channels of a board of the rack.
+const CHANNELS: usize = 4;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct RigSpec {
+    /// How many machines, named `node1` and so on, four to a board.
+    pub machines: usize,
+    /// `lcus-ascii` boards can be read, `lcus-silent` ones can not.
+    pub board: &'static str,
+    /// Machines that are on from the start.
+    pub on: usize,
+    /// From the closed relay to the started Nomad client.
+    pub boot: Duration,
+    /// From soft off to halted.
+    pub shutdown: Duration,
+    /// What each machine's Nomad client says of itself, but for its name.
+    pub machine: MachineSpec,
+    /// The policy's HCL.
+    pub policy: String,
+}
+
+impl RigSpec {
+    /// Machines that are dark and boot in a second, scaled by the work that waits.
+    #[must_use]
+    pub fn dark(machines: usize) -> Self {
+        Self {
+            machines,
+            board: "lcus-ascii",
+            on: 0,
+            boot: Duration::from_secs(1),
+            shutdown: Duration::from_millis(500),
+            machine: MachineSpec::named("any"),
+            policy: waiting_policy(0, machines, ""),
+        }
+    }
+}
+
+/// A policy that scales pool `rack` by the work that waits; `target` is added to its target block.
+#[must_use]
+pub fn waiting_policy(min: usize, max: usize, target: &str) -> String {
+    let check = r#"
+    check "waiting" {
+      source = "lamplighter"
+      query  = "pending rack"
+      strategy "pass-through" {}
+    }"#;
+    policy(min, max, check, target)
+}
+
+/// A policy with this check; `target` is added to its target block. Its spans are short, so that a story
+/// sees in seconds what takes minutes beside a real rack.
+#[must_use]
+pub fn policy(min: usize, max: usize, check: &str, target: &str) -> String {
+    format!(
+        r#"scaling "rack" {{
+  enabled = true
+  min     = {min}
+  max     = {max}
+  policy {{
+    cooldown            = "1s"
+    evaluation_interval = "1s"
+{check}
+    target "lamplighter" {{
+      pool            = "rack"
+      scale_in_window = "3s"
+      idle_time       = "3s"
+      min_on          = "1s"
+      min_off         = "1s"
+      drain_retry     = "5s"
+      {target}
+    }}
+  }}
+}}
+"#
+    )
+}
+
+/// The installation. Dropping it kills everything.
+pub struct Rig {
+    /// Where everything stands.
+    pub dir: PathBuf,
+    /// The Nomad server.
+    pub server: Server,
+    /// The rack's control socket.
+    pub rack: Rack,
+    /// The agent, while it runs.
+    pub agent: Option<Process>,
+    /// The autoscaler, while it runs.
+    pub autoscaler: Option<Process>,
+    rack_process: Process,
+    /// Hold the ports of clients that are still to boot.
+    _clients: Vec<NomadMachine>,
+    http: Port,
+    // Last, so that it outlives those who write into it.
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    /// Builds and starts everything.
+    ///
+    /// # Errors
+    /// Where something does not start; the message has the end of its log.
+    pub async fn start(spec: &RigSpec) -> Result<Self> {
+        let mut rig = Self::prepare(spec).await?;
+        rig.start_agent().await?;
+        rig.start_autoscaler().await?;
+        Ok(rig)
+    }
+
+    /// Builds everything and starts Nomad and the rack, with the machines that are on from the start.
+    ///
+    /// # Errors
+    /// Where something does not start; the message has the end of its log.
+    pub async fn prepare(spec: &RigSpec) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("lamplighter-").tempdir()?;
+        let dir = folder.path().to_owned();
+        let server = Server::start(&dir).await?;
+        let mut clients = Vec::new();
+        for number in 1..=spec.machines {
+            let machine = MachineSpec { name: format!("node{number}"), ..spec.machine.clone() };
+            clients.push(server.machine(&dir, &machine)?);
+        }
+        std::fs::write(dir.join("rack.toml"), rack_toml(&dir, spec, &clients))?;
+        std::fs::write(dir.join("agent.toml"), agent_toml(&dir, spec, &server)?)?;
+        std::fs::create_dir_all(dir.join("policies"))?;
+        std::fs::write(dir.join("policies/rack.hcl"), &spec.policy)?;
+
+        let virtual_rack = program("virtual-rack")?;
+        let rack_file = dir.join("rack.toml");
+        let argv = [virtual_rack.as_os_str(), "run".as_ref(), rack_file.as_os_str()];
+        let rack_process = Process::start("rack", &argv, &dir)?;
+        let rack = Rack::new(dir.join("rack.sock"));
+        eventually("the virtual rack", READY_BOUND, || async {
+            Ok(Probe::Met(rack.state().await?))
+        })
+        .await
+        .with_context(|| rack_process.log_tail())?;
+        let http = Port::take()?;
+        let rig = Self {
+            dir,
+            server,
+            rack,
+            agent: None,
+            autoscaler: None,
+            rack_process,
+            _clients: clients,
+            http,
+            _folder: folder,
+        };
+        for number in 1..=spec.on {
+            rig.server.node_ready(&format!("node{number}")).await?;
+        }
+        Ok(rig)
+    }
+
+    /// Starts the agent and waits until it answers.
+    ///
+    /// # Errors
+    /// Where it does not; the message has the end of its log.
+    pub async fn start_agent(&mut self) -> Result<()> {
+        let agent = program("power-agent")?;
+        let config = self.dir.join("agent.toml");
+        let argv = [agent.as_os_str(), "serve".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let process = Process::start("agent", &argv, &self.dir)?;
+        eventually("the power agent", READY_BOUND, || async {
+            Ok(Probe::Met(self.power_agent(&["status", "--json"]).await?.success()?))
+        })
+        .await
+        .with_context(|| process.log_tail())?;
+        self.agent = Some(process);
+        Ok(())
+    }
+
+    /// Starts the autoscaler with our plugin.
+    ///
+    /// # Errors
+    /// Where it can not be started.
+    pub async fn start_autoscaler(&mut self) -> Result<()> {
+        let plugins = self.dir.join("plugins");
+        std::fs::create_dir_all(&plugins)?;
+        let link = plugins.join("lamplighter");
+        if !link.exists() {
+            std::os::unix::fs::symlink(program("lamplighter")?, &link)?;
+        }
+        let config = self.dir.join("autoscaler.hcl");
+        std::fs::write(&config, self.autoscaler_hcl())?;
+        let host = hosts::autoscaler().await?;
+        let argv = [host.as_os_str(), "agent".as_ref(), "-config".as_ref(), config.as_os_str()];
+        self.autoscaler = Some(Process::start("autoscaler", &argv, &self.dir)?);
+        Ok(())
+    }
+
+    /// The autoscaler's configuration.
+    fn autoscaler_hcl(&self) -> String {
+        let agents = format!("unix:{}", self.dir.join("agent.sock").display());
+        let dir = self.dir.display();
+        let mut text = format!(
+            "log_level = \"TRACE\"\nplugin_dir = \"{dir}/plugins\"\n\
+             http {{\n  bind_address = \"127.0.0.1\"\n  bind_port = {}\n}}\n\
+             nomad {{\n  address = \"{}\"\n}}\n\
+             policy {{\n  dir = \"{dir}/policies\"\n}}\n",
+            self.http.number(),
+            self.server.address(),
+        );
+        for kind in ["target", "apm"] {
+            // The heartbeat is a target's; the apm would warn about it and go on.
+            let heartbeat = if kind == "target" { "heartbeat = \"1s\"" } else { "" };
+            // Writing to a String can not fail.
+            write!(
+                text,
+                "{kind} \"lamplighter\" {{\n  driver = \"lamplighter\"\n  args   = [\"{kind}\"]\n  \
+                 config = {{\n    agents = \"{agents}\"\n    {heartbeat}\n  }}\n}}\n"
+            )
+            .ok();
+        }
+        text
+    }
+
+    /// Stops the autoscaler in order.
+    ///
+    /// # Errors
+    /// Where it does not run or does not end.
+    pub async fn stop_autoscaler(&mut self) -> Result<()> {
+        let process = self.autoscaler.take().context("the autoscaler does not run")?;
+        process.stop(STOP_PATIENCE).await?;
+        Ok(())
+    }
+
+    /// Stops the agent in order.
+    ///
+    /// # Errors
+    /// Where it does not run or does not end.
+    pub async fn stop_agent(&mut self) -> Result<()> {
+        let process = self.agent.take().context("the agent does not run")?;
+        process.stop(STOP_PATIENCE).await?;
+        Ok(())
+    }
+
+    /// Has the autoscaler read its configuration again.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn reload_autoscaler(&self) -> Result<()> {
+        let process = self.autoscaler.as_ref().context("the autoscaler does not run")?;
+        process.signal(Signal::HUP)
+    }
+
+    /// Runs the agent's command line as a person would.
+    ///
+    /// # Errors
+    /// Where it can not be started or does not end in time.
+    pub async fn power_agent(&self, arguments: &[&str]) -> Result<Said> {
+        let socket = format!("unix:{}", self.dir.join("agent.sock").display());
+        let all: Vec<&str> =
+            ["--agent", &socket].into_iter().chain(arguments.iter().copied()).collect();
+        run(&program("power-agent")?, &all).await
+    }
+
+    /// Runs the plugin's command line as a person would.
+    ///
+    /// # Errors
+    /// Where it can not be started or does not end in time.
+    pub async fn lamplighter(&self, arguments: &[&str]) -> Result<Said> {
+        let socket = format!("unix:{}", self.dir.join("agent.sock").display());
+        let all: Vec<&str> = arguments.iter().copied().chain(["--agents", &socket]).collect();
+        run(&program("lamplighter")?, &all).await
+    }
+
+    /// The edges so far of one machine, oldest first.
+    ///
+    /// # Errors
+    /// Where the rack does not answer.
+    pub async fn edges(&self, machine: &str) -> Result<Vec<Power>> {
+        let edges = self.rack.edges().await?;
+        let own = edges.iter().filter(|edge| edge.machine.as_deref() == Some(machine));
+        Ok(own.map(|edge| edge.edge).collect())
+    }
+
+    /// All edges so far.
+    ///
+    /// # Errors
+    /// Where the rack does not answer.
+    pub async fn all_edges(&self) -> Result<Vec<EdgeRecord>> {
+        Ok(self.rack.edges().await?)
+    }
+
+    /// How many machines the rack has in a phase now.
+    ///
+    /// # Errors
+    /// Where the rack does not answer.
+    pub async fn machines_in(&self, phase: Phase) -> Result<usize> {
+        let state = self.rack.state().await?;
+        Ok(state.machines.values().filter(|machine| machine.state == phase).count())
+    }
+
+    /// Waits until so many machines are in a phase.
+    ///
+    /// # Errors
+    /// Where they are not within [`PATH_BOUND`]; the message has the ends of all logs.
+    pub async fn until(&self, count: usize, phase: Phase) -> Result<()> {
+        let what = format!("{count} machines {phase:?}");
+        eventually(&what, PATH_BOUND, || async {
+            let state = self.rack.state().await?;
+            let phases: Vec<Phase> = state.machines.values().map(|machine| machine.state).collect();
+            let found = phases.iter().filter(|found| **found == phase).count();
+            Ok(Probe::of((found == count).then_some(()), || format!("{phases:?}")))
+        })
+        .await
+        .with_context(|| self.logs())
+    }
+
+    /// The ends of the logs of all programs, for the message of a failure.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let mut text = self.rack_process.log_tail();
+        for name in ["agent", "autoscaler"] {
+            text.push_str(&tail_of(&self.dir.join(format!("{name}.log"))));
+        }
+        text
+    }
+}
+
+/// What a command of ours said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// Its stdout.
+    pub out: String,
+    /// Its stderr.
+    pub err: String,
+}
+
+impl Said {
+    /// Its stdout, where it ended with 0.
+    ///
+    /// # Errors
+    /// Where it did not: with all that it said.
+    pub fn success(self) -> Result<String> {
+        anyhow::ensure!(self.code == 0, "exit code {}: {}{}", self.code, self.out, self.err);
+        Ok(self.out)
+    }
+}
+
+async fn run(program: &Path, arguments: &[&str]) -> Result<Said> {
+    let output = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATH_BOUND, output).await;
+    let output = output.with_context(|| format!("{arguments:?} did not end"))??;
+    Ok(Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+fn board_of(machine: usize) -> (usize, usize) {
+    ((machine - 1) / CHANNELS + 1, (machine - 1) % CHANNELS + 1)
+}
+
+fn rack_toml(dir: &Path, spec: &RigSpec, clients: &[NomadMachine]) -> String {
+    let dir = dir.display();
+    let mut text = format!("socket = \"{dir}/rack.sock\"\nedge_log = \"{dir}/edges.jsonl\"\n");
+    for board in 1..=spec.machines.div_ceil(CHANNELS) {
+        let kind = spec.board;
+        write!(
+            text,
+            "[boards.board{board}]\nkind = \"{kind}\"\nchannels = {CHANNELS}\nlink = \"{dir}/board{board}\"\n"
+        )
+        .ok();
+    }
+    for (index, client) in clients.iter().enumerate() {
+        let (board, channel) = board_of(index + 1);
+        let (name, on) = (client.name(), index < spec.on);
+        write!(
+            text,
+            "[machines.{name}]\nboard = \"board{board}\"\nchannel = {channel}\non = {on}\n\
+             boot_ms = {}\nshutdown_ms = {}\nwatts = 6.5\ncommand = {:?}\ncommand_log = \"{dir}/{name}.log\"\n",
+            spec.boot.as_millis(),
+            spec.shutdown.as_millis(),
+            client.argv(),
+        )
+        .ok();
+    }
+    text
+}
+
+fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
+    let virtual_rack = program("virtual-rack")?;
+    let dir = dir.display();
+    let status = if spec.board == "lcus-silent" { "none" } else { "ascii" };
+    let machine = &spec.machine;
+    let mut text = format!(
+        "[agent]\nname = \"rig\"\nsocket = \"{dir}/agent.sock\"\nstate = \"{dir}/agent\"\npoll = \"1s\"\n\
+         [nomad]\naddress = \"{}\"\n\
+         [pools.rack]\nboot_deadline = \"60s\"\noff_dwell = \"1s\"\nsettle = \"1s\"\n\
+         soft_off = {{ exec = [\"{}\", \"ctl\", \"--socket\", \"{dir}/rack.sock\", \"soft-off\", \"{{machine}}\"], deadline = \"60s\" }}\n\
+         shape = {{ cpu = {}, memory = {}, disk = {}, datacenter = \"{}\", node_pool = \"{}\", node_class = \"{}\" }}\n",
+        server.address(),
+        virtual_rack.display(),
+        machine.cpu_mhz,
+        machine.memory_mb,
+        machine.disk_mb,
+        machine.datacenter,
+        machine.node_pool,
+        machine.node_class,
+    );
+    for board in 1..=spec.machines.div_ceil(CHANNELS) {
+        write!(
+            text,
+            "[devices.board{board}]\ndriver = \"lcus\"\nport = \"{dir}/board{board}\"\nchannels = {CHANNELS}\nstatus = \"{status}\"\n"
+        )
+        .ok();
+    }
+    for number in 1..=spec.machines {
+        let (board, channel) = board_of(number);
+        write!(
+            text,
+            "[machines.node{number}]\npool = \"rack\"\noutlets = [{{ device = \"board{board}\", outlet = {channel} }}]\n"
+        )
+        .ok();
+    }
+    Ok(text)
+}

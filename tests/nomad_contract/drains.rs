@@ -3,15 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use nomad_api::{
-    ClientStatus, DrainDeadline, DrainSpec, DrainStatus, Eligibility, Node, NodeEvent,
-};
+use nomad_api::{ClientStatus, DrainStatus, Eligibility, Node, NodeEvent};
 use testkit::wait::{Probe, eventually};
 use testkit::work::ShellJob;
 
-use crate::{BOUND, Cluster, map};
-
-const PATIENT: DrainSpec = DrainSpec { deadline: DrainDeadline::None, ignore_system_jobs: true };
+use crate::{BOUND, Cluster, PATIENT, map};
 
 async fn node(cluster: &Cluster, id: &str) -> Node {
     cluster.server.api().node(id).await.unwrap().expect("the node is known")

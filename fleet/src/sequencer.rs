@@ -72,6 +72,14 @@ impl Sequencer {
         Some(Self { record })
     }
 
+    /// A sequence that another process left half done and that nobody finishes: it has failed, and says why.
+    #[must_use]
+    pub fn abandoned(record: Record, why: &str) -> Self {
+        let mut record = Record { state: State::Failed { untouched: false }, ..record };
+        record.add_evidence(why);
+        Self { record }
+    }
+
     /// What must be on disk before the next action is done.
     #[must_use]
     pub const fn record(&self) -> &Record {

@@ -1,6 +1,20 @@
-//! The edge power controller: config, devices and their drivers, soft off, and the CLI.
+//! The edge power controller: config, devices and their drivers, soft off, the agent itself, and the CLI.
 
+pub mod agent;
+mod book;
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod device;
 pub mod drivers;
+mod machine;
+mod memory;
+mod node;
+mod peer;
+mod sequence;
+mod server;
 pub mod soft_off;
+mod store;
+pub mod wiring;
+
+pub use store::StoreError;

@@ -1,0 +1,356 @@
+//! The agent: hears orders, keeps the book, tells those who watch. What an order means is judged by [`fleet::arbiter`].
+
+mod adopt;
+mod hear;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_api::{Inventory, Plan};
+use fleet::{DeviceName, Fault, FaultClass, LinesSeen, MachineName, Moment, PoolName, Shape};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+use crate::book::Book;
+use crate::clock::Clock;
+use crate::config::{AgentConfig, Config, OutletPath};
+use crate::device::DeviceHandle;
+use crate::drivers::{DriverError, Readings};
+use crate::machine::{Machine, MachineOutlet};
+use crate::memory::{AUTHOR_BYTES_MAX, Change, KeptPlan, PLAN_LINE_BYTES_MAX, PLAN_LINES_MAX};
+use crate::node::{Nodes, chain};
+use crate::store::{Store, StoreError};
+
+pub(crate) use hear::who;
+
+/// How many changes a watcher may be behind before it gets a snapshot instead: a poll of a large rack at once.
+const CHANGES_MAX: usize = 1024;
+
+/// How long reading one device may take: a serial board answers within a second, and others may be in its queue.
+pub(crate) const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one command to a device may take, its queue included.
+pub(crate) const SET_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long Nomad may take to tell what runs on a node before an order: less than the client waits for its answer.
+const NOMAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a request can not be served. Nothing has moved.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The agent has no such machine.
+    #[error("this agent has no machine {machine}; it has {known}")]
+    UnknownMachine {
+        /// The name that was given.
+        machine: MachineName,
+        /// Those that there are.
+        known: String,
+    },
+    /// The operation id was given to another order.
+    #[error(
+        "operation id {id} was given before, to `{verb} {machine}`; give each order its own id"
+    )]
+    IdTaken {
+        /// The id.
+        id: fleet::OperationId,
+        /// What was ordered under it.
+        verb: &'static str,
+        /// Of which machine.
+        machine: MachineName,
+    },
+    /// A plan is larger than what is kept.
+    #[error("the plan's {what} is {found}; at most {max} is kept")]
+    PlanTooLarge {
+        /// Which measure.
+        what: &'static str,
+        /// What was found.
+        found: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The journal can not be written.
+    #[error("nothing was moved, because the intent could not be written down")]
+    Journal(#[from] StoreError),
+    /// The agent is stopping.
+    #[error("the agent is stopping; give the order again when it is back")]
+    Stopping,
+}
+
+/// What watchers are told.
+#[derive(Debug, Clone)]
+pub(crate) enum Note {
+    /// This machine is not as it was.
+    Changed(MachineName),
+    /// The agent stops.
+    Stopping,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) config: AgentConfig,
+    pub(crate) machines: BTreeMap<MachineName, Arc<Machine>>,
+    pub(crate) devices: BTreeMap<DeviceName, DeviceHandle>,
+    pub(crate) nodes: Nodes,
+    pub(crate) store: Arc<Store>,
+    /// Everything that is written is written under this lock, so that no older state overtakes a newer one.
+    pub(crate) book: tokio::sync::Mutex<Book>,
+    pub(crate) stop: watch::Sender<bool>,
+    changes: broadcast::Sender<Note>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Agent {
+    /// An agent that has read its journal and has not yet looked at its devices.
+    ///
+    /// # Errors
+    /// Where the journal can not be read.
+    pub(crate) fn new(
+        config: Config,
+        devices: BTreeMap<DeviceName, DeviceHandle>,
+        nodes: Nodes,
+        store: Store,
+    ) -> Result<(Arc<Self>, Vec<adopt::HalfDone>), StoreError> {
+        let mut loaded = store.load()?;
+        let mut machines = BTreeMap::new();
+        let mut half_done = Vec::new();
+        for (name, machine) in config.machines {
+            let memory = loaded.machines.remove(&name).unwrap_or_default();
+            if let Some(running) = memory.running.clone() {
+                half_done.push(adopt::HalfDone { machine: name.clone(), running });
+            }
+            let outlet = |path: &OutletPath| {
+                let device = devices.get(&path.device)?.clone();
+                let can_read_back =
+                    device.capabilities(path.outlet).is_some_and(|outlet| outlet.can_read_back);
+                Some(MachineOutlet { path: path.clone(), device, can_read_back })
+            };
+            let outlets = machine.outlets.iter().filter_map(outlet).collect();
+            machines.insert(name, Arc::new(Machine::new(machine, outlets, memory)));
+        }
+        let agent = Self {
+            config: config.agent,
+            machines,
+            devices,
+            nodes,
+            store: Arc::new(store),
+            book: tokio::sync::Mutex::new(Book::of(loaded)),
+            stop: watch::Sender::new(false),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            tasks: Mutex::default(),
+        };
+        Ok((Arc::new(agent), half_done))
+    }
+
+    /// All machines as they are now, and the fences known.
+    pub async fn inventory(&self) -> Inventory {
+        let fences = self.book.lock().await.fences.iter().collect();
+        let now = Clock.now();
+        Inventory {
+            agent: self.config.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machines: self.machines.values().map(|machine| machine.view(now)).collect(),
+            fences,
+        }
+    }
+
+    /// The newest plan of a pool from each author.
+    pub async fn plans(&self, pool: &PoolName) -> Vec<Plan> {
+        self.book.lock().await.plans(pool, Clock.now())
+    }
+
+    /// Keeps a plan. What says nothing new is not written again: plans come every few seconds.
+    ///
+    /// # Errors
+    /// [`RequestError::PlanTooLarge`] or [`RequestError::Journal`].
+    pub async fn record_plan(&self, plan: Plan) -> Result<(), RequestError> {
+        check_plan(&plan)?;
+        let mut book = self.book.lock().await;
+        let kept = KeptPlan { plan, at: Clock.now() };
+        if book.is_news(&kept.plan) {
+            let change = Change {
+                plan: Some(kept.clone()),
+                forgotten_plan: book.surplus_plan(&kept.plan),
+                ..Change::default()
+            };
+            self.store.commit_durably(change).await?;
+        }
+        book.keep_plan(kept);
+        Ok(())
+    }
+
+    /// Keeps the shape in which a machine's node last registered.
+    ///
+    /// # Errors
+    /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
+    pub async fn record_shape(&self, name: &MachineName, shape: Shape) -> Result<(), RequestError> {
+        let machine = self.machine(name)?;
+        let book = self.book.lock().await;
+        let mut memory = machine.memory();
+        if memory.last_seen.as_ref() == Some(&shape) {
+            return Ok(());
+        }
+        memory.last_seen = Some(shape.clone());
+        self.write_machine(name, memory).await?;
+        machine.state().last_seen = Some(shape);
+        drop(book);
+        self.publish(name);
+        Ok(())
+    }
+
+    /// Ends a hold; tells whether there was one. Moves nothing.
+    ///
+    /// # Errors
+    /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
+    pub async fn release(&self, name: &MachineName, by: &str) -> Result<bool, RequestError> {
+        let machine = self.machine(name)?;
+        let book = self.book.lock().await;
+        let mut memory = machine.memory();
+        let Some(hold) = memory.hold.take() else { return Ok(false) };
+        self.write_machine(name, memory).await?;
+        machine.state().hold = None;
+        drop(book);
+        tracing::info!(machine = %name, by, held_by = hold.by, "hold released");
+        self.publish(name);
+        Ok(true)
+    }
+
+    pub(crate) fn machine(&self, name: &MachineName) -> Result<&Arc<Machine>, RequestError> {
+        self.machines.get(name).ok_or_else(|| RequestError::UnknownMachine {
+            machine: name.clone(),
+            known: self.names(),
+        })
+    }
+
+    fn names(&self) -> String {
+        const SHOWN_MAX: usize = 20;
+        let mut names: Vec<&str> = self.machines.keys().map(MachineName::as_str).collect();
+        let more = names.len().saturating_sub(SHOWN_MAX);
+        names.truncate(SHOWN_MAX);
+        match (names.is_empty(), more) {
+            (true, _) => "none".to_owned(),
+            (false, 0) => names.join(", "),
+            (false, more) => format!("{} and {more} more", names.join(", ")),
+        }
+    }
+
+    async fn write_machine(
+        &self,
+        name: &MachineName,
+        memory: crate::memory::MachineMemory,
+    ) -> Result<(), StoreError> {
+        let change = Change { machine: Some((name.clone(), memory)), ..Change::default() };
+        self.store.commit_durably(change).await
+    }
+
+    /// Writes a machine's state down as it is now. Its sequence goes on if that fails: what it will do is on the disk
+    /// since it began, and to stop half way would be worse.
+    pub(crate) async fn journal(&self, machine: &Machine) {
+        let _book = self.book.lock().await;
+        let name = &machine.config.name;
+        if let Err(error) = self.write_machine(name, machine.memory()).await {
+            tracing::error!(machine = %name, err = chain(&error), "progress could not be written down");
+        }
+    }
+
+    /// Reads one device and tells all machines that hang on it.
+    pub(crate) async fn read_device(&self, device: &DeviceHandle) -> Result<Readings, DriverError> {
+        let said = device.read_all(READ_PATIENCE).await;
+        let now = Clock.now();
+        let trouble = said.as_ref().err().map(|error| chain(error));
+        for (name, machine) in &self.machines {
+            let mut touched = false;
+            for outlet in machine.outlets.iter().filter(|o| o.path.device == *device.name()) {
+                let line = match (&said, &trouble) {
+                    (Ok(readings), _) => Ok(readings.of(outlet.path.outlet)),
+                    (Err(_), trouble) => Err(trouble.as_deref().unwrap_or_default()),
+                };
+                machine.note(&outlet.path, line, now);
+                touched = true;
+            }
+            if touched {
+                self.publish(name);
+            }
+        }
+        said
+    }
+
+    /// Reads all outlets of one machine; those that can not be read are not asked.
+    pub(crate) async fn look(&self, machine: &Machine) -> Result<LinesSeen, Fault> {
+        let mut devices: BTreeMap<&DeviceName, &DeviceHandle> = BTreeMap::new();
+        for outlet in machine.outlets.iter().filter(|outlet| outlet.can_read_back) {
+            devices.insert(&outlet.path.device, &outlet.device);
+        }
+        for device in devices.into_values() {
+            self.read_device(device).await.map_err(|error| fault(&error))?;
+        }
+        Ok(machine.lines_seen())
+    }
+
+    /// Tells those who watch that a machine is not as it was.
+    pub(crate) fn publish(&self, machine: &MachineName) {
+        // An error says that nobody watches.
+        drop(self.changes.send(Note::Changed(machine.clone())));
+    }
+
+    /// Ends all watches.
+    pub(crate) fn end_watches(&self) {
+        drop(self.changes.send(Note::Stopping));
+    }
+
+    pub(crate) fn watcher_count(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Note> {
+        self.changes.subscribe()
+    }
+
+    /// Runs a task that the agent's end waits for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(err = %error, "a task of the agent failed");
+            }
+        }
+        tasks.spawn(task);
+    }
+
+    /// All tasks, for the one who ends the agent.
+    pub(crate) fn take_tasks(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A driver's error as the sequencer weighs it.
+pub(crate) fn fault(error: &DriverError) -> Fault {
+    let class = match error {
+        DriverError::Unreachable { .. } => FaultClass::Unreachable,
+        DriverError::Rejected { .. } => FaultClass::Rejected,
+        DriverError::Indeterminate { .. } => FaultClass::Indeterminate,
+        DriverError::Misconfigured { .. } => FaultClass::Misconfigured,
+    };
+    Fault { class, text: chain(error) }
+}
+
+fn check_plan(plan: &Plan) -> Result<(), RequestError> {
+    let longest = plan.lines.iter().map(|line| line.text.len()).max().unwrap_or_default();
+    for (what, found, max) in [
+        ("number of lines", plan.lines.len(), PLAN_LINES_MAX),
+        ("longest line, in bytes,", longest, PLAN_LINE_BYTES_MAX),
+        ("author, in bytes,", plan.author.len(), AUTHOR_BYTES_MAX),
+    ] {
+        if found > max {
+            return Err(RequestError::PlanTooLarge { what, found, max });
+        }
+    }
+    Ok(())
+}
+
+/// The time that is left until a moment, for a wait.
+pub(crate) fn left_until(until: Moment) -> Duration {
+    until.since(Clock.now())
+}

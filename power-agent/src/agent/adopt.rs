@@ -1,0 +1,88 @@
+//! The agent's start: read everything, move nothing, but finish what was half done and may be finished.
+
+use std::sync::Arc;
+
+use fleet::arbiter::may_resume;
+use fleet::{MachineName, Sequencer};
+use futures_util::future::join_all;
+
+use super::Agent;
+use crate::clock::Clock;
+use crate::machine::{Live, Machine};
+use crate::memory::RunningOrder;
+use crate::node::chain;
+use crate::sequence;
+
+/// A sequence that was running when the agent died.
+#[derive(Debug)]
+pub(crate) struct HalfDone {
+    pub(crate) machine: MachineName,
+    pub(crate) running: RunningOrder,
+}
+
+impl Agent {
+    /// Reads all devices as they are, then takes up what was half done.
+    pub(crate) async fn adopt(self: &Arc<Self>, half_done: Vec<HalfDone>) {
+        let reads = self.devices.values().map(|device| async {
+            if let Err(error) = self.read_device(device).await {
+                tracing::error!(device = %device.name(), err = chain(&error), "device could not be read");
+            }
+        });
+        join_all(reads).await;
+        for HalfDone { machine, running } in half_done {
+            if let Some(machine) = self.machines.get(&machine) {
+                self.take_up(machine, running).await;
+            }
+        }
+    }
+
+    async fn take_up(self: &Arc<Self>, machine: &Arc<Machine>, running: RunningOrder) {
+        let now = Clock.now();
+        let phase = running.record.phase();
+        let resumed = self.resumed(machine, &running).await;
+        let stopped = resumed.as_ref().err().cloned();
+        // What is only reported goes through the same end as everything else.
+        let sequencer = resumed.unwrap_or_else(|why| {
+            Sequencer::abandoned(
+                running.record.clone(),
+                &format!("half done ({phase}) when the agent stopped, and not finished: {why}"),
+            )
+        });
+        match &stopped {
+            None => tracing::info!(
+                machine = %machine.config.name, operation = %running.id, %phase, "half-done sequence taken up"
+            ),
+            Some(why) => tracing::error!(
+                machine = %machine.config.name, operation = %running.id, %phase, err = why,
+                "half-done sequence not finished"
+            ),
+        }
+        let age = now.since(running.record.began);
+        tracing::debug!(operation = %running.id, age_ms = fleet::moment::millis(age), "age of the sequence");
+        let RunningOrder { id, origin, reason, .. } = running;
+        machine.state().live = Some(Live { id, origin, reason, sequencer, call_off: None });
+        if stopped.is_some() {
+            sequence::finish(self, machine).await;
+        } else {
+            self.spawn(sequence::run(Arc::clone(self), Arc::clone(machine)));
+        }
+    }
+
+    async fn resumed(
+        &self,
+        machine: &Machine,
+        running: &RunningOrder,
+    ) -> Result<Sequencer, String> {
+        if running.outlets != machine.outlet_names() {
+            return Err(format!(
+                "it was begun on {}, and the rack file now says {}",
+                running.outlets.join(", "),
+                machine.outlet_names().join(", ")
+            ));
+        }
+        let hold = machine.state().hold.clone();
+        may_resume(&running.origin, hold.as_ref(), &self.book.lock().await.fences)?;
+        Sequencer::resume(running.record.clone(), Clock.now())
+            .ok_or_else(|| "its deadline has passed".to_owned())
+    }
+}

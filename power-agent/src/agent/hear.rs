@@ -1,0 +1,297 @@
+//! How an order is heard: ask what must be asked, judge, write down, begin. One order at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_api::Answer;
+use fleet::arbiter::{Hearing, Hold, Judgment, Verdict, Work, judge, needs_proof};
+use fleet::sequencer::Task;
+use fleet::{Moment, OperationId, Order, Origin, Refusal, RefusalCode, Sequencer};
+use tokio::sync::oneshot;
+
+use super::{Agent, NOMAD_PATIENCE, RequestError};
+use crate::book::{Book, Known};
+use crate::clock::Clock;
+use crate::machine::{Live, Machine, ended_view};
+use crate::memory::{Change, Operation, Outcome};
+use crate::sequence;
+
+/// How long an order waits for the drain that it calls off to be taken back: one call to Nomad, and less than the
+/// client waits.
+const CALL_OFF_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often an order may call off what runs: once, and once more if somebody began another drain meanwhile.
+const CALL_OFFS_MAX: u32 = 2;
+
+impl Agent {
+    /// Hears one order to its answer, also when the one who gave it is gone meanwhile.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; a refusal is an answer and no error.
+    pub async fn order(self: &Arc<Self>, order: Order) -> Result<Answer, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        let agent = Arc::clone(self);
+        self.spawn(async move {
+            let heard = agent.hear(&order).await;
+            if reply.send(heard).is_err() {
+                tracing::debug!(operation = %order.operation, "nobody waits for the answer any more");
+            }
+        });
+        answer.await.unwrap_or(Err(RequestError::Stopping))
+    }
+
+    async fn hear(self: &Arc<Self>, order: &Order) -> Result<Answer, RequestError> {
+        let arrived = Clock.now();
+        let machine = Arc::clone(self.machine(&order.machine)?);
+        for _ in 0..=CALL_OFFS_MAX {
+            let work = self.work(order, &machine).await;
+            let mut book = self.book.lock().await;
+            if *self.stop.borrow() {
+                return Err(RequestError::Stopping);
+            }
+            check_id(&book, order)?;
+            let known = book.known(&order.operation).is_some();
+            let hearing = Hearing { order, arrived, known, work: &work };
+            let now = Clock.now();
+            let Judgment { verdict, newer } =
+                judge(hearing, &machine.ledger(now), &book.fences, now);
+            let change = Change { fence: newer, ..Change::default() };
+            match verdict {
+                Verdict::Repeat => return Ok(repeated(&book, &machine, &order.operation, now)),
+                Verdict::Begin { hold } => {
+                    let task = task(order, &machine, &work);
+                    return self.begin(&mut book, change, order, &machine, (task, hold)).await;
+                }
+                Verdict::Join { hold } => {
+                    return self.join(&mut book, change, order, &machine, hold).await;
+                }
+                Verdict::Refuse(refusal) => {
+                    return self.refuse(&mut book, change, order, refusal).await;
+                }
+                Verdict::CallOff => {
+                    drop(book);
+                    self.call_off(order, &machine).await;
+                }
+            }
+        }
+        let text = format!("{}: the drain that runs is still being taken back", order.machine);
+        Ok(Answer::Refused(Refusal { code: RefusalCode::Busy, text }))
+    }
+
+    /// What runs on the node, where that decides.
+    async fn work(&self, order: &Order, machine: &Machine) -> Work {
+        if !needs_proof(order, &machine.ledger(Clock.now())) {
+            return Work::NotAsked;
+        }
+        let asked = self.nodes.work(&machine.config.node);
+        tokio::time::timeout(NOMAD_PATIENCE, asked).await.unwrap_or_else(|_elapsed| {
+            let seconds = NOMAD_PATIENCE.as_secs();
+            Work::NoProof(format!("Nomad did not answer within {seconds} s"))
+        })
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        book: &mut Book,
+        change: Change,
+        order: &Order,
+        machine: &Arc<Machine>,
+        (task, hold): (Task, Option<Hold>),
+    ) -> Result<Answer, RequestError> {
+        let now = Clock.now();
+        let sequencer = Sequencer::begin(task, now);
+        let mut memory = machine.memory();
+        memory.running = Some(crate::memory::RunningOrder {
+            id: order.operation.clone(),
+            origin: order.origin.clone(),
+            reason: order.reason.clone(),
+            outlets: machine.outlet_names(),
+            record: sequencer.record().clone(),
+        });
+        memory.hold = hold.clone().or(memory.hold);
+        let operation = Operation::begun(order, now);
+        self.write_order(book, change, (order, memory), operation).await?;
+        let live = Live {
+            id: order.operation.clone(),
+            origin: order.origin.clone(),
+            reason: order.reason.clone(),
+            sequencer,
+            call_off: None,
+        };
+        let operation = live.view(now);
+        {
+            let mut state = machine.state();
+            state.hold = hold.or(state.hold.take());
+            state.live = Some(live);
+        }
+        tracing::info!(
+            machine = %order.machine, operation = %order.operation, verb = order.verb.as_str(),
+            origin = %who(&order.origin), reason = %order.reason, "order begun"
+        );
+        self.publish(&order.machine);
+        self.spawn(sequence::run(Arc::clone(self), Arc::clone(machine)));
+        Ok(Answer::Accepted { operation, repeated: false })
+    }
+
+    async fn join(
+        &self,
+        book: &mut Book,
+        change: Change,
+        order: &Order,
+        machine: &Machine,
+        hold: Option<Hold>,
+    ) -> Result<Answer, RequestError> {
+        let now = Clock.now();
+        let mut memory = machine.memory();
+        let running = memory.running.as_ref().map(|running| running.id.clone());
+        let outcome = running.map_or(Outcome::Runs, Outcome::Joined);
+        memory.hold = hold.clone().or(memory.hold);
+        let operation = Operation { outcome, ..Operation::begun(order, now) };
+        self.write_order(book, change, (order, memory), operation).await?;
+        {
+            let mut state = machine.state();
+            state.hold = hold.or(state.hold.take());
+        }
+        self.publish(&order.machine);
+        Ok(repeated_as(book, machine, &order.operation, now, false))
+    }
+
+    /// One write: the machine, the operation under its id, and a newer fence. Nothing is believed before it is there.
+    async fn write_order(
+        &self,
+        book: &mut Book,
+        change: Change,
+        (order, memory): (&Order, crate::memory::MachineMemory),
+        operation: Operation,
+    ) -> Result<(), RequestError> {
+        let (place, forgotten) = book.next_place();
+        let fence = change.fence.clone();
+        let change = Change {
+            machine: Some((order.machine.clone(), memory)),
+            operation: Some((place, operation.clone())),
+            forgotten,
+            ..change
+        };
+        self.store.commit_durably(change).await?;
+        if let Some(fence) = &fence {
+            book.fences.remember(fence);
+        }
+        if let Some(place) = forgotten {
+            book.forget(place);
+        }
+        book.insert(place, operation);
+        Ok(())
+    }
+
+    async fn refuse(
+        &self,
+        book: &mut Book,
+        change: Change,
+        order: &Order,
+        refusal: Refusal,
+    ) -> Result<Answer, RequestError> {
+        if let Some(fence) = change.fence.clone() {
+            self.store.commit_durably(change).await?;
+            book.fences.remember(&fence);
+        }
+        book.remember_refusal(order.operation.clone(), refusal.clone());
+        tracing::info!(
+            machine = %order.machine, operation = %order.operation, verb = order.verb.as_str(),
+            origin = %who(&order.origin), reason = %order.reason, refusal = refusal.text, "order refused"
+        );
+        Ok(Answer::Refused(refusal))
+    }
+
+    /// Has the running drain called off, and waits until it is taken back.
+    async fn call_off(&self, order: &Order, machine: &Machine) {
+        let mut changes = self.changes();
+        let running = {
+            let mut state = machine.state();
+            let Some(live) = &mut state.live else { return };
+            live.call_off =
+                Some(format!("called off by {}'s `{}`", who(&order.origin), order.verb.as_str()));
+            live.id.clone()
+        };
+        let ended = async {
+            while machine.state().live.as_ref().is_some_and(|live| live.id == running) {
+                // A lagging or closed channel only makes this look again; the time is bounded below.
+                if changes.recv().await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        if tokio::time::timeout(CALL_OFF_PATIENCE, ended).await.is_err() {
+            tracing::debug!(machine = %order.machine, "the drain is still being taken back");
+        }
+    }
+}
+
+/// Who ordered, for a log line.
+pub(crate) fn who(origin: &Origin) -> String {
+    match origin {
+        Origin::Person(name) => name.clone(),
+        Origin::Autoscaler(fence) => {
+            format!("autoscaler of {} with fence {}", fence.cluster, fence.number.0)
+        }
+    }
+}
+
+fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
+    let config = &machine.config;
+    let drains = order.drain && !order.force && matches!(work, Work::Runs(_));
+    Task {
+        verb: order.verb,
+        on_soft_off_timeout: order.on_soft_off_timeout,
+        drain: drains.then_some(config.drain_deadline),
+        soft_off: config.soft_off.as_ref().map(|soft_off| soft_off.deadline),
+        settle: config.settle,
+        off_dwell: config.off_dwell,
+    }
+}
+
+/// An id stands for one order.
+fn check_id(book: &Book, order: &Order) -> Result<(), RequestError> {
+    match book.operation(&order.operation) {
+        Some(known) if known.machine != order.machine || known.verb != order.verb => {
+            Err(RequestError::IdTaken {
+                id: order.operation.clone(),
+                verb: known.verb.as_str(),
+                machine: known.machine.clone(),
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn repeated(book: &Book, machine: &Machine, id: &OperationId, now: Moment) -> Answer {
+    repeated_as(book, machine, id, now, true)
+}
+
+/// The answer under an id: the operation as it is now, or the refusal.
+fn repeated_as(
+    book: &Book,
+    machine: &Machine,
+    id: &OperationId,
+    now: Moment,
+    repeated: bool,
+) -> Answer {
+    let operation = match book.known(id) {
+        Some(Known::Refused(refusal)) => return Answer::Refused(refusal.clone()),
+        Some(Known::Taken(operation)) => operation,
+        None => return forgotten(id),
+    };
+    let state = machine.state();
+    let live = state.live.as_ref().filter(|live| live.id == operation.id);
+    match live.map(|live| live.view(now)).or_else(|| ended_view(operation, now)) {
+        Some(operation) => Answer::Accepted { operation, repeated },
+        None => forgotten(id),
+    }
+}
+
+/// The id is known, and what it led to is not any more.
+fn forgotten(id: &OperationId) -> Answer {
+    let text = format!(
+        "operation {id} was taken, and what became of it is forgotten; look at the machine"
+    );
+    Answer::Refused(Refusal { code: RefusalCode::Expired, text })
+}

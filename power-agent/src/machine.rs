@@ -1,0 +1,238 @@
+//! One machine as the agent holds it: its outlets, what they say, what is remembered, and the sequence that runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_api::{CommandedAge, Outlet};
+use fleet::arbiter::{Hold, MachineLedger, Running};
+use fleet::{
+    Commanded, LinesSeen, Moment, OperationId, Origin, PowerState, Reason, Sequencer, Shape,
+};
+
+use crate::config::{MachineConfig, OutletPath};
+use crate::device::DeviceHandle;
+use crate::memory::{MachineMemory, Operation, Outcome, RunningOrder};
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) config: MachineConfig,
+    pub(crate) outlets: Vec<MachineOutlet>,
+    state: Mutex<State>,
+}
+
+/// One of its outlets, with the way to its device.
+#[derive(Debug)]
+pub(crate) struct MachineOutlet {
+    pub(crate) path: OutletPath,
+    pub(crate) device: DeviceHandle,
+    pub(crate) can_read_back: bool,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) live: Option<Live>,
+    pub(crate) last: Option<Operation>,
+    pub(crate) commanded: Option<Commanded>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) last_seen: Option<Shape>,
+    lines: BTreeMap<OutletPath, Line>,
+}
+
+/// The sequence that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: OperationId,
+    pub(crate) origin: Origin,
+    pub(crate) reason: Reason,
+    pub(crate) sequencer: Sequencer,
+    /// Why a person wants it called off.
+    pub(crate) call_off: Option<String>,
+}
+
+/// What one outlet said last.
+#[derive(Debug, Clone, Default)]
+struct Line {
+    reading: Option<(PowerState, Moment)>,
+    trouble: Option<String>,
+}
+
+impl Machine {
+    pub(crate) fn new(
+        config: MachineConfig,
+        outlets: Vec<MachineOutlet>,
+        memory: MachineMemory,
+    ) -> Self {
+        let state = State {
+            live: None,
+            last: memory.last,
+            commanded: memory.commanded,
+            hold: memory.hold,
+            last_seen: memory.last_seen,
+            lines: BTreeMap::new(),
+        };
+        Self { config, outlets, state: Mutex::new(state) }
+    }
+
+    /// What changes. Held for moments only, never over an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere is no reason to stop serving what is whole: each field is set in one go.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outlets' names, as they are kept with an intent.
+    pub(crate) fn outlet_names(&self) -> Vec<String> {
+        let name =
+            |outlet: &MachineOutlet| format!("{}/{}", outlet.path.device, outlet.path.outlet);
+        self.outlets.iter().map(name).collect()
+    }
+
+    /// All that must survive the agent.
+    pub(crate) fn memory(&self) -> MachineMemory {
+        let state = self.state();
+        let running = state.live.as_ref().map(|live| RunningOrder {
+            id: live.id.clone(),
+            origin: live.origin.clone(),
+            reason: live.reason.clone(),
+            outlets: self.outlet_names(),
+            record: live.sequencer.record().clone(),
+        });
+        MachineMemory {
+            running,
+            last: state.last.clone(),
+            commanded: state.commanded.clone(),
+            hold: state.hold.clone(),
+            last_seen: state.last_seen.clone(),
+        }
+    }
+
+    /// What decides about orders.
+    pub(crate) fn ledger(&self, now: Moment) -> MachineLedger {
+        let reading = self.lines_seen().machine();
+        let state = self.state();
+        let running = state.live.as_ref().map(|live| {
+            let record = live.sequencer.record();
+            Running {
+                operation: live.id.clone(),
+                verb: record.task.verb,
+                phase: record.phase(),
+                until: record.state.until().unwrap_or(now),
+            }
+        });
+        MachineLedger { pool: self.config.pool.clone(), hold: state.hold.clone(), running, reading }
+    }
+
+    /// Takes what a device said of one outlet, or why it said nothing.
+    pub(crate) fn note(
+        &self,
+        path: &OutletPath,
+        said: Result<Option<PowerState>, &str>,
+        now: Moment,
+    ) {
+        let line = match said {
+            Ok(reading) => Line { reading: reading.map(|state| (state, now)), trouble: None },
+            Err(trouble) => Line { reading: None, trouble: Some(trouble.to_owned()) },
+        };
+        self.state().lines.insert(path.clone(), line);
+    }
+
+    /// What the outlets said last, together.
+    pub(crate) fn lines_seen(&self) -> LinesSeen {
+        let state = self.state();
+        let reading = |outlet: &MachineOutlet| {
+            state.lines.get(&outlet.path).and_then(|line| line.reading).map(|(state, _)| state)
+        };
+        self.outlets.iter().map(reading).fold(LinesSeen::default(), LinesSeen::and)
+    }
+
+    /// The machine as it is told of.
+    pub(crate) fn view(&self, now: Moment) -> agent_api::Machine {
+        let reading = self.lines_seen().machine();
+        let state = self.state();
+        let read_at = state.lines.values().filter_map(|line| line.reading).map(|(_, at)| at).min();
+        agent_api::Machine {
+            name: self.config.name.clone(),
+            pool: self.config.pool.clone(),
+            node: self.config.node.clone(),
+            outlets: self.outlets.iter().map(|outlet| state.outlet(outlet, now)).collect(),
+            reading: reading.zip(read_at).map(|(reading, at)| (reading, now.since(at))),
+            commanded: state.commanded.as_ref().map(|commanded| CommandedAge {
+                state: commanded.state,
+                age: now.since(commanded.at),
+                origin: commanded.origin.clone(),
+                operation: commanded.operation.clone(),
+            }),
+            hold: state.hold.as_ref().map(|hold| agent_api::Hold {
+                by: hold.by.clone(),
+                reason: hold.reason.clone(),
+                age: now.since(hold.since),
+            }),
+            operation: state.operation(now),
+            declared: self.config.shape.clone(),
+            last_seen: state.last_seen.clone(),
+            boot_deadline: self.config.boot_deadline,
+            soft_off: self.config.soft_off.is_some(),
+        }
+    }
+}
+
+impl State {
+    fn outlet(&self, outlet: &MachineOutlet, now: Moment) -> Outlet {
+        let line = self.lines.get(&outlet.path).cloned().unwrap_or_default();
+        Outlet {
+            device: outlet.path.device.clone(),
+            number: u32::from(outlet.path.outlet.get()),
+            can_read_back: outlet.can_read_back,
+            reading: line.reading.map(|(state, at)| (state, now.since(at))),
+            trouble: line.trouble,
+        }
+    }
+
+    fn operation(&self, now: Moment) -> Option<agent_api::Operation> {
+        match (&self.live, &self.last) {
+            (Some(live), _) => Some(live.view(now)),
+            (None, Some(last)) => ended_view(last, now),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Live {
+    /// The running operation as it is told of.
+    pub(crate) fn view(&self, now: Moment) -> agent_api::Operation {
+        let record = self.sequencer.record();
+        agent_api::Operation {
+            id: self.id.clone(),
+            verb: record.task.verb,
+            origin: self.origin.clone(),
+            reason: self.reason.clone(),
+            phase: record.phase(),
+            age: now.since(record.began),
+            deadline_in: record.state.until().map(|until| until.since(now)),
+            changed: record.moved,
+            evidence: String::new(),
+            took: Duration::ZERO,
+            progress: record.progress(),
+        }
+    }
+}
+
+/// An operation that has ended as it is told of; `None` where it has not.
+pub(crate) fn ended_view(operation: &Operation, now: Moment) -> Option<agent_api::Operation> {
+    let Outcome::Ended(ended) = &operation.outcome else { return None };
+    Some(agent_api::Operation {
+        id: operation.id.clone(),
+        verb: operation.verb,
+        origin: operation.origin.clone(),
+        reason: operation.reason.clone(),
+        phase: if ended.well { agent_api::Phase::Done } else { agent_api::Phase::Failed },
+        age: now.since(operation.ordered),
+        deadline_in: None,
+        changed: ended.changed,
+        evidence: ended.evidence.clone(),
+        took: ended.at.since(operation.ordered),
+        progress: String::new(),
+    })
+}

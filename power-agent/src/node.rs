@@ -1,0 +1,208 @@
+//! What Nomad says of a machine's node, and the drain that a person asked for. Asks and executes; decides nothing.
+
+use std::collections::BTreeMap;
+
+use fleet::OperationId;
+use fleet::arbiter::Work;
+use fleet::sequencer::{Eligible, NodeSign};
+use nomad_api::{
+    Allocation, Client, DrainDeadline, DrainSpec, Eligibility, Error, JobType, NodeStatus,
+    NodeStub, QueryOptions, TokenSource,
+};
+
+use crate::config::NomadConfig;
+
+/// How many allocations are named in a sentence; the rest is counted.
+const NAMED_MAX: usize = 5;
+
+/// Where a drain of ours says which operation it belongs to, in Nomad's record of the drain.
+const MARK: &str = "lamplighter-operation";
+
+/// The nodes of all machines, as Nomad tells of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Nodes {
+    client: Option<Client>,
+}
+
+impl Nodes {
+    /// Connects with the first question. Without a configuration, nothing can be told of any node.
+    ///
+    /// # Errors
+    /// Where the settings can not work.
+    pub(crate) fn new(config: Option<&NomadConfig>) -> Result<Self, Error> {
+        let Some(config) = config else { return Ok(Self { client: None }) };
+        let settings = nomad_api::Config {
+            region: config.region.clone(),
+            token: config.token_file.clone().map_or(TokenSource::None, TokenSource::File),
+            ca_file: config.ca_file.clone(),
+            client_cert_file: config.cert_file.clone(),
+            client_key_file: config.key_file.clone(),
+            tls_server_name: config.tls_server_name.clone(),
+            ..nomad_api::Config::at(&config.address)
+        };
+        Client::new(&settings).map(|client| Self { client: Some(client) })
+    }
+
+    /// Whether the node is empty. What is not answered is not proof.
+    pub(crate) async fn work(&self, node: &str) -> Work {
+        let Some(client) = &self.client else {
+            return Work::NoProof(
+                "this agent's file has no [nomad] section, hence nobody to ask".to_owned(),
+            );
+        };
+        match left(client, node).await {
+            Ok(None) => Work::Empty,
+            Ok(Some(sentence)) => Work::Runs(sentence),
+            Err(error) => Work::NoProof(chain(&error)),
+        }
+    }
+
+    /// What still runs on the node, as a sentence; `None`: nothing.
+    ///
+    /// # Errors
+    /// Why that can not be told, as a sentence.
+    pub(crate) async fn left(&self, node: &str) -> Result<Option<String>, String> {
+        left(self.asked()?, node).await.map_err(|error| chain(&error))
+    }
+
+    /// Whether the node is down.
+    pub(crate) async fn sign(&self, node: &str) -> NodeSign {
+        let Some(client) = &self.client else { return NodeSign::NotKnown };
+        match registrations(client, node).await {
+            Err(error) => {
+                tracing::debug!(node, err = %error, "Nomad did not tell of a node");
+                NodeSign::Silent
+            }
+            Ok(nodes) if nodes.is_empty() => NodeSign::NotKnown,
+            Ok(nodes) if nodes.iter().all(|node| beats_no_more(&node.status)) => NodeSign::Down,
+            Ok(_) => NodeSign::Up,
+        }
+    }
+
+    /// Drains the node, without a deadline and without its system jobs. Tells how it was before.
+    ///
+    /// # Errors
+    /// Why it is not drained, as a sentence; a drain that may have been ordered all the same is taken back.
+    pub(crate) async fn drain(
+        &self,
+        node: &str,
+        operation: &OperationId,
+    ) -> Result<Eligible, String> {
+        let client = self.asked()?;
+        let mark = mark(operation);
+        let spec = DrainSpec { deadline: DrainDeadline::None, ignore_system_jobs: true };
+        let mut before = Eligible::No;
+        for stub in alive(client, node).await.map_err(|error| chain(&error))? {
+            let ours = is_ours(&stub, operation);
+            let eligible = stub.eligibility == Eligibility::Eligible;
+            if eligible || ours {
+                before = Eligible::Yes;
+            }
+            if let Err(error) = client.drain_node(&stub.id, spec, &mark).await {
+                if eligible {
+                    self.undrain(node, operation, Eligible::Yes).await.unwrap_or_else(|err| {
+                        tracing::error!(node, err, "a drain could not be taken back")
+                    });
+                }
+                return Err(chain(&error));
+            }
+        }
+        Ok(before)
+    }
+
+    /// Ends the operation's drain and leaves the node as it was before. What others did to it since stays.
+    ///
+    /// # Errors
+    /// Why not, as a sentence.
+    pub(crate) async fn undrain(
+        &self,
+        node: &str,
+        operation: &OperationId,
+        before: Eligible,
+    ) -> Result<(), String> {
+        let client = self.asked()?;
+        let eligibility = match before {
+            Eligible::Yes => Eligibility::Eligible,
+            Eligible::No => Eligibility::Ineligible,
+        };
+        let nodes = registrations(client, node).await.map_err(|error| chain(&error))?;
+        for stub in nodes.into_iter().filter(|stub| is_ours(stub, operation)) {
+            let mark = mark(operation);
+            let done = client.cancel_drain(&stub.id, eligibility.clone(), &mark).await;
+            done.map_err(|error| chain(&error))?;
+        }
+        Ok(())
+    }
+
+    fn asked(&self) -> Result<&Client, String> {
+        self.client.as_ref().ok_or_else(|| "this agent's file has no [nomad] section".to_owned())
+    }
+}
+
+fn mark(operation: &OperationId) -> BTreeMap<String, String> {
+    BTreeMap::from([(MARK.to_owned(), operation.to_string())])
+}
+
+fn is_ours(node: &NodeStub, operation: &OperationId) -> bool {
+    let mark = node.last_drain.as_ref().and_then(|drain| drain.meta.get(MARK));
+    mark.is_some_and(|mark| mark == operation.as_str())
+}
+
+/// All that has registered under a name; more than one where a client lost its state and came back with a new id.
+async fn registrations(client: &Client, name: &str) -> Result<Vec<NodeStub>, Error> {
+    let (nodes, _) = client.nodes(&QueryOptions::NOW).await?;
+    Ok(nodes.into_iter().filter(|node| node.name == name).collect())
+}
+
+async fn alive(client: &Client, name: &str) -> Result<Vec<NodeStub>, Error> {
+    let mut nodes = registrations(client, name).await?;
+    nodes.retain(|node| node.status != NodeStatus::Down);
+    Ok(nodes)
+}
+
+fn beats_no_more(status: &NodeStatus) -> bool {
+    matches!(status, NodeStatus::Down | NodeStatus::Disconnected)
+}
+
+async fn left(client: &Client, name: &str) -> Result<Option<String>, Error> {
+    let mut running = Vec::new();
+    for node in alive(client, name).await? {
+        let (allocations, _) = client.node_allocations(&node.id, &QueryOptions::NOW).await?;
+        running.extend(allocations.into_iter().filter(is_work).map(|allocation| {
+            format!(
+                "{} of job {} ({})",
+                allocation.name, allocation.job_id, allocation.client_status
+            )
+        }));
+    }
+    if running.is_empty() {
+        return Ok(None);
+    }
+    let count = running.len();
+    let mut sentence = running.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if count > NAMED_MAX {
+        sentence.push_str(&format!(" and {} more", count - NAMED_MAX));
+    }
+    Ok(Some(sentence))
+}
+
+/// System jobs run on every node and go with it; all else that has not ended is work.
+fn is_work(allocation: &Allocation) -> bool {
+    let system = allocation
+        .job
+        .as_ref()
+        .is_some_and(|job| matches!(job.job_type, JobType::System | JobType::Sysbatch));
+    !system && !allocation.client_status.is_terminal()
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

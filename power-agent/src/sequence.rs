@@ -1,0 +1,226 @@
+//! Executes one sequence: asks the sequencer what to do, does it, tells it the result. Chooses nothing.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use fleet::sequencer::{Action, Input, NODE_POLL, State};
+use fleet::{Commanded, DeviceName, Fault, FaultClass, Moment, Origin, Phase, PowerState, Verb};
+
+use crate::agent::{Agent, SET_PATIENCE, fault, left_until, who};
+use crate::clock::{Clock, sleep_until};
+use crate::device::DeviceHandle;
+use crate::machine::{Machine, State as MachineState};
+use crate::memory::{Change, Ended};
+use crate::node::chain;
+use crate::soft_off;
+
+/// Runs the machine's sequence to its end, or until the agent stops at a place where nothing is lost by stopping.
+pub(crate) async fn run(agent: Arc<Agent>, machine: Arc<Machine>) {
+    let mut stopping = agent.stop.subscribe();
+    let mut written: Option<Phase> = None;
+    while let Some((action, phase)) = next(&machine) {
+        if action == Action::Finished {
+            finish(&agent, &machine).await;
+            return;
+        }
+        if written != Some(phase) {
+            // The first phase was written when the order was taken.
+            if written.is_some() || phase != Phase::Accepted {
+                agent.journal(&machine).await;
+            }
+            written = Some(phase);
+        }
+        agent.publish(&machine.config.name);
+        let input = if may_stop(phase) {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return,
+                input = act(&agent, &machine, action) => input,
+            }
+        } else {
+            act(&agent, &machine, action).await
+        };
+        if let (Some(input), Some(live)) = (input, &mut machine.state().live) {
+            live.sequencer.handle(input, Clock.now());
+        }
+    }
+}
+
+/// Where an agent may stop: the next one goes on from the journal, and no outlet is on its way or off for a dwell.
+const fn may_stop(phase: Phase) -> bool {
+    matches!(phase, Phase::Accepted | Phase::Draining | Phase::SoftOff | Phase::Settling)
+}
+
+fn next(machine: &Machine) -> Option<(Action, Phase)> {
+    let mut state = machine.state();
+    let live = state.live.as_mut()?;
+    let now = Clock.now();
+    if let Some(why) = live.call_off.take() {
+        live.sequencer.handle(Input::CalledOff(why), now);
+    }
+    let action = live.sequencer.poll(now);
+    Some((action, live.sequencer.record().phase()))
+}
+
+/// Does one action; `None` where nothing came of it but time.
+async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> {
+    let node = &machine.config.node;
+    match action {
+        Action::ReadBack { until } => within(until, agent.look(machine)).await.map(Input::Seen),
+        Action::Drive { state, until } => {
+            let driven = within(until, drive(machine, state)).await;
+            Some(Input::Driven(driven.unwrap_or_else(|| {
+                Err(Fault { class: FaultClass::Indeterminate, text: "its time is over".to_owned() })
+            })))
+        }
+        Action::OrderDrain { until } => {
+            let operation = operation(machine)?;
+            within(until, agent.nodes.drain(node, &operation)).await.map(Input::DrainOrdered)
+        }
+        Action::WatchDrain { until } => {
+            sleep_until(until.min(Clock.now() + NODE_POLL)).await;
+            match within(until, agent.nodes.left(node)).await? {
+                Ok(left) => Some(Input::DrainSeen(left)),
+                Err(why) => {
+                    tracing::debug!(machine = %machine.config.name, err = why, "drain could not be watched");
+                    None
+                }
+            }
+        }
+        Action::CancelDrain { before, until } => {
+            let operation = operation(machine)?;
+            let undrained = agent.nodes.undrain(node, &operation, before);
+            within(until, undrained).await.map(Input::Undrained)
+        }
+        Action::SoftOff { until } => within(until, ask(machine)).await.map(Input::SoftOffEnded),
+        Action::WatchNode { until } => {
+            let asked = Clock.now();
+            let sign = within(until, agent.nodes.sign(node)).await?;
+            if let Some(live) = &mut machine.state().live {
+                live.sequencer.handle(Input::NodeSeen(sign), Clock.now());
+            }
+            // The sign may have shortened the wait.
+            sleep_until(state_end(machine).unwrap_or(until).min(asked + NODE_POLL)).await;
+            None
+        }
+        Action::Wait { until } => {
+            sleep_until(until).await;
+            None
+        }
+        Action::Finished => None,
+    }
+}
+
+fn state_end(machine: &Machine) -> Option<Moment> {
+    machine.state().live.as_ref().and_then(|live| live.sequencer.record().state.until())
+}
+
+fn operation(machine: &Machine) -> Option<fleet::OperationId> {
+    machine.state().live.as_ref().map(|live| live.id.clone())
+}
+
+/// Bounded by a moment; `None` when it has come, and the sequencer's own deadline then decides.
+async fn within<T>(until: Moment, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(left_until(until), work).await.ok()
+}
+
+/// Sets all outlets of the machine, device by device.
+async fn drive(machine: &Machine, state: PowerState) -> Result<(), Fault> {
+    let mut devices: BTreeMap<&DeviceName, &DeviceHandle> = BTreeMap::new();
+    for outlet in &machine.outlets {
+        devices.insert(&outlet.path.device, &outlet.device);
+    }
+    let node = &machine.config.name;
+    for (name, device) in devices {
+        let ours = machine.outlets.iter().filter(|outlet| outlet.path.device == *name);
+        let wanted = ours.map(|outlet| (outlet.path.outlet, state)).collect();
+        match device.set(wanted, SET_PATIENCE).await {
+            Ok(()) => {
+                tracing::info!(%node, device = %name, transition = %state, "outlets driven");
+            }
+            Err(error) => {
+                let err = chain(&error);
+                tracing::info!(%node, device = %name, transition = %state, err, "outlets not driven");
+                return Err(fault(&error));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn ask(machine: &Machine) -> Result<(), String> {
+    let config = &machine.config;
+    let Some(soft_off) = &config.soft_off else { return Ok(()) };
+    match soft_off::ask(soft_off, &config.name, &config.node).await {
+        Ok(taken) => {
+            tracing::info!(node = %config.name, evidence = taken.evidence, "soft off taken");
+            Ok(())
+        }
+        Err(error) => {
+            let text = chain(&error);
+            tracing::info!(node = %config.name, err = text, "soft off not taken");
+            Err(text)
+        }
+    }
+}
+
+/// Writes the end down and tells it.
+pub(crate) async fn finish(agent: &Agent, machine: &Machine) {
+    let mut book = agent.book.lock().await;
+    let now = Clock.now();
+    let name = &machine.config.name;
+    let Some((id, ended)) = close(&mut machine.state(), name.as_str(), now) else { return };
+    let operation = book.ended(&id, ended.clone());
+    if let Some((_, operation)) = &operation {
+        machine.state().last = Some(operation.clone());
+    }
+    let change = Change {
+        machine: Some((name.clone(), machine.memory())),
+        operation: operation.clone(),
+        ..Change::default()
+    };
+    if let Err(error) = agent.store.commit_durably(change).await {
+        tracing::error!(node = %name, operation = %id, err = chain(&error), "end could not be written down");
+    }
+    if let Some((place, operation)) = operation {
+        tracing::info!(
+            node = %name, operation = %id, verb = operation.verb.as_str(), origin = %who(&operation.origin),
+            reason = %operation.reason, well = ended.well, changed = ended.changed, evidence = ended.evidence,
+            elapsed_ms = fleet::moment::millis(now.since(operation.ordered)), "order ended"
+        );
+        book.insert(place, operation);
+    }
+    drop(book);
+    agent.publish(name);
+}
+
+/// Takes the ended sequence out of the machine's state, with all that follows from it.
+fn close(
+    state: &mut MachineState,
+    machine: &str,
+    now: Moment,
+) -> Option<(fleet::OperationId, Ended)> {
+    let live = state.live.take()?;
+    let record = live.sequencer.record();
+    if let Some((reached, at)) = record.reached {
+        state.commanded = Some(Commanded {
+            state: reached,
+            at,
+            origin: live.origin.clone(),
+            operation: live.id.clone(),
+        });
+    }
+    if record.left_untouched() && state.hold.as_ref().is_some_and(|hold| hold.operation == live.id)
+    {
+        state.hold = None;
+    }
+    let mut evidence = record.evidence.clone();
+    let lit = record.task.verb != Verb::Off && matches!(live.origin, Origin::Person(_));
+    if let (true, Some(hold)) = (lit, &state.hold) {
+        evidence
+            .push_str(&format!("; {}'s hold stays until `power-agent release {machine}`", hold.by));
+    }
+    let well = record.state == State::Done;
+    Some((live.id.clone(), Ended { well, changed: record.moved, evidence, at: now }))
+}

@@ -1,0 +1,240 @@
+//! Puts the agent together and takes it apart again: journal, devices, adoption, socket, and the end of each.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::agent::Agent;
+use crate::clock::BootId;
+use crate::config::Config;
+use crate::device::{self, DeviceHandle};
+use crate::node::{Nodes, chain};
+use crate::server::Service;
+use crate::store::{Store, StoreError};
+
+/// How long the end waits for outlets that are on their way and for machines in their dwell: a cycle of 60 s and its
+/// movement; less than the 90 s after which systemd kills.
+const STOP_PATIENCE: Duration = Duration::from_secs(75);
+
+/// How long the end waits for callers that are being answered.
+const CALLERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take to learn whether somebody answers on an old socket: it is on this host.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The socket's mode: its owner and its group may give orders.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Why the agent can not serve. Nothing has moved.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its journal can not be used.
+    #[error("the agent does not start")]
+    Journal(#[from] StoreError),
+    /// The settings for Nomad can not work.
+    #[error("the agent does not start: [nomad] can not work")]
+    Nomad(#[from] nomad_api::Error),
+    /// Somebody answers on the socket already.
+    #[error("socket {}: another process listens there; stop it, or name another socket as `agent.socket`", path.display())]
+    SocketTaken {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// There is something else where the socket should be.
+    #[error("socket {}: there is a file that is no socket; move it away, or name another path as `agent.socket`", path.display())]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket can not be made.
+    #[error("socket {}: can not be made; look at the rights of its directory", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel does not tell which boot this is, or takes no signal handler.
+    #[error("the agent does not start: the system does not tell {what}")]
+    System {
+        /// What was asked.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("the agent no longer listens")]
+    Listener(#[from] tonic::transport::Error),
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let handler = |kind| {
+        signal(kind).map_err(|source| ServeError::System { what: "when it should end", source })
+    };
+    let mut terminate = handler(SignalKind::terminate())?;
+    let mut interrupt = handler(SignalKind::interrupt())?;
+    let told_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let boot = BootId::of_kernel()
+        .map_err(|source| ServeError::System { what: "which boot this is", source })?;
+    serve_until(config, boot, told_to_stop).await
+}
+
+/// Serves until `stop` is ready: journal, then socket, then a look at every device, then intake.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve_until(
+    config: Config,
+    boot: BootId,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let socket = config.agent.socket.clone();
+    // The journal's lock is what makes this the only agent of its hardware: it comes first.
+    let store = Store::open(&config.agent.state, boot)?;
+    let nodes = Nodes::new(config.nomad.as_ref())?;
+    let listener = listen(&socket).await?;
+    let mut owners = JoinSet::new();
+    let mut devices = BTreeMap::new();
+    for (name, driver) in &config.devices {
+        let (handle, task) = device::own(name.clone(), driver);
+        owners.spawn(task);
+        devices.insert(name.clone(), handle);
+    }
+    let (agent, half_done) = Agent::new(config, devices, nodes, store)?;
+    agent.adopt(half_done).await;
+    for device in agent.devices.values() {
+        agent.spawn(poll(Arc::clone(&agent), device.clone()));
+    }
+    tracing::info!(socket = %socket.display(), machines = agent.machines.len(), "agent serves");
+    let served = serve_socket(&agent, listener, stop).await;
+    end(agent, owners).await;
+    if let Err(error) = std::fs::remove_file(&socket) {
+        tracing::debug!(err = %error, "socket was gone already");
+    }
+    served
+}
+
+async fn serve_socket(
+    agent: &Arc<Agent>,
+    listener: UnixListener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let mut stopping = agent.stop.subscribe();
+    let closing = async move {
+        drop(stopping.wait_for(|stop| *stop).await);
+    };
+    let server = Server::builder()
+        .add_service(Service::server(Arc::clone(agent)))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), closing);
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        served = &mut server => return served.map_err(ServeError::from),
+        () = stop => {}
+    }
+    tracing::info!("agent stops");
+    agent.stop.send_replace(true);
+    agent.end_watches();
+    match timeout(CALLERS_PATIENCE, server).await {
+        Ok(served) => served.map_err(ServeError::from),
+        Err(_elapsed) => Ok(()),
+    }
+}
+
+/// Waits for what must not be left half way; the rest is in the journal.
+async fn end(agent: Arc<Agent>, owners: JoinSet<()>) {
+    agent.stop.send_replace(true);
+    let mut tasks = agent.take_tasks();
+    let joined = timeout(STOP_PATIENCE, async {
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(err = %error, "a task of the agent failed");
+            }
+        }
+    });
+    if joined.await.is_err() {
+        tracing::error!(
+            "sequences were still running at the end; they are finished at the next start"
+        );
+    }
+    tasks.shutdown().await;
+    drop(agent);
+    let mut owners = owners;
+    owners.shutdown().await;
+}
+
+/// Reads a device again and again, so that readings are as old as they say.
+async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
+    let mut stopping = agent.stop.subscribe();
+    let mut ticks = interval(agent.config.poll);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once, and adoption has just read it.
+    ticks.tick().await;
+    let mut trouble = None;
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            _ = ticks.tick() => {}
+        }
+        let now_wrong = agent.read_device(&device).await.err().map(|error| chain(&error));
+        match (&trouble, &now_wrong) {
+            (None, Some(err)) => {
+                tracing::error!(device = %device.name(), err, "device can not be read");
+            }
+            (Some(_), None) => tracing::info!(device = %device.name(), "device can be read again"),
+            _ => {}
+        }
+        trouble = now_wrong;
+    }
+}
+
+/// Listens on the socket; an old one goes only where nobody answers on it.
+async fn listen(path: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |source| ServeError::Socket { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ServeError::NoSocket { path: path.to_owned() });
+        }
+        Ok(_) => {
+            let probe = timeout(PROBE_PATIENCE, UnixStream::connect(path)).await;
+            match probe {
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path).map_err(failed)?;
+                }
+                Ok(Err(source)) => return Err(failed(source)),
+                // Who does not answer in time is there all the same.
+                Ok(Ok(_)) | Err(_) => {
+                    return Err(ServeError::SocketTaken { path: path.to_owned() });
+                }
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(failed(source)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(SOCKET_MODE)).map_err(failed)?;
+    Ok(listener)
+}

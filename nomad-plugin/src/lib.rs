@@ -2,8 +2,10 @@
 //!
 //! [`host`] is the whole contract with the autoscaler; everything else speaks its typed seam.
 
+pub mod apm;
 pub mod cli;
 pub mod host;
+pub mod observe;
 pub mod pool;
 pub mod settings;
 pub mod target;

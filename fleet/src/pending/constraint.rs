@@ -61,7 +61,8 @@ impl<'s> Subject<'s> {
         let Some(key) = key_of(target) else { return Value::Is(target) };
         match self.lookup(key) {
             Some(text) => Value::Is(text),
-            None if self.source == Source::Seen && key != "node.unique.id" => Value::NotSet,
+            // What is unique to a machine may change from boot to boot and is not kept with its shape.
+            None if self.source == Source::Seen && !key.contains("unique.") => Value::NotSet,
             None => Value::Unknown,
         }
     }

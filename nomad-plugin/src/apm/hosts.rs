@@ -1,0 +1,152 @@
+//! Edge: what agents and Nomad say of a pool's machines, in the words of the decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_api::{Machine, Phase};
+use fleet::pending::{GroupKey, Host, HostState, Source};
+use fleet::{MachineName, PoolName, PowerState, Resources, Shape, Verb};
+use nomad_api::{
+    AllocationStub, DesiredStatus, DrainStatus, Eligibility, JobType, Node, NodeStatus,
+};
+
+use crate::observe::AgentSight;
+use crate::pool::nomad_side;
+
+/// The machines of a pool, by name; where two agents tell of one machine, the agent that answers is believed.
+pub(super) fn of_pool(
+    pool: &PoolName,
+    agents: &[AgentSight],
+    nodes: &BTreeMap<String, Node>,
+    allocs: &BTreeMap<String, Vec<AllocationStub>>,
+) -> Vec<Host> {
+    let mut hosts: BTreeMap<MachineName, (bool, Host)> = BTreeMap::new();
+    for sight in agents {
+        let answers = sight.problem.is_none();
+        let Some((inventory, _)) = &sight.inventory else { continue };
+        for machine in inventory.machines.iter().filter(|m| m.pool.as_ref() == Some(pool)) {
+            if hosts.get(&machine.name).is_some_and(|(known, _)| *known || !answers) {
+                continue;
+            }
+            let node = nodes.get(&machine.node);
+            let on_node = node.and_then(|node| allocs.get(&node.id)).map_or(&[][..], Vec::as_slice);
+            hosts.insert(machine.name.clone(), (answers, host(machine, answers, node, on_node)));
+        }
+    }
+    hosts.into_values().map(|(_, host)| host).collect()
+}
+
+/// The pools that agents name.
+pub(super) fn pools(agents: &[AgentSight]) -> BTreeSet<&PoolName> {
+    let inventories = agents.iter().filter_map(|sight| sight.inventory.as_ref());
+    inventories
+        .flat_map(|(inventory, _)| inventory.machines.iter())
+        .filter_map(|m| m.pool.as_ref())
+        .collect()
+}
+
+fn host(machine: &Machine, answers: bool, node: Option<&Node>, allocs: &[AllocationStub]) -> Host {
+    let is_down = node.is_none_or(|node| node.status == NodeStatus::Down);
+    let living: Vec<&AllocationStub> =
+        allocs.iter().filter(|alloc| !alloc.client_status.is_terminal()).collect();
+    // What Nomad has given up on a node that is down ends with the node: it never says so itself.
+    let holds = |alloc: &&&AllocationStub| {
+        alloc.job_type != JobType::System
+            && !(is_down && alloc.desired_status != DesiredStatus::Run)
+    };
+    let used = living.iter().map(|alloc| takes(alloc));
+    Host {
+        machine: machine.name.clone(),
+        node: machine.node.clone(),
+        shape: shape(machine, node),
+        class: node.map(|node| node.computed_class.clone()).filter(|class| !class.is_empty()),
+        used: used.fold(Resources::default(), |sum, takes| sum.plus(&takes)),
+        holds_work: living.iter().any(|alloc| holds(&alloc)),
+        state: state(machine, answers, node),
+        runs: living.iter().map(|alloc| group(alloc)).collect(),
+    }
+}
+
+/// Nomad's own word first, then the shape as last seen, then as declared.
+fn shape(machine: &Machine, node: Option<&Node>) -> Option<(Shape, Source)> {
+    let registered = node.map(nomad_side::shape).filter(|shape| shape.resources.memory_mb > 0);
+    let seen = registered.or_else(|| machine.last_seen.clone()).map(|shape| (shape, Source::Seen));
+    seen.or_else(|| machine.declared.clone().map(|shape| (shape, Source::Declared)))
+}
+
+fn takes(alloc: &AllocationStub) -> Resources {
+    let (cpu_mhz, memory_mb, disk_mb) = alloc.resources.total();
+    Resources { cpu_mhz, memory_mb, disk_mb }
+}
+
+fn group(alloc: &AllocationStub) -> GroupKey {
+    GroupKey {
+        namespace: alloc.namespace.clone(),
+        job: alloc.job_id.clone(),
+        group: alloc.task_group.clone(),
+    }
+}
+
+/// What may be done with a machine. Node status is Nomad's word and stands above what the agent says of
+/// power; a machine that was lit counts as starting until its deadline, also while its node is not
+/// eligible again yet, so that nothing further is lit for the same work.
+fn state(machine: &Machine, answers: bool, node: Option<&Node>) -> HostState {
+    let running = machine.operation.as_ref().filter(|op| !op.phase.is_finished());
+    let going_off = running.is_some_and(|op| op.verb == Verb::Off);
+    let is_ready = node.is_some_and(|node| node.status == NodeStatus::Ready);
+    if let Some(node) = node.filter(|_| is_ready)
+        && node.eligibility == Eligibility::Eligible
+        && node.drain_strategy.is_none()
+        && !going_off
+    {
+        return HostState::Ready;
+    }
+    if !answers {
+        return HostState::NotUsable("not in reach of their agent".to_owned());
+    }
+    if let Some(hold) = &machine.hold {
+        return HostState::NotUsable(format!("held by {}", hold.by));
+    }
+    if running.is_some() {
+        return if going_off { HostState::Dark } else { HostState::Starting };
+    }
+    let is_registering = node.is_some_and(|node| node.status == NodeStatus::Initializing);
+    if is_registering || was_lit_lately(machine) {
+        return HostState::Starting;
+    }
+    if let Some(node) = node.filter(|_| is_ready) {
+        return not_eligible(node);
+    }
+    match machine.reading.map(|(state, _)| state).or(machine.commanded.as_ref().map(|c| c.state)) {
+        Some(PowerState::On) => {
+            HostState::NotUsable("on without a ready node, beyond the boot deadline".to_owned())
+        }
+        // Without any evidence too: to light it harms nothing and brings evidence.
+        Some(PowerState::Off) | None => HostState::Dark,
+    }
+}
+
+/// Whether power was given less than a boot deadline ago, and is not known to be gone again.
+fn was_lit_lately(machine: &Machine) -> bool {
+    let is_off = machine.reading.is_some_and(|(state, _)| state == PowerState::Off);
+    let lit = |verb, phase| verb != Verb::Off && phase == Phase::Done;
+    let by_operation = machine.operation.as_ref().is_some_and(|op| {
+        lit(op.verb, op.phase) && op.age.saturating_sub(op.took) < machine.boot_deadline
+    });
+    let by_command = machine.commanded.as_ref().is_some_and(|commanded| {
+        commanded.state == PowerState::On && commanded.age < machine.boot_deadline
+    });
+    !is_off && (by_operation || by_command)
+}
+
+/// A ready node that takes no work: emptied by us, it can be had back; by a person, it can not.
+fn not_eligible(node: &Node) -> HostState {
+    let ours = node.last_drain.as_ref().is_some_and(|drain| {
+        drain.meta.get("drained_by").is_some_and(|by| by == "lamplighter")
+            && drain.status != DrainStatus::Canceled
+    });
+    if ours {
+        HostState::Starting
+    } else {
+        HostState::NotUsable("not eligible in Nomad".to_owned())
+    }
+}

@@ -2,5 +2,9 @@
 //! Method: it runs in a small simulated world (virtual seconds, no IO); after every step the world
 //! checks what must always hold, and each scenario looks at edges, orders and Nomad's state.
 
+mod failures;
 mod first;
+mod fuzz;
+mod people;
+mod scale_in;
 mod world;

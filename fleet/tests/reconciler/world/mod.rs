@@ -134,6 +134,11 @@ impl World {
         &mut self.nomad
     }
 
+    /// From now on nobody but the operator may free its node.
+    pub(crate) fn theirs(&mut self, name: &str) {
+        self.check.theirs.insert(name.to_owned());
+    }
+
     fn look(&self) -> FleetView {
         let mut view = FleetView { nomad_answers: !self.nomad.silent, ..FleetView::default() };
         for (name, rig) in &self.rigs {

@@ -211,8 +211,8 @@ impl Nomad {
     fn target(&self) -> Option<String> {
         let takes =
             |node: &Node| node.eligible && node.drain.is_none() && node.status == NodeStatus::Ready;
-        let mut fits = self.nodes.iter().filter(|(name, node)| takes(node) && self.room(name));
-        fits.next().map(|(name, _)| name.clone())
+        let fits = self.nodes.iter().filter(|(name, node)| takes(node) && self.room(name));
+        fits.min_by_key(|(name, _)| self.work_on(name)).map(|(name, _)| name.clone())
     }
 
     fn start(&mut self, job: &str, node: String, now: u64) {

@@ -1,0 +1,139 @@
+//! Random scripts: whatever happens, the checks hold, and once it ends the pool comes to rest.
+
+use std::time::Duration;
+
+use fleet::{JobKind, PowerState};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+
+use crate::world::agent::Rig;
+use crate::world::{Policy, World, knobs};
+
+/// Seconds within which a pool must be at rest after the last fault: the longest drain's patience, the
+/// longest batch, the window and a few boots.
+const REST_MAX: u64 = 1500;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Run(usize, usize, u8),
+    Stop(usize),
+    Wish(u32),
+    Hold(usize, bool),
+    Reach(usize, bool),
+    Board(usize, bool),
+    Mute(usize),
+    Lost(u32),
+    Press(usize, bool),
+    Nomad(bool),
+    Lag(usize),
+    Latency(u64),
+    Restart,
+    Free(usize),
+    Noise(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (0_usize..3, 1_usize..5, any::<u8>()).prop_map(|(j, n, k)| Event::Run(j, n, k)),
+        6 => (0_usize..3).prop_map(Event::Stop),
+        6 => (0_u32..5).prop_map(Event::Wish),
+        1 => (0_usize..4, any::<bool>()).prop_map(|(n, on)| Event::Hold(n, on)),
+        2 => (0_usize..4, any::<bool>()).prop_map(|(n, on)| Event::Reach(n, on)),
+        2 => (0_usize..4, any::<bool>()).prop_map(|(n, on)| Event::Board(n, on)),
+        2 => (0_usize..4).prop_map(Event::Mute),
+        2 => (1_u32..4).prop_map(Event::Lost),
+        1 => (0_usize..4, any::<bool>()).prop_map(|(n, on)| Event::Press(n, on)),
+        2 => any::<bool>().prop_map(Event::Nomad),
+        2 => (0_usize..9).prop_map(Event::Lag),
+        2 => (1_u64..4).prop_map(Event::Latency),
+        2 => proptest::strategy::Just(Event::Restart),
+        1 => (0_usize..4).prop_map(Event::Free),
+        1 => (0_usize..4).prop_map(Event::Noise),
+    ]
+}
+
+const NAMES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+const JOBS: [&str; 3] = ["web", "db", "batch"];
+
+fn happen(world: &mut World, event: &Event) {
+    let now = world.now;
+    match event {
+        Event::Run(job, count, kind) => {
+            let name = JOBS[*job];
+            let batch = name == "batch" && kind % 2 == 0;
+            world.nomad.run(name, if batch { JobKind::Batch } else { JobKind::Service }, *count);
+            world.nomad.jobs.get_mut(name).unwrap().migrates = name == "db";
+        }
+        Event::Stop(job) => world.nomad.stop(JOBS[*job]),
+        Event::Wish(count) => {
+            let few = |count| Policy::Fixed(count);
+            world.policy = if *count == 4 { Policy::Pending } else { few(*count) };
+        }
+        Event::Hold(n, on) => world.rig(NAMES[*n]).held_by = on.then(|| "ada".to_owned()),
+        Event::Reach(n, on) => world.rigs.get_mut(NAMES[*n]).unwrap().reachable = *on,
+        Event::Board(n, gone) => world.rig(NAMES[*n]).board_gone = *gone,
+        Event::Mute(n) => world.rigs.get_mut(NAMES[*n]).unwrap().mute = 1,
+        Event::Lost(count) => world.lost_answers = *count,
+        Event::Press(n, on) => {
+            let state = if *on { PowerState::On } else { PowerState::Off };
+            world.rig(NAMES[*n]).person(state, now);
+        }
+        Event::Nomad(silent) => world.nomad.silent = *silent,
+        Event::Lag(lag) => world.lag = *lag,
+        Event::Latency(latency) => world.latency = *latency,
+        Event::Restart => world.restart(),
+        Event::Free(n) => {
+            world.operator(NAMES[*n]).end_drain(NAMES[*n]);
+        }
+        Event::Noise(n) => {
+            world.nomad.write(NAMES[*n], None);
+        }
+    }
+}
+
+fn heal(world: &mut World) {
+    for name in NAMES {
+        let rig = world.rig(name);
+        (rig.reachable, rig.board_gone, rig.mute, rig.held_by) = (true, false, 0, None);
+    }
+    (world.nomad.silent, world.lost_answers, world.latency, world.lag) = (false, 0, 1, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A failing script is shrunk and printed whole, with its seed.
+    #[test]
+    fn whatever_happens_nothing_is_cut_under_work_and_the_pool_comes_to_rest(
+        script in prop::collection::vec((event(), 1_u64..60), 1..40),
+        readable in any::<bool>(),
+        record in any::<bool>(),
+        purge in any::<bool>(),
+    ) {
+        let mut knobs = knobs();
+        knobs.node_purge = purge;
+        knobs.drain_retry = Duration::from_secs(200);
+        let lit = |name| if record { Rig::dark(readable) } else { Rig::lit(readable) };
+        let rigs = NAMES.map(|name| (name, lit(name)));
+        let mut world = World::with(rigs.into(), record.then_some(0), knobs);
+        for (event, seconds) in &script {
+            happen(&mut world, event);
+            world.run(*seconds);
+        }
+        heal(&mut world);
+        world.run(60);
+        for job in JOBS {
+            world.nomad.stop(job);
+        }
+        world.policy = Policy::Fixed(2);
+        world.run(REST_MAX);
+        let (asked, edges) = (world.log.len(), NAMES.map(|name| world.edges(name)));
+        world.run(300);
+        let on = world.lit().len();
+        proptest::prop_assert_eq!(on, 2, "two are wanted: {:#?}", world.lines());
+        proptest::prop_assert_eq!(world.log.len(), asked, "at rest it asks for nothing: {:#?}", world.log.last());
+        proptest::prop_assert_eq!(NAMES.map(|name| world.edges(name)), edges);
+        for name in world.lit() {
+            proptest::prop_assert!(world.nomad.nodes[name].eligible, "{name}: {:#?}", world.lines());
+        }
+    }
+}

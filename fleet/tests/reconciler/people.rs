@@ -1,0 +1,185 @@
+//! Holds, other hands on nodes, first contact, and what policies do meanwhile.
+
+use std::time::Duration;
+
+use fleet::reconciler::Effect;
+use fleet::scale_in::Stage;
+use fleet::{JobKind, PowerState, WhileStarting};
+
+use crate::first::dark;
+use crate::scale_in::{draining, stage, working};
+use crate::world::agent::{BOOT, Rig};
+use crate::world::{Policy, World, knobs};
+
+fn lit_four(readable: bool) -> World {
+    let rigs = ["n1", "n2", "n3", "n4"].map(|name| (name, Rig::lit(readable)));
+    World::new(rigs.into(), None)
+}
+
+#[test]
+fn at_first_contact_nothing_goes_dark_before_its_idle_time_since_adoption() {
+    for readable in [true, false] {
+        let mut world = lit_four(readable);
+        world.policy = Policy::Fixed(1);
+        world.rigs.get_mut("n4").unwrap().reachable = false;
+        world.run(200);
+        assert_eq!(world.log, [], "birth waits for every agent");
+        assert!(!world.rec.status(world.at()).ready);
+        world.rigs.get_mut("n4").unwrap().reachable = true;
+        world.run(3);
+        assert_eq!(world.rec.status(world.at()).desired.map(|count| count.0), Some(4));
+        let born = world.now;
+        world.nomad.run("web", JobKind::Service, 1);
+        world.run(110);
+        assert_eq!(world.log, []);
+        world.until(120, |world| world.lit().len() == 1);
+        assert!(world.now >= born + 115, "idle_time from adoption, at {}", world.now - born);
+        assert_eq!(world.nomad.where_is("web").len(), 1);
+    }
+}
+
+#[test]
+fn a_utilisation_policy_does_not_ratchet_during_a_slow_boot() {
+    let mut knobs = knobs();
+    knobs.while_starting = WhileStarting::Wait;
+    let mut world = World::with(dark(true), Some(0), knobs);
+    world.policy = Policy::Fixed(1);
+    world.until(30, |world| world.lit().len() == 1);
+    world.policy = Policy::Fixed(4); // it would ask for more, were it asked now
+    world.run(BOOT - 6);
+    assert!(!world.rec.status(world.at()).ready);
+    assert_eq!(world.lit().len(), 1);
+    world.policy = Policy::Silent;
+    world.run(300);
+    assert_eq!(world.lit().len(), 1);
+    assert!(world.rec.status(world.at()).ready);
+}
+
+#[test]
+fn a_policy_that_is_content_again_after_a_lull_loses_no_machine() {
+    let mut world = working(2);
+    world.run(45);
+    world.policy = Policy::Silent;
+    world.run(600);
+    assert_eq!(world.lit().len(), 3);
+    assert_eq!(world.asked(|effect| matches!(effect, Effect::MakeIneligible { .. })), 0);
+}
+
+#[test]
+fn a_held_machine_is_neither_lit_nor_counted_nor_stopped() {
+    let mut world = working(3);
+    let now = world.now;
+    world.rig("n1").person(PowerState::Off, now);
+    world.rig("n1").held_by = Some("ada".to_owned());
+    world.run(120);
+    assert_eq!(world.edges("n1"), (1, 1));
+    assert_eq!(world.rec.status(world.at()).count.0, 2);
+    world.rig("n1").held_by = None;
+    world.until(60, |world| world.edges("n1") == (2, 1));
+
+    let mut world = working(0);
+    world.rig("n2").held_by = Some("ada".to_owned());
+    world.until(300, |world| world.lit().len() == 1);
+    world.run(300);
+    assert_eq!(world.edges("n2"), (1, 0));
+}
+
+#[test]
+fn a_hold_during_the_drain_gives_the_machine_back() {
+    let mut world = working(2);
+    world.nomad.run("web", JobKind::Service, 6);
+    world.until(100, |world| draining(world).is_some());
+    let name = draining(&world).unwrap();
+    world.rig(&name).held_by = Some("ada".to_owned());
+    world.until(20, |world| world.nomad.nodes[&name].eligible);
+    world.run(100);
+    assert_eq!(world.edges(&name), (1, 0));
+}
+
+#[test]
+fn a_node_that_somebody_made_ineligible_is_left_alone() {
+    let mut world = working(0);
+    world.operator("n2").eligibility("n2", false);
+    world.theirs("n2");
+    world.until(300, |world| world.lit().len() == 1);
+    world.policy = Policy::Fixed(3);
+    world.run(300);
+    assert!(!world.nomad.nodes["n2"].eligible);
+    assert_eq!(world.edges("n2"), (1, 0));
+    assert_eq!(world.lit().len(), 3);
+}
+
+#[test]
+fn a_drained_node_that_somebody_touches_is_never_made_eligible_by_us() {
+    for by_drain in [true, false] {
+        let mut world = working(2);
+        world.nomad.run("web", JobKind::Service, 6);
+        world.until(100, |world| draining(world).is_some());
+        let name = draining(&world).unwrap();
+        let nomad = world.operator(&name);
+        nomad.end_drain(&name);
+        if by_drain {
+            nomad.drain(&name, None, false);
+        } else {
+            nomad.eligibility(&name, false);
+        }
+        world.theirs(&name);
+        world.nomad.stop("web");
+        world.policy = Policy::Fixed(3);
+        world.run(900);
+        assert!(!world.nomad.nodes[&name].eligible);
+        assert_eq!(world.edges(&name), (1, 0));
+        assert_eq!(stage(&world, &name), None);
+    }
+}
+
+#[test]
+fn a_mark_whose_events_have_rotated_out_unseen_is_no_proof() {
+    let mut world = working(2);
+    world.until(200, |world| world.lit().len() == 2);
+    let name = ["n1", "n2", "n3"].into_iter().find(|n| !world.lit().contains(n)).unwrap();
+    world.run(60);
+    for _ in 0..11 {
+        world.nomad.write(name, None);
+    }
+    world.theirs(name);
+    world.policy = Policy::Fixed(3);
+    world.run(200);
+    assert!(!world.nomad.nodes[name].eligible);
+    assert!(world.lines().iter().any(|line| line.contains("do not reach back")));
+}
+
+#[test]
+fn with_nomad_silent_nothing_goes_and_what_reads_off_is_lit() {
+    let mut world = working(1);
+    world.run(30);
+    world.nomad.silent = true;
+    world.run(600);
+    assert_eq!(world.lit().len(), 3);
+    assert_eq!(world.asked(|effect| !matches!(effect, Effect::Light { .. })), 0);
+    world.nomad.silent = false;
+    world.until(200, |world| world.lit().len() == 1);
+}
+
+#[test]
+fn when_nomad_falls_silent_during_a_drain_it_goes_no_further() {
+    let mut world = working(2);
+    world.nomad.run("web", JobKind::Service, 6);
+    world.until(100, |world| draining(world).is_some());
+    world.nomad.silent = true;
+    world.nomad.stop("web");
+    world.run(900);
+    assert_eq!(world.lit().len(), 3);
+    world.nomad.silent = false;
+    world.until(900, |world| world.lit().len() == 2);
+}
+
+#[test]
+fn a_waiting_pool_takes_no_longer_than_its_window_to_act_on_a_wake() {
+    let mut world = working(2);
+    world.run(40);
+    let (_, wake) = world.rec.poll(world.at());
+    let wake = wake.expect("a lower count waits");
+    assert!(wake > world.at() && wake.since(world.at()) <= Duration::from_secs(60));
+    assert!(!matches!(stage(&world, "n1"), Some(Stage::Draining(_))));
+}

@@ -90,15 +90,18 @@ pub fn available() -> Result<(), String> {
     Ok(())
 }
 
-/// The folder of the built hosts: `LAMPLIGHTER_CACHE`, else the user's cache folder.
-fn cache() -> Result<PathBuf> {
+/// The folder of what is built once: `LAMPLIGHTER_CACHE`, else the user's cache folder.
+///
+/// # Errors
+/// Where neither is known.
+pub fn cache() -> Result<PathBuf> {
     let set = |key: &str| std::env::var_os(key).filter(|value| !value.is_empty());
     let root = set("LAMPLIGHTER_CACHE")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(set("XDG_CACHE_HOME")?).join("lamplighter")))
         .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache/lamplighter")))
         .context("no place for the built hosts: set LAMPLIGHTER_CACHE to a folder")?;
-    Ok(root.join("hosts"))
+    Ok(root)
 }
 
 fn go() -> Result<PathBuf> {
@@ -132,7 +135,7 @@ impl Host {
             .map(|(_, version)| version.trim().trim_start_matches('v'))
             .with_context(|| format!("{}/go.mod does not require {}", self.folder, self.module))?;
         let key = fingerprint(&[&module, &sums]);
-        Ok(cache()?.join(format!("{}-{version}-{key:016x}", self.name)))
+        Ok(cache()?.join("hosts").join(format!("{}-{version}-{key:016x}", self.name)))
     }
 
     async fn ready(&self) -> Result<PathBuf> {

@@ -1,2 +1,52 @@
-//! Tasks.
-fn main() {}
+//! The two commands of the README: `cargo xtask demo` and `cargo xtask test`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people's terminals")]
+
+mod demo;
+mod setup;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Shows Lamplighter at work, and tests it.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A job waits, machines are lit, it runs, it ends, the rack goes dark: live, on the real hosts
+    Demo,
+    /// Everything that CI runs: format, lints, tests, stories on the real hosts, documentation, dependencies
+    Test {
+        /// Run only the steps whose names begin so
+        #[arg(value_name = "STEP")]
+        only: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            match arguments.command {
+                Command::Demo => demo::run().await,
+                Command::Test { only } => test::run(&only).await,
+            }
+        }),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `cargo xtask test`: everything that CI runs, in the order in which it fails soonest.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::setup;
+use crate::steps::{Tally, command, step};
+
+/// The version of cargo-deny that checks the dependencies.
+const DENY_VERSION: &str = "0.20.2";
+
+/// Stories that run side by side: each is a cluster of its own, and the slowest machines that run them
+/// have two cores.
+const STORIES_AT_ONCE: &str = "--test-threads=2";
+
+/// A step: its name, and cargo's arguments.
+const STEPS: &[(&str, &[&str])] = &[
+    ("format", &["fmt", "--all", "--check"]),
+    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("build", &["build", "--workspace", "--bins"]),
+    ("tests", &["test", "--workspace", "--exclude", "testkit"]),
+    ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
+    ("contract", &["test", "-p", "testkit", "--test", "nomad_contract", "--", STORIES_AT_ONCE]),
+    ("stories", &["test", "-p", "testkit", "--test", "stories", "--", STORIES_AT_ONCE]),
+    ("documentation", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
+];
+
+/// Runs the steps whose names begin with one of `only`, or all.
+pub(crate) async fn run(only: &[String]) -> Result<()> {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|start| name.starts_with(start));
+    if !only.is_empty() && !STEPS.iter().any(|(name, _)| wanted(name)) && !wanted("dependencies") {
+        let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+        bail!("no step begins so; there are {}, dependencies", names.join(", "));
+    }
+    let in_ci = std::env::var_os("CI").is_some();
+    setup::for_test().await?;
+    let hosts = hosts(in_ci).await?;
+    let mut tally = Tally::default();
+    for (name, arguments) in STEPS.iter().filter(|(name, _)| wanted(name)) {
+        let mut cargo = command("cargo", arguments);
+        cargo.env("RUSTDOCFLAGS", "-D warnings");
+        step(name, cargo, &mut tally).await?;
+    }
+    if wanted("dependencies") {
+        dependencies(&mut tally).await?;
+    }
+    if let Err(missing) = hosts {
+        println!("\nSKIPPED, because {missing}: every story and the contract with the real Nomad.");
+    }
+    println!("\n{} passed, {} failed", tally.passed, tally.failed);
+    Ok(())
+}
+
+/// Builds the real hosts where they are not there. In CI they have to be.
+async fn hosts(in_ci: bool) -> Result<Result<(), String>> {
+    match testkit::hosts::available() {
+        Ok(()) => {
+            testkit::hosts::nomad().await?;
+            testkit::hosts::autoscaler().await?;
+            testkit::hosts::go_target_value().await?;
+            Ok(Ok(()))
+        }
+        Err(missing) if in_ci => bail!("{missing}"),
+        Err(missing) => Ok(Err(missing)),
+    }
+}
+
+/// Licences, sources and bans of the dependencies, by cargo-deny out of the cache.
+async fn dependencies(tally: &mut Tally) -> Result<()> {
+    let tools = testkit::hosts::cache()?.join("tools");
+    let deny: PathBuf = tools.join("bin/cargo-deny");
+    if !deny.is_file() {
+        let root = tools.display().to_string();
+        let version = format!("cargo-deny@{DENY_VERSION}");
+        let arguments = ["install", "--locked", "--root", &root, &version];
+        step("building cargo-deny, once", command("cargo", &arguments), tally).await?;
+    }
+    let program = deny.display().to_string();
+    let checks = ["check", "bans", "licenses", "sources"];
+    step("dependencies", command(&program, &checks), tally).await
+}

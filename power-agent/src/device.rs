@@ -184,3 +184,109 @@ fn indeterminate(name: &DeviceName, what: &str) -> DriverError {
         source: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::drivers::OwnerGone;
+
+    /// A driver that takes its time and notes what it was asked.
+    struct Slow {
+        takes: Duration,
+        asked: Arc<Mutex<Vec<PowerState>>>,
+    }
+
+    impl Driver for Slow {
+        async fn set(&mut self, wanted: &[(OutletNumber, PowerState)]) -> Result<(), DriverError> {
+            for (_, state) in wanted {
+                self.asked.lock().unwrap().push(*state);
+            }
+            tokio::time::sleep(self.takes).await;
+            Ok(())
+        }
+
+        async fn read_all(&mut self) -> Result<Readings, DriverError> {
+            tokio::time::sleep(self.takes).await;
+            Ok(Readings::default())
+        }
+
+        fn capabilities(&self, _outlet: OutletNumber) -> Capabilities {
+            Capabilities {
+                can_cut: true,
+                can_read_back: false,
+                gap_min: Duration::ZERO,
+                owner_gone: OwnerGone::Stays,
+            }
+        }
+    }
+
+    fn slow(takes: Duration) -> (DeviceHandle, JoinSet<()>, Arc<Mutex<Vec<PowerState>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let driver = Slow { takes, asked: asked.clone() };
+        let (handle, task) = own_driver(DeviceName::new("board-a").unwrap(), 4, driver);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task);
+        (handle, tasks, asked)
+    }
+
+    fn on(number: u16) -> Vec<(OutletNumber, PowerState)> {
+        vec![(OutletNumber::new(number).unwrap(), PowerState::On)]
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_deadline_passed_in_the_queue_is_never_sent() {
+        let (handle, _tasks, asked) = slow(10 * SECOND);
+        let (first, second) =
+            tokio::join!(handle.set(on(1), 60 * SECOND), handle.set(on(2), 5 * SECOND));
+        first.unwrap();
+        let error = second.unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_was_cut_short_may_have_been_obeyed() {
+        let (handle, _tasks, _asked) = slow(10 * SECOND);
+        let error = handle.set(on(1), SECOND).await.unwrap_err();
+        assert!(matches!(error, DriverError::Indeterminate { .. }), "{error}");
+        let error = handle.read_all(SECOND).await.unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. }), "reading moves nothing: {error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_is_full_refuses_at_once() {
+        let (handle, _tasks, _asked) = slow(SECOND);
+        let mut asking = JoinSet::new();
+        for _ in 0..=QUEUE_MAX {
+            let handle = handle.clone();
+            asking.spawn(async move { handle.read_all(1000 * SECOND).await });
+        }
+        tokio::task::yield_now().await;
+        let mut refused = 0;
+        while let Some(answer) = asking.join_next().await {
+            if let Err(error) = answer.unwrap() {
+                assert!(error.to_string().contains("64 requests wait"), "{error}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "the queue is bounded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_ends_with_its_last_handle() {
+        let (handle, mut tasks, _asked) = slow(SECOND);
+        assert_eq!(
+            handle.capabilities(OutletNumber::new(4).unwrap()).map(|c| c.can_cut),
+            Some(true)
+        );
+        assert_eq!(handle.capabilities(OutletNumber::new(5).unwrap()), None);
+        drop(handle);
+        tasks.join_next().await.unwrap().unwrap();
+    }
+}

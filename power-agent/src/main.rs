@@ -1,2 +1,7 @@
-//! The binary `power-agent`.
-fn main() {}
+//! The binary `power-agent`: the daemon and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    power_agent::cli::main().into()
+}

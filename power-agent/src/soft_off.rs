@@ -25,6 +25,16 @@ const OUTPUT_DEADLINE: Duration = Duration::from_millis(500);
 /// What `ssh` exits with on an error of its own.
 const SSH_FAILED: i32 = 255;
 
+/// What `ssh` logs because we ask it to: for us, not for people.
+const SSH_LOG: &[&str] = &[
+    "debug1:",
+    "OpenSSH_",
+    "Authenticated to ",
+    "Authenticating to ",
+    "Transferred: ",
+    "Bytes per second: ",
+];
+
 /// The machine took the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
@@ -160,7 +170,8 @@ impl Ended {
             return Ok(Taken { evidence: format!("ssh {target} ended with exit code 0") });
         }
         let logged = |text: &str| self.output.lines().any(|line| line.starts_with(text));
-        let ours = self.status.code() == Some(SSH_FAILED) && !logged("debug1: Exit status");
+        // A session that was cut off is logged as status -1, the machine's own code as itself.
+        let ours = self.status.code() == Some(SSH_FAILED) && !logged("debug1: Exit status 255");
         if ours && logged("debug1: Sending command") {
             let evidence = format!("{target} closed the connection after the command was sent");
             return Ok(Taken { evidence });
@@ -175,11 +186,9 @@ impl Ended {
 
 /// The end of an output on one line, without what `ssh` logs for us.
 fn shown(output: &str) -> String {
-    let lines = output.lines().map(str::trim);
-    let told: Vec<&str> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with("debug1:"))
-        .filter(|line| !line.starts_with("OpenSSH_"))
-        .collect();
+    let is_ours = |line: &&str| SSH_LOG.iter().any(|prefix| line.starts_with(prefix));
+    let told: Vec<&str> =
+        output.lines().map(str::trim).filter(|line| !line.is_empty() && !is_ours(line)).collect();
     let line: Vec<char> = told.join(" | ").chars().filter(|c| !c.is_control()).collect();
     if line.is_empty() {
         return "it wrote nothing".to_owned();

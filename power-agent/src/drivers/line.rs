@@ -98,19 +98,24 @@ impl<P: Port> SerialLine<P> {
         self.open_once()
     }
 
-    /// Sends one frame after the gap; waits a little for a line that is gone.
+    /// Sends one frame after the gap; waits a little for a line that is gone, as long as no byte went out.
     pub(crate) async fn send(&mut self, frame: &[u8]) -> Result<(), DriverError> {
-        self.discard_stale();
         let give_up_at = Instant::now() + REOPEN_PATIENCE;
         let mut wait = BACKOFF_MIN;
-        while let Err(error) = self.open_once() {
-            if Instant::now() + wait > give_up_at {
-                return Err(error);
+        loop {
+            self.discard_stale();
+            let result = match self.open_once() {
+                Ok(()) => self.write(frame).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(DriverError::Unreachable { .. }) if Instant::now() + wait < give_up_at => {
+                    sleep(wait).await;
+                    wait = (wait * 2).min(BACKOFF_MAX);
+                }
+                result => return result,
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(BACKOFF_MAX);
         }
-        self.write(frame).await
     }
 
     /// Sends one frame after the gap, with nothing old left to be taken for its answer; does not wait for a line that is gone.
@@ -226,4 +231,115 @@ impl<P: Port> SerialLine<P> {
 
 fn gone() -> Error {
     Error::new(ErrorKind::UnexpectedEof, "the other end is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    const GAP: Duration = Duration::from_millis(50);
+
+    /// A real pseudo-terminal whose other end is ours; `path` leads to it, as a link of udev does.
+    fn plug_in(path: &Path) -> File {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        if path.symlink_metadata().is_ok() {
+            std::fs::remove_file(path).unwrap();
+        }
+        symlink(name, path).unwrap();
+        File::from(ours)
+    }
+
+    fn heard(board: &mut File, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        board.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_real_tty_carries_every_byte_as_it_is_and_is_held_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("board");
+        let mut board = plug_in(&path);
+        let mut line = SerialLine::new(TtyPort::new(path.clone(), 9600), GAP);
+        // Bytes that a terminal in its usual mode would take for line ends, flow control or an interrupt.
+        let frame = [0x0D, 0x0A, 0x11, 0x13, 0x03, 0x04, 0x7F, 0xFF, 0xA0];
+        line.send(&frame).await.unwrap();
+        assert_eq!(heard(&mut board, frame.len()), frame);
+        board.write_all(&frame).unwrap();
+        let mut reply = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while reply.len() < frame.len() {
+            assert!(line.receive(&mut reply, 64, deadline).await.unwrap(), "{reply:02X?}");
+        }
+        assert_eq!(reply, frame);
+        let mut second = SerialLine::new(TtyPort::new(path, 9600), GAP);
+        let error = second.check().unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_real_tty_that_vanishes_is_dropped_and_opened_again_under_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("board");
+        let board = plug_in(&path);
+        let mut line = SerialLine::new(TtyPort::new(path.clone(), 9600), GAP);
+        line.check().unwrap();
+        drop(board);
+        let ends_at = Instant::now() + Duration::from_secs(5);
+        let error = loop {
+            match line.check() {
+                Err(error) => break error,
+                Ok(()) => assert!(Instant::now() < ends_at, "the kernel has told long ago"),
+            }
+            sleep(Duration::from_millis(5)).await;
+        };
+        assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
+        assert!(line.open.is_none(), "whoever holds it makes the kernel number the board anew");
+        let mut board = plug_in(&path);
+        line.send(b"again").await.unwrap();
+        assert_eq!(heard(&mut board, 5), b"again");
+    }
+
+    #[tokio::test]
+    async fn a_board_that_was_swapped_a_moment_ago_gets_the_frame_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("board");
+        let gone = plug_in(&path);
+        let mut line = SerialLine::new(TtyPort::new(path.clone(), 9600), GAP);
+        line.check().unwrap();
+        drop(gone);
+        let mut board = plug_in(&path);
+        line.send(b"once").await.unwrap();
+        line.send(b"!").await.unwrap();
+        assert_eq!(heard(&mut board, 5), b"once!");
+    }
+
+    #[tokio::test]
+    async fn what_was_said_unasked_is_not_taken_for_an_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("board");
+        let mut board = plug_in(&path);
+        let mut line = SerialLine::new(TtyPort::new(path, 9600), GAP);
+        line.check().unwrap();
+        board.write_all(b"old news").unwrap();
+        line.send_fresh(b"?").await.unwrap();
+        assert_eq!(heard(&mut board, 1), b"?");
+        board.write_all(b"new").unwrap();
+        let mut reply = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while reply.len() < 3 {
+            assert!(line.receive(&mut reply, 64, deadline).await.unwrap());
+        }
+        assert_eq!(reply, b"new");
+    }
 }

@@ -1,0 +1,206 @@
+//! What `--json` says. Fields are added, never changed: scripts read them.
+
+use agent_api::{Inventory, Machine, Operation};
+use fleet::{Origin, PowerState};
+use serde::Serialize;
+
+use super::words;
+
+fn millis(span: std::time::Duration) -> u64 {
+    fleet::moment::millis(span)
+}
+
+/// All machines that were asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusJson {
+    agent: String,
+    version: String,
+    machines: Vec<MachineJson>,
+}
+
+impl StatusJson {
+    pub(crate) fn new(inventory: &Inventory, machines: &[&Machine]) -> Self {
+        Self {
+            agent: inventory.agent.clone(),
+            version: inventory.version.clone(),
+            machines: machines.iter().map(|machine| MachineJson::from(*machine)).collect(),
+        }
+    }
+}
+
+/// One machine.
+#[derive(Debug, Serialize)]
+pub(crate) struct MachineJson {
+    name: String,
+    pool: Option<String>,
+    node: String,
+    /// As the table shows it: on, off, assumed on, assumed off, unknown, on (commanded off), off (commanded on).
+    power: String,
+    reading: Option<StateJson>,
+    commanded: Option<CommandedJson>,
+    hold: Option<HoldJson>,
+    operation: Option<OperationJson>,
+    outlets: Vec<OutletJson>,
+    boot_deadline_ms: u64,
+    soft_off: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct StateJson {
+    state: &'static str,
+    age_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct CommandedJson {
+    state: &'static str,
+    age_ms: u64,
+    by: OriginJson,
+    operation: String,
+}
+
+#[derive(Debug, Serialize)]
+struct HoldJson {
+    by: String,
+    reason: String,
+    age_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OutletJson {
+    device: String,
+    outlet: u32,
+    can_read_back: bool,
+    reading: Option<StateJson>,
+    trouble: Option<String>,
+}
+
+/// Who ordered: exactly one of the two stands there.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OriginJson {
+    Person(String),
+    Autoscaler { cluster: String, pool: String, fence: u64 },
+}
+
+/// One operation.
+#[derive(Debug, Serialize)]
+pub(crate) struct OperationJson {
+    id: String,
+    verb: &'static str,
+    by: OriginJson,
+    reason: String,
+    phase: &'static str,
+    age_ms: u64,
+    deadline_in_ms: Option<u64>,
+    progress: String,
+    finished: bool,
+    changed: bool,
+    evidence: String,
+    took_ms: u64,
+}
+
+impl From<&Machine> for MachineJson {
+    fn from(machine: &Machine) -> Self {
+        Self {
+            name: machine.name.to_string(),
+            pool: machine.pool.as_ref().map(ToString::to_string),
+            node: machine.node.clone(),
+            power: words::observed(machine).to_string(),
+            reading: machine.reading.map(StateJson::from),
+            commanded: machine.commanded.as_ref().map(|commanded| CommandedJson {
+                state: commanded.state.as_str(),
+                age_ms: millis(commanded.age),
+                by: OriginJson::from(&commanded.origin),
+                operation: commanded.operation.to_string(),
+            }),
+            hold: machine.hold.as_ref().map(|hold| HoldJson {
+                by: hold.by.clone(),
+                reason: hold.reason.to_string(),
+                age_ms: millis(hold.age),
+            }),
+            operation: machine.operation.as_ref().map(OperationJson::from),
+            outlets: machine
+                .outlets
+                .iter()
+                .map(|outlet| OutletJson {
+                    device: outlet.device.to_string(),
+                    outlet: outlet.number,
+                    can_read_back: outlet.can_read_back,
+                    reading: outlet.reading.map(StateJson::from),
+                    trouble: outlet.trouble.clone(),
+                })
+                .collect(),
+            boot_deadline_ms: millis(machine.boot_deadline),
+            soft_off: machine.soft_off,
+        }
+    }
+}
+
+impl From<(PowerState, std::time::Duration)> for StateJson {
+    fn from((state, age): (PowerState, std::time::Duration)) -> Self {
+        Self { state: state.as_str(), age_ms: millis(age) }
+    }
+}
+
+impl From<&Origin> for OriginJson {
+    fn from(origin: &Origin) -> Self {
+        match origin {
+            Origin::Person(name) => OriginJson::Person(name.clone()),
+            Origin::Autoscaler(fence) => OriginJson::Autoscaler {
+                cluster: fence.cluster.to_string(),
+                pool: fence.pool.to_string(),
+                fence: fence.number.0,
+            },
+        }
+    }
+}
+
+impl From<&Operation> for OperationJson {
+    fn from(operation: &Operation) -> Self {
+        Self {
+            id: operation.id.to_string(),
+            verb: operation.verb.as_str(),
+            by: OriginJson::from(&operation.origin),
+            reason: operation.reason.to_string(),
+            phase: operation.phase.as_str(),
+            age_ms: millis(operation.age),
+            deadline_in_ms: operation.deadline_in.map(millis),
+            progress: operation.progress.clone(),
+            finished: operation.phase.is_finished(),
+            changed: operation.changed,
+            evidence: operation.evidence.clone(),
+            took_ms: millis(operation.took),
+        }
+    }
+}
+
+/// What became of an order for one machine.
+#[derive(Debug, Serialize)]
+pub(crate) struct OutcomeJson {
+    pub(crate) machine: String,
+    /// done, unverified, refused, failed, pending, unreachable.
+    pub(crate) outcome: &'static str,
+    /// As in the status, where it is known.
+    pub(crate) power: Option<String>,
+    /// A sentence: on what the outcome rests, or what stands against it.
+    pub(crate) text: String,
+    pub(crate) operation: Option<OperationJson>,
+}
+
+/// What became of orders.
+#[derive(Debug, Serialize)]
+pub(crate) struct OutcomesJson {
+    pub(crate) verb: &'static str,
+    pub(crate) exit: u8,
+    pub(crate) machines: Vec<OutcomeJson>,
+}
+
+/// One line of `watch --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct WatchJson<'a> {
+    /// snapshot: how it stands at the beginning; changed.
+    pub(crate) event: &'static str,
+    #[serde(flatten)]
+    pub(crate) machine: &'a MachineJson,
+}

@@ -1,0 +1,255 @@
+//! The command line: one word for each thing a person may want, and one table of exit codes.
+
+mod act;
+mod check;
+mod exit;
+mod follow;
+mod hosts;
+mod json;
+mod screen;
+mod serve;
+mod status;
+mod watch;
+mod words;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_api::{AgentAddress, AgentError, Client};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use fleet::Verb;
+use fleet::duration::parse_duration;
+
+use crate::config::SOCKET_DEFAULT;
+
+pub use exit::{Exit, TABLE};
+use screen::Screen;
+
+/// Where the agent is, if nothing else is said.
+const RACK_FILE_DEFAULT: &str = "/etc/lamplighter/rack.toml";
+
+/// Switches the machines of a rack, and tells how they stand.
+#[derive(Debug, Parser)]
+#[command(name = "power-agent", version, max_term_width = 100, after_help = TABLE)]
+struct Cli {
+    /// Where the agent listens: unix:/PATH [default: unix:/run/lamplighter/agent.sock]
+    #[arg(
+        long,
+        global = true,
+        env = "POWER_AGENT",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    agent: Option<AgentAddress>,
+    /// Answer for a program: one JSON document, or one JSON object per line from `watch`
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a rack file: tell every mistake with its place and remedy, or what is in it
+    Check {
+        /// The rack file
+        #[arg(value_name = "FILE", default_value = RACK_FILE_DEFAULT)]
+        file: PathBuf,
+    },
+    /// Serve a rack: own its devices, hear orders, until SIGTERM or Ctrl-C
+    Serve {
+        /// The rack file
+        #[arg(long, value_name = "FILE", default_value = RACK_FILE_DEFAULT)]
+        config: PathBuf,
+    },
+    /// How the machines stand: what was read, what was only commanded, who did it and why
+    #[command(visible_alias = "query")]
+    Status {
+        /// Host lists like node[1-3,5]; all machines if none is named
+        hosts: Vec<String>,
+    },
+    /// Switch machines on
+    On(OnArgs),
+    /// Shut machines down, then cut their power; a hold keeps them off until `release`
+    Off(OffArgs),
+    /// Shut down, cut, wait, switch on again: one sequence that is never split
+    Cycle(CycleArgs),
+    /// End holds; moves nothing
+    Release {
+        /// Host lists like node[1-3,5]
+        #[arg(required = true)]
+        hosts: Vec<String>,
+    },
+    /// Tell every change as it happens, until Ctrl-C
+    Watch {
+        /// Host lists like node[1-3,5]; all machines if none is named
+        hosts: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct OnArgs {
+    /// Host lists like node[1-3,5]
+    #[arg(required = true)]
+    hosts: Vec<String>,
+    /// Why: kept with the order and shown in `status`
+    #[arg(long, default_value = "switched on by hand")]
+    reason: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+struct OffArgs {
+    /// Host lists like node[1-3,5]
+    #[arg(required = true)]
+    hosts: Vec<String>,
+    /// Why: kept with the hold and shown in `status`
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+struct CycleArgs {
+    /// Host lists like node[1-3,5]
+    #[arg(required = true)]
+    hosts: Vec<String>,
+    /// Why: kept with the order and shown in `status`
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// What is done about work on the machine's node.
+#[derive(Debug, Args)]
+struct Work {
+    /// Drain the node first: its work moves or ends, then the machine goes
+    #[arg(long, conflicts_with = "force")]
+    drain: bool,
+    /// Do not ask whether the node has work: what runs there is lost
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct Wait {
+    /// Wait for the end no longer than this, like 90s [default: the operation's own deadlines]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> Exit {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return told_by_clap(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return told_by_clap(&error),
+    };
+    let mut screen = Screen::new(cli.json);
+    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli, &mut screen)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(Failure::Screen(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(failure) => {
+            let exit = failure.exit();
+            // Where even stderr is gone, the code alone must say it.
+            match screen.tell(&format!("error: {}", chain(&failure))) {
+                Ok(()) | Err(_) => exit,
+            }
+        }
+    }
+}
+
+fn told_by_clap(error: &clap::Error) -> Exit {
+    let asked_for = !error.use_stderr();
+    match error.print() {
+        Ok(()) | Err(_) if asked_for => Exit::Ok,
+        Ok(()) | Err(_) => Exit::Usage,
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The agent was asked and did not answer as it should.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The command line makes no sense here.
+    #[error("{0}")]
+    Usage(String),
+    /// The outputs are gone.
+    #[error("can not write: {0}")]
+    Screen(#[from] io::Error),
+    /// The daemon could not start or had to stop.
+    #[error("{0:#}")]
+    Serve(anyhow::Error),
+}
+
+impl Failure {
+    fn exit(&self) -> Exit {
+        match self {
+            Failure::Agent(AgentError::Refused { .. }) => Exit::Refused,
+            Failure::Agent(AgentError::Unreachable { .. }) => Exit::Unreachable,
+            Failure::Agent(AgentError::Malformed { .. }) | Failure::Screen(_) => Exit::Internal,
+            Failure::Usage(_) => Exit::Usage,
+            Failure::Serve(_) => Exit::Internal,
+        }
+    }
+}
+
+fn chain(failure: &Failure) -> String {
+    match failure {
+        Failure::Agent(error @ AgentError::Unreachable { who, .. }) => format!(
+            "{error}\nhelp: is the agent running (power-agent serve --config FILE), and is {who} its socket? \
+             --agent unix:/PATH or POWER_AGENT name another"
+        ),
+        other => other.to_string(),
+    }
+}
+
+async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
+    let address = cli.agent.unwrap_or_else(|| AgentAddress::socket(SOCKET_DEFAULT));
+    let client = Client::connect_lazy(&address);
+    let order = |verb, hosts, reason, work: Option<Work>, wait: Wait| act::Orders {
+        verb,
+        hosts,
+        reason,
+        drain: work.as_ref().is_some_and(|work| work.drain),
+        force: work.as_ref().is_some_and(|work| work.force),
+        timeout: wait.timeout,
+    };
+    match cli.command {
+        Command::Check { file } => check::check(&file, screen),
+        Command::Serve { config } => serve::serve(&config, screen).await,
+        Command::Status { hosts } => status::status(&client, &hosts, screen).await,
+        Command::On(args) => {
+            let orders = order(Verb::On, args.hosts, args.reason, None, args.wait);
+            act::act(&client, orders, screen).await
+        }
+        Command::Off(args) => {
+            let orders = order(Verb::Off, args.hosts, args.reason, Some(args.work), args.wait);
+            act::act(&client, orders, screen).await
+        }
+        Command::Cycle(args) => {
+            let orders = order(Verb::Cycle, args.hosts, args.reason, Some(args.work), args.wait);
+            act::act(&client, orders, screen).await
+        }
+        Command::Release { hosts } => act::release(&client, &hosts, screen).await,
+        Command::Watch { hosts } => watch::watch(&client, &hosts, screen).await,
+    }
+}

@@ -1,0 +1,61 @@
+//! Where a command writes: answers to stdout, progress and complaints to stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+/// The two outputs, and what they are.
+pub(crate) struct Screen {
+    /// Answers are for a program.
+    pub(crate) json: bool,
+    /// Progress is repainted in place.
+    live: bool,
+    painted_lines: usize,
+}
+
+impl Screen {
+    pub(crate) fn new(json: bool) -> Self {
+        let plain = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        Self { json, live: io::stderr().is_terminal() && !plain && !json, painted_lines: 0 }
+    }
+
+    /// Whether progress is repainted in place.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// A line of the answer.
+    pub(crate) fn answer(&mut self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{text}")?;
+        out.flush()
+    }
+
+    /// A line of the answer as JSON.
+    pub(crate) fn answer_json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
+        self.answer(&serde_json::to_string(value)?)
+    }
+
+    /// A line of progress or complaint that stays.
+    pub(crate) fn tell(&mut self, text: &str) -> io::Result<()> {
+        self.paint(&[])?;
+        writeln!(io::stderr().lock(), "{text}")
+    }
+
+    /// Replaces what was painted before; nothing where progress is not repainted.
+    pub(crate) fn paint(&mut self, lines: &[String]) -> io::Result<()> {
+        if !self.live {
+            return Ok(());
+        }
+        let mut text = String::new();
+        if self.painted_lines > 0 {
+            text.push_str(&format!("\x1b[{}A\x1b[J", self.painted_lines));
+        }
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        self.painted_lines = lines.len();
+        let mut err = io::stderr().lock();
+        err.write_all(text.as_bytes())?;
+        err.flush()
+    }
+}

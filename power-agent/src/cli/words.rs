@@ -1,0 +1,128 @@
+//! A machine in words: what the columns, the groups and the lines of a person's answer hold.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_api::{CommandedAge, Machine, Operation};
+use fleet::arbiter::BEFORE_BOOT;
+use fleet::duration::show_duration;
+use fleet::{Commanded, MachineName, Moment, Observed, Origin, Power, hostlist};
+
+/// What may be said of a machine's power.
+pub(crate) fn observed(machine: &Machine) -> Observed {
+    let reading = machine.reading.map(|(state, _age)| (state, Moment::ZERO));
+    let commanded = machine.commanded.as_ref().map(commanded_now);
+    Power { reading, commanded }.observed()
+}
+
+fn commanded_now(commanded: &CommandedAge) -> Commanded {
+    Commanded {
+        state: commanded.state,
+        at: Moment::ZERO,
+        origin: commanded.origin.clone(),
+        operation: commanded.operation.clone(),
+    }
+}
+
+/// Who gave an order.
+pub(crate) fn who(origin: &Origin) -> String {
+    match origin {
+        Origin::Person(name) => name.clone(),
+        Origin::Autoscaler(fence) => format!("autoscaler {}", fence.pool),
+    }
+}
+
+/// An age as a person says it: one unit, rounded down.
+pub(crate) fn ago(age: Duration) -> String {
+    match age.as_secs() {
+        _ if age >= BEFORE_BOOT => "before boot".to_owned(),
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A span to the tenth of a second where it is short.
+pub(crate) fn span(span: Duration) -> String {
+    let tenths = u64::try_from(span.as_millis() / 100).unwrap_or(u64::MAX);
+    match tenths {
+        0..600 => format!("{}.{}s", tenths / 10, tenths % 10),
+        _ => show_duration(Duration::from_secs(tenths / 10)),
+    }
+}
+
+/// A running operation's phase, with what it waits for and for how long at most.
+pub(crate) fn running(operation: &Operation) -> String {
+    let mut text = format!("{}: {}", operation.verb.as_str(), operation.phase);
+    if !operation.progress.is_empty() {
+        text.push_str(&format!(", {}", operation.progress));
+    }
+    if let Some(left) = operation.deadline_in {
+        text.push_str(&format!(", at most {} more", span(left)));
+    }
+    text
+}
+
+/// The last operation in a few words.
+pub(crate) fn operation(operation: &Operation) -> String {
+    use fleet::Phase;
+    match operation.phase {
+        Phase::Done => format!("{} done in {}", operation.verb.as_str(), span(operation.took)),
+        Phase::Failed => format!("{} failed: {}", operation.verb.as_str(), operation.evidence),
+        _ => running(operation),
+    }
+}
+
+/// Lines like powerman's, `on:      node[1-3]`: one for each word, with all machines that it is true of.
+pub(crate) fn groups<'a>(said: impl IntoIterator<Item = (String, &'a MachineName)>) -> Vec<String> {
+    let mut groups: BTreeMap<String, Vec<&MachineName>> = BTreeMap::new();
+    for (word, machine) in said {
+        groups.entry(word).or_default().push(machine);
+    }
+    let width = groups.keys().map(|word| word.chars().count() + 1).max().unwrap_or_default().max(8);
+    groups
+        .into_iter()
+        .map(|(word, machines)| {
+            let word = format!("{word}:");
+            format!("{word:<width$} {}", hostlist::compress(machines))
+        })
+        .collect()
+}
+
+/// A text of at most `chars_max` characters, with a sign where it was cut.
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit_and_spans_keep_a_tenth() {
+        assert_eq!(ago(Duration::from_secs(119)), "119s");
+        assert_eq!(ago(Duration::from_secs(7199)), "119m");
+        assert_eq!(ago(Duration::from_secs(90_000)), "25h");
+        assert_eq!(ago(Duration::from_secs(800_000)), "9d");
+        assert_eq!(ago(BEFORE_BOOT), "before boot");
+        assert_eq!(span(Duration::from_millis(3_250)), "3.2s");
+        assert_eq!(span(Duration::from_millis(90_400)), "1m30s");
+    }
+
+    #[test]
+    fn groups_are_those_of_powerman() {
+        let names: Vec<MachineName> = ["node1", "node2", "nas", "node4"]
+            .into_iter()
+            .map(|name| MachineName::new(name).unwrap())
+            .collect();
+        let words = ["on", "on", "off (commanded on)", "on"];
+        let said = words.into_iter().map(str::to_owned).zip(&names);
+        assert_eq!(groups(said), ["off (commanded on): nas", "on:                 node[1-2,4]"]);
+        let said = [("on".to_owned(), &names[0])];
+        assert_eq!(groups(said), ["on:      node1"]);
+    }
+}

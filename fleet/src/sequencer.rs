@@ -24,7 +24,7 @@ pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// deadline of a few seconds, and their pauses.
 pub const MOVE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long the first look at the outlets may take before it counts as "can not tell".
+/// How long the first look at the outlets is tried: longer than a USB adapter needs to come back.
 pub const LOOK_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How long cancelling a drain may take: one call to Nomad, with a second try.
@@ -49,7 +49,7 @@ impl Sequencer {
     pub fn begin(task: Task, now: Moment) -> Self {
         let record = Record {
             task,
-            state: State::Looking { until: now + LOOK_DEADLINE },
+            state: State::Looking { until: now + LOOK_DEADLINE, rest: None },
             began: now,
             moved: false,
             drained_from: None,
@@ -163,6 +163,7 @@ impl Record {
         match &self.state {
             State::Draining { left, .. } => left.clone(),
             State::Undraining { why, .. } => format!("taking the drain back: {why}"),
+            State::Looking { rest: Some(_), .. } => format!("trying again: {}", self.trouble),
             State::Restoring { .. } => "making its node eligible again".to_owned(),
             State::Settling { quiet_since: None, .. } => {
                 "waiting for its node to be down".to_owned()
@@ -191,8 +192,8 @@ impl State {
     #[must_use]
     pub fn until(&self) -> Option<Moment> {
         match self {
-            State::Looking { until }
-            | State::Draining { until, .. }
+            State::Looking { until, rest } => Some(rest.unwrap_or(*until).min(*until)),
+            State::Draining { until, .. }
             | State::Undraining { until, .. }
             | State::SoftOff { until }
             | State::Settling { until, .. }

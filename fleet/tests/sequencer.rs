@@ -24,6 +24,8 @@ struct Bench {
     soft_off: Result<(), String>,
     /// Faults that the next movements meet.
     faults: Vec<Fault>,
+    /// Whether reading meets a fault.
+    blind: bool,
     /// What runs on the node, one sentence per look.
     work: Vec<String>,
     edges: Vec<(Moment, PowerState)>,
@@ -41,6 +43,7 @@ impl Bench {
             node: NodeSign::Down,
             soft_off: Ok(()),
             faults: Vec::new(),
+            blind: false,
             work: Vec::new(),
             edges: Vec::new(),
             left_as: Vec::new(),
@@ -56,7 +59,7 @@ impl Bench {
         }
         let input = match sequencer.poll(self.now) {
             Action::Finished => return false,
-            Action::ReadBack { .. } => Input::Seen(Ok(self.seen())),
+            Action::ReadBack { .. } => Input::Seen(self.seen()),
             Action::Drive { state, .. } => Input::Driven(self.drive(state)),
             Action::OrderDrain { .. } => Input::DrainOrdered(Ok(Eligible::Yes)),
             Action::WatchDrain { .. } => {
@@ -84,8 +87,11 @@ impl Bench {
         true
     }
 
-    fn seen(&self) -> LinesSeen {
-        LinesSeen::default().and(self.readable.then_some(self.line))
+    fn seen(&self) -> Result<LinesSeen, Fault> {
+        if self.blind {
+            return Err(fault(FaultClass::Unreachable));
+        }
+        Ok(LinesSeen::default().and(self.readable.then_some(self.line)))
     }
 
     fn drive(&mut self, state: PowerState) -> Result<(), Fault> {
@@ -182,7 +188,7 @@ fn a_node_that_stays_up_is_cut_at_the_deadline_or_left_as_it_is() {
     assert_eq!(bench.edges[0].0.since(began), Duration::from_secs(60));
     assert_eq!(
         done.record().evidence,
-        "its node did not go down in time, so it was cut; read back off"
+        "its node did not go down in time, hence a hard cut; read back off"
     );
 
     let mut bench = Bench { node: NodeSign::Up, ..Bench::new(PowerState::On) };
@@ -223,6 +229,17 @@ fn a_fault_that_may_pass_is_looked_at_and_tried_again() {
         let done = run(&mut bench, task(Verb::On));
         assert_eq!(done.record().state, State::Done);
         assert_eq!(bench.edges.len(), 1);
+    }
+}
+
+#[test]
+fn a_machine_whose_device_is_gone_is_not_asked_to_shut_down() {
+    for verb in [Verb::On, Verb::Off, Verb::Cycle] {
+        let mut bench = Bench { blind: true, ..Bench::new(PowerState::On) };
+        let failed = run(&mut bench, task(verb));
+        assert_eq!(failed.record().evidence, "nothing was done: no answer");
+        assert_eq!((&bench.phases[..], bench.edges.len()), (&[Phase::Accepted][..], 0));
+        assert!(failed.record().left_untouched());
     }
 }
 

@@ -9,7 +9,8 @@ const CLAIMED_BYTES_MAX: usize = 32;
 /// The name of the user at the other end. Root may say for whom it acts (`sudo` knows); nobody else is believed.
 pub(crate) async fn user_name(uid: Option<u32>, claimed: &str) -> String {
     let Some(uid) = uid else { return "unknown".to_owned() };
-    let claim = claimed.len() <= CLAIMED_BYTES_MAX && !claimed.chars().any(char::is_control);
+    let odd = |c: char| c.is_control() || c.is_whitespace();
+    let claim = claimed.len() <= CLAIMED_BYTES_MAX && !claimed.contains(odd);
     if uid == 0 && claim && !claimed.is_empty() {
         return claimed.to_owned();
     }

@@ -31,12 +31,21 @@ pub(super) fn step(record: &mut Record, event: Event, now: Moment) {
 fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
     match (state, event) {
         (State::Looking { .. }, Event::Told(Input::Seen(Ok(seen)))) => looked(record, seen, now),
-        (State::Looking { .. }, Event::Told(Input::Seen(Err(fault)))) if !fault.may_pass() => {
-            record.add_evidence(&fault.text);
-            State::Failed { untouched: true }
+        (State::Looking { until, .. }, Event::Told(Input::Seen(Err(fault))))
+            if fault.may_pass() =>
+        {
+            record.trouble = fault.text;
+            State::Looking { until, rest: Some(now + RETRY_PAUSE) }
         }
-        (State::Looking { .. }, Event::Told(Input::Seen(Err(_))) | Event::Expired) => {
-            looked(record, LinesSeen::default(), now)
+        (State::Looking { .. }, Event::Told(Input::Seen(Err(fault)))) => {
+            unseen(record, &fault.text)
+        }
+        (State::Looking { until, rest: Some(_) }, Event::Expired) if now < until => {
+            State::Looking { until, rest: None }
+        }
+        (State::Looking { .. }, Event::Expired) => {
+            let trouble = std::mem::take(&mut record.trouble);
+            unseen(record, if trouble.is_empty() { "no answer" } else { &trouble })
         }
 
         (State::SoftOff { until }, Event::Told(Input::SoftOffEnded(result))) => State::Settling {
@@ -139,6 +148,12 @@ fn looked(record: &mut Record, seen: LinesSeen, now: Moment) -> State {
     }
 }
 
+/// What can not be looked at can not be moved: the machine is not asked to shut down if nothing could cut it then.
+fn unseen(record: &mut Record, why: &str) -> State {
+    record.add_evidence(&format!("nothing was done: {why}"));
+    State::Failed { untouched: true }
+}
+
 fn unchanged(record: &mut Record, state: PowerState, now: Moment) -> State {
     record.reach(state, now);
     record.add_evidence(&format!("read {state} before; nothing was driven"));
@@ -186,7 +201,7 @@ fn settling(
 fn escalate(record: &mut Record, why: &str, now: Moment) -> State {
     match record.task.on_soft_off_timeout {
         OnSoftOffTimeout::Cut => {
-            record.add_evidence(&format!("{why}, so it was cut"));
+            record.add_evidence(&format!("{why}, hence a hard cut"));
             State::Cutting(Move::first(Step::Drive, now))
         }
         OnSoftOffTimeout::Quarantine => {
@@ -301,7 +316,8 @@ fn restored(record: &mut Record, error: Option<&str>, now: Moment) -> State {
 /// What is done in a state.
 pub(super) fn action(record: &Record) -> Action {
     match &record.state {
-        State::Looking { until } => Action::ReadBack { until: *until },
+        State::Looking { rest: Some(rest), until } => Action::Wait { until: *rest.min(until) },
+        State::Looking { until, rest: None } => Action::ReadBack { until: *until },
         State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
         State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
         State::Undraining { until, .. } | State::Restoring { until } => Action::CancelDrain {
@@ -329,7 +345,7 @@ const fn movement_action(state: PowerState, movement: &Move) -> Action {
 /// The state in which another process goes on: what may have been lost is looked at or asked again.
 pub(super) fn resumed(state: State, now: Moment) -> State {
     match state {
-        State::Looking { .. } => State::Looking { until: now + LOOK_DEADLINE },
+        State::Looking { .. } => State::Looking { until: now + LOOK_DEADLINE, rest: None },
         State::Settling { patience, soft_off_error, .. } => {
             let until = patience.max(now + LOOK_DEADLINE);
             State::Settling { until, patience: until, soft_off_error, quiet_since: None }

@@ -121,8 +121,10 @@ pub enum Action {
 pub enum State {
     /// Looks how the outlets stand before anything is decided.
     Looking {
-        /// Counts as "can not tell" then.
+        /// The device counts as unreachable then.
         until: Moment,
+        /// Looks again then, after a look that went wrong.
+        rest: Option<Moment>,
     },
     /// Empties the node.
     Draining {

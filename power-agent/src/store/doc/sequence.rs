@@ -98,7 +98,7 @@ impl RecordDoc {
 impl PlaceDoc {
     fn of(state: &State) -> Self {
         match state {
-            State::Looking { until } => Self::Looking { until_ms: until.as_millis() },
+            State::Looking { until, .. } => Self::Looking { until_ms: until.as_millis() },
             State::Draining { until, ordered, left } => Self::Draining {
                 until_ms: until.as_millis(),
                 ordered: *ordered,
@@ -126,7 +126,7 @@ impl PlaceDoc {
     fn into_state(self, epoch: Epoch) -> State {
         let look = |until_ms| Move { step: Step::Look, attempts: 0, until: epoch.at(until_ms) };
         match self {
-            Self::Looking { until_ms } => State::Looking { until: epoch.at(until_ms) },
+            Self::Looking { until_ms } => State::Looking { until: epoch.at(until_ms), rest: None },
             Self::Draining { until_ms, ordered, left } => {
                 State::Draining { until: epoch.at(until_ms), ordered, left }
             }

@@ -80,7 +80,11 @@ impl Contender {
             base::base_plugin_service_client::BasePluginServiceClient::new(channel.clone());
         client.plugin_info(base::PluginInfoRequest {}).await?;
         if self.answers_status {
-            let config = BTreeMap::from([("pool".to_owned(), "rack".to_owned())]);
+            // Nobody listens there: it stays without a view, as at the start of every autoscaler.
+            let config =
+                map([("agents", "unix:/nowhere"), ("nomad_address", "http://127.0.0.1:1")]);
+            client.set_config(base::SetConfigRequest { config }).await?;
+            let config = map([("pool", "rack"), ("node_class", "rack")]);
             let mut client = target::target_plugin_service_client::TargetPluginServiceClient::new(
                 channel.clone(),
             );
@@ -91,6 +95,10 @@ impl Contender {
 }
 
 const COOKIE: &str = "e082fa04d587a6525d683666fa253d6afda00f20c122c54a80a3ed57fec99ff3";
+
+fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
 
 fn resident_kib(child: &Child) -> Result<u64> {
     let id = child.id().context("it runs")?;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fleet::HolderId;
+use nomad_plugin::host::Kind;
+use nomad_plugin::apm::ApmPlugin;
 use nomad_plugin::target::TargetPlugin;
 use nomad_plugin::{cli, host};
-
-mod unwired;
 
 /// Machines that a Nomad cluster's policies switch on and off.
 #[derive(Debug, Parser)]
@@ -30,8 +30,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if std::env::args_os().len() <= 1 {
-        return host::refuse_bare_start();
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    match words.as_slice() {
+        [] => return host::refuse_bare_start(),
+        // The host waits for the handshake, and reading this by clap takes a quarter of the way to it.
+        [word] if word == Kind::Target.word() => return run(Command::Target),
+        [word] if word == Kind::Apm.word() => return run(Command::Apm),
+        _ => {}
     }
     match Arguments::try_parse() {
         Ok(arguments) => run(arguments.command),
@@ -47,7 +52,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> ExitCode {
     match command {
         Command::Target => host::serve_target(TargetPlugin::new(process_name(), own_alloc())),
-        Command::Apm => host::serve_apm(unwired::Unwired),
+        Command::Apm => host::serve_apm(ApmPlugin::new(process_name())),
         Command::Status(question) => cli::status(&question),
         Command::Why(question) => cli::why(&question),
     }

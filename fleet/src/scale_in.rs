@@ -37,6 +37,9 @@ pub const ORDER_UNSEEN_MAX: Duration = Duration::from_secs(10);
 /// machine can not be lit meanwhile.
 pub const PURGE_TRIES_MAX: u32 = 3;
 
+/// Stages that one observation may pass: from stuck over gone to done is the longest way.
+const STAGES_MAX: usize = 4;
+
 /// One machine on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScaleIn {
@@ -330,8 +333,19 @@ impl ScaleIn {
         if let Some(keep) = self.cancelled.take() {
             self.stage = Stage::Cancelling(keep);
         }
-        self.look_for_order(sight, now);
-        self.look_at_node(sight, knobs, now);
+        for _ in 0..STAGES_MAX {
+            let before = self.stage.clone();
+            self.look_for_order(sight, now);
+            self.look_at_node(sight, knobs, now);
+            self.look_at_machine(sight, knobs, now);
+            if self.stage == before {
+                break;
+            }
+        }
+    }
+
+    /// How far its way through off is.
+    fn look_at_machine(&mut self, sight: Sight<'_>, knobs: &Knobs, now: Moment) {
         match &self.stage {
             Stage::Leaving(ordered, since) => match sight.progress(ordered) {
                 Some(Progress::Running) => {}
@@ -348,7 +362,7 @@ impl ScaleIn {
             },
             Stage::Stuck(_) if sight.machine.is_off() => self.stage = Stage::Gone(now),
             // It may have work again only if somebody gave it some: that is proven once more.
-            Stage::Stuck(_) if self.retry_at <= now && sight.vouches() => {
+            Stage::Stuck(_) if self.retry_at <= now => {
                 self.stage = Stage::Proving(self.proven_at);
             }
             Stage::Gone(_) if sight.nomad_answers && !sight.vouches() => {
@@ -501,9 +515,12 @@ impl ScaleIn {
 
     /// Drained and read once more: ordered off only if it is ineligible, empty and alive.
     fn prove(&mut self, node: Option<&NodeView>, knobs: &Knobs, operation: OperationId) -> Stage {
-        let told = !self.can_be_kept() && (self.taken || self.unanswered.is_some());
+        let told = self.taken || self.unanswered.is_some();
+        let same = self.unanswered.as_ref().map(|(order, _)| order.clone());
+        let proven = Stage::Proven(same.unwrap_or(operation));
         let Some(node) = node else {
-            return Stage::Kept(Keep::new("its node is gone", REFUSAL_REST));
+            let gone = Stage::Kept(Keep::new("its node is gone", REFUSAL_REST));
+            return if self.taken { proven } else { gone };
         };
         if node.eligible {
             return Stage::Kept(Keep::new("somebody made it eligible", knobs.drain_retry));
@@ -512,8 +529,7 @@ impl ScaleIn {
             return Stage::Draining(node.index);
         }
         self.proven_at = node.index;
-        let same = self.unanswered.as_ref().map(|(order, _)| order.clone());
-        Stage::Proven(same.unwrap_or(operation))
+        proven
     }
 
     /// Ineligible and read at that index: goes on only with the work that it was chosen with.

@@ -99,7 +99,7 @@ fn heal(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A failing script is shrunk and printed whole, with its seed.
     #[test]
@@ -112,8 +112,8 @@ proptest! {
         let mut knobs = knobs();
         knobs.node_purge = purge;
         knobs.drain_retry = Duration::from_secs(200);
-        let lit = |name| if record { Rig::dark(readable) } else { Rig::lit(readable) };
-        let rigs = NAMES.map(|name| (name, lit(name)));
+        let rig = if record { Rig::dark } else { Rig::lit };
+        let rigs = NAMES.map(|name| (name, rig(readable)));
         let mut world = World::with(rigs.into(), record.then_some(0), knobs);
         for (event, seconds) in &script {
             happen(&mut world, event);

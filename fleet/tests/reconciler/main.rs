@@ -2,6 +2,8 @@
 //! Method: it runs in a small simulated world (virtual seconds, no IO); after every step the world
 //! checks what must always hold, and each scenario looks at edges, orders and Nomad's state.
 
+#![expect(clippy::unwrap_used, reason = "a broken world is a failed test")]
+
 mod failures;
 mod first;
 mod fuzz;

@@ -51,7 +51,7 @@ impl Check {
             Effect::MakeIneligible { .. } | Effect::Drain { .. } | Effect::PowerOff { .. }
         );
         assert!(!(goes && machine.own), "the autoscaler's own {name} goes");
-        assert!(!(goes && !view.nomad_answers), "{name} goes though Nomad is silent");
+        assert!(!goes || view.nomad_answers, "{name} goes though Nomad is silent");
         let switches = matches!(effect, Effect::Light { .. } | Effect::PowerOff { .. });
         assert!(!(switches && machine.is_held()), "{name} is held and ordered about");
         let Effect::Light { operation, .. } = effect else { return };

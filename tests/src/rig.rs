@@ -424,12 +424,16 @@ fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
     let dir = dir.display();
     let status = if spec.board == "lcus-silent" { "none" } else { "ascii" };
     let machine = &spec.machine;
+    let class = match machine.node_class.as_str() {
+        "" => String::new(),
+        class => format!(", node_class = \"{class}\""),
+    };
     let mut text = format!(
         "[agent]\nname = \"rig\"\nsocket = \"{dir}/agent.sock\"\nstate = \"{dir}/agent\"\npoll = \"1s\"\n\
          [nomad]\naddress = \"{}\"\n\
          [pools.rack]\nboot_deadline = \"60s\"\noff_dwell = \"1s\"\nsettle = \"1s\"\n\
          soft_off = {{ exec = [\"{}\", \"ctl\", \"--socket\", \"{dir}/rack.sock\", \"soft-off\", \"{{machine}}\"], deadline = \"60s\" }}\n\
-         shape = {{ cpu = {}, memory = {}, disk = {}, datacenter = \"{}\", node_pool = \"{}\", node_class = \"{}\" }}\n",
+         shape = {{ cpu = {}, memory = {}, disk = {}, datacenter = \"{}\", node_pool = \"{}\"{class} }}\n",
         server.address(),
         virtual_rack.display(),
         machine.cpu_mhz,
@@ -437,7 +441,6 @@ fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
         machine.disk_mb,
         machine.datacenter,
         machine.node_pool,
-        machine.node_class,
     );
     for board in 1..=spec.machines.div_ceil(CHANNELS) {
         write!(

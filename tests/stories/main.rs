@@ -13,6 +13,6 @@ fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.expect("a runtime starts").block_on(told);
     if let Err(error) = result {
-        panic!("story {name}: {error:?}");
+        panic!("story {name}: {error:#}");
     }
 }

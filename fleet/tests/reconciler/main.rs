@@ -7,6 +7,9 @@
 mod failures;
 mod first;
 mod fuzz;
+mod lines;
+mod marks;
 mod people;
+mod planner;
 mod scale_in;
 mod world;

@@ -1,0 +1,67 @@
+//! Whose an ineligibility is, by a node's own list of events.
+
+use fleet::marks::{Mark, Ownership};
+use fleet::{NodeId, NodeStatus, NodeView, Resources, Touch, TouchKind};
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+fn node(touches: &[(u64, TouchKind)], oldest: Option<u64>, newest: u64) -> NodeView {
+    NodeView {
+        id: id("n1"),
+        index: newest,
+        status: NodeStatus::Ready,
+        eligible: false,
+        draining: false,
+        create_index: 1,
+        selected: true,
+        touches: touches.iter().map(|(index, kind)| Touch { index: *index, kind: *kind }).collect(),
+        oldest_event: oldest,
+        newest_event: newest,
+        resources: Resources::default(),
+        allocs: Vec::new(),
+    }
+}
+
+#[test]
+fn untouched_it_is_ours_and_the_end_of_our_drain_is_no_other_hand() {
+    let mark = Mark::new(id("n1"), 20);
+    let ours = node(&[(15, TouchKind::Eligible), (20, TouchKind::DrainSet)], None, 20);
+    assert_eq!(mark.judge(&ours), Ownership::Ours);
+    let ended = node(&[(20, TouchKind::DrainSet), (30, TouchKind::DrainComplete)], None, 44);
+    assert_eq!(mark.judge(&ended), Ownership::Ours);
+}
+
+#[test]
+fn any_later_drain_or_eligibility_is_theirs() {
+    use TouchKind::{DrainSet, DrainUnset, Eligible, Ineligible};
+    for kind in [DrainSet, DrainUnset, Eligible, Ineligible] {
+        let touched = node(&[(20, DrainSet), (31, kind)], None, 31);
+        assert_eq!(Mark::new(id("n1"), 20).judge(&touched), Ownership::Theirs(31));
+    }
+}
+
+#[test]
+fn what_has_rotated_out_unseen_is_lost_and_what_was_looked_at_is_not() {
+    let mut mark = Mark::new(id("n1"), 20);
+    let rotated = node(&[], Some(40), 50);
+    assert_eq!(mark.judge(&rotated), Ownership::Lost);
+    mark.look(&node(&[(20, TouchKind::DrainSet)], Some(12), 41));
+    assert_eq!(mark.seen, 41);
+    assert_eq!(mark.judge(&rotated), Ownership::Ours);
+    mark.look(&node(&[(45, TouchKind::Eligible)], Some(40), 50));
+    assert_eq!(mark.seen, 41, "a look at what others did is no proof for later");
+    let other = NodeView { id: id("n2"), ..node(&[], None, 20) };
+    assert_eq!(mark.judge(&other), Ownership::Lost);
+}
+
+#[test]
+fn a_mark_written_ahead_takes_the_first_ineligibility_for_ours_and_nothing_else() {
+    let mark = Mark::intended(id("n1"), 20);
+    assert!(mark.is_intended());
+    assert_eq!(mark.judge(&node(&[(25, TouchKind::Ineligible)], None, 25)), Ownership::Ours);
+    let freed = node(&[(25, TouchKind::Ineligible), (27, TouchKind::Eligible)], None, 27);
+    assert_eq!(mark.judge(&freed), Ownership::Theirs(27));
+    assert!(!Mark::new(id("n1"), 20).is_intended());
+}

@@ -91,6 +91,9 @@ impl Port {
     /// the far end is held: answers that nobody read are gone, and so is the exclusive use that a
     /// killed agent could not give back.
     fn forget_the_listener(&self) -> std::io::Result<()> {
+        if open_elsewhere(&self.path) {
+            return Ok(());
+        }
         rustix::termios::tcflush(&self.far, QueueSelector::IFlush)?;
         rustix::termios::ioctl_tiocnxcl(&self.far)?;
         Ok(())
@@ -111,6 +114,22 @@ impl Drop for Port {
             tracing::warn!(link = %self.link.display(), %err, "could not remove a board's link");
         }
     }
+}
+
+/// Whether another process that we may look into has the line open. Events can not be counted: the
+/// kernel merges equal ones. A look at every descriptor costs a few milliseconds per close.
+fn open_elsewhere(path: &Path) -> bool {
+    let own = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|process| {
+            // Numbers alone: `self` and `thread-self` are this process again.
+            let name = process.file_name();
+            name != *own && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+        })
+        .filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok())
+        .flat_map(Iterator::flatten)
+        .any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|target| target == path))
 }
 
 fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<File>> {

@@ -97,6 +97,23 @@ impl Bench {
         opened.expect("the line is free at last").expect("the line opens")
     }
 
+    /// Waits until so many bytes lie unread on a line; opened anew for each look.
+    pub(crate) async fn until_unread(&self, link: &str, bytes: usize) {
+        let expected = u64::try_from(bytes).expect("it fits");
+        let looks = async {
+            loop {
+                let line = self.open(link).await;
+                if rustix::io::ioctl_fionread(&line).expect("a line tells") == expected {
+                    return;
+                }
+                drop(line);
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let looked = tokio::time::timeout(PATIENCE, looks).await;
+        assert!(looked.is_ok(), "there are not {bytes} bytes unread on {link}");
+    }
+
     /// Writes to a line that is open for this write alone.
     pub(crate) async fn write(&self, link: &str, bytes: &[u8]) {
         self.open(link).await.write_all(bytes).expect("the line takes it");

@@ -1,8 +1,9 @@
 //! Agents that refuse, fail or do not answer; answers that are lost; processes that die.
 
+use fleet::demand::Direction;
 use fleet::reconciler::Effect;
 use fleet::scale_in::Stage;
-use fleet::{JobKind, PowerState};
+use fleet::{JobKind, NodeCount, PowerState};
 
 use crate::first::dark;
 use crate::scale_in::{draining, stage, working};
@@ -30,6 +31,7 @@ fn a_shutdown_without_an_answer_is_not_taken_back() {
     }
     world.until(200, |world| world.rigs.values().any(|rig| rig.is_shutting_down()));
     world.policy = Policy::Fixed(3);
+    world.rec.ask("default", NodeCount(3), Direction::Up, world.at());
     let frees = |world: &World| world.asked(|e| matches!(e, Effect::MakeEligible { .. }));
     let before = frees(&world);
     world.until(20, |world| world.lit().len() == 2);

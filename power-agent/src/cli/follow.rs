@@ -240,11 +240,14 @@ impl Followed {
     /// The answer's line for a person.
     pub(crate) fn line(&self) -> String {
         let (end, text) = self.outcome();
-        let power = self.power.filter(|_| end == End::Unverified);
-        match power {
-            Some(power) => format!("{}: {text}; unverified: it is {power}", self.machine),
-            None if end == End::Done => format!("{}: {text}", self.machine),
-            None => format!("{}: {}: {text}", self.machine, end.as_str()),
+        let machine = &self.machine;
+        match (end, self.power) {
+            (End::Done | End::Failed, _) => format!("{machine}: {text}"),
+            // Assumed is in the evidence already; anything else the hardware has said against it.
+            (End::Unverified, Some(power)) if !matches!(power, Observed::Assumed(_)) => {
+                format!("{machine}: unverified: {text}; now it is {power}")
+            }
+            _ => format!("{machine}: {}: {text}", end.as_str()),
         }
     }
 

@@ -43,8 +43,11 @@ pub(crate) fn ago(age: Duration) -> String {
     }
 }
 
-/// A span to the tenth of a second where it is short.
+/// A span as exact as a person wants it: to the tenth of a second under a minute, finer only where that says nothing.
 pub(crate) fn span(span: Duration) -> String {
+    if span < Duration::from_millis(100) {
+        return format!("{}ms", span.as_millis());
+    }
     let tenths = u64::try_from(span.as_millis() / 100).unwrap_or(u64::MAX);
     match tenths {
         0..600 => format!("{}.{}s", tenths / 10, tenths % 10),
@@ -111,6 +114,7 @@ mod tests {
         assert_eq!(ago(BEFORE_BOOT), "before boot");
         assert_eq!(span(Duration::from_millis(3_250)), "3.2s");
         assert_eq!(span(Duration::from_millis(90_400)), "1m30s");
+        assert_eq!(span(Duration::from_millis(4)), "4ms");
     }
 
     #[test]

@@ -155,7 +155,9 @@ impl Config {
     /// All findings of the file, where at least one is an error.
     pub fn load(file: &Path) -> Result<(Config, Findings), Findings> {
         let source = read_bounded(file).map_err(|why| Findings::of_file(file, why))?;
-        let base = file.parent().unwrap_or(Path::new(""));
+        // Absolute, so that the file means the same wherever the agent was started.
+        let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let base = whole.parent().unwrap_or(Path::new(""));
         let draft = read::parse(file, &source, base)?;
         let warnings = Findings::new(file, &source, rules::missing_ports(&draft.devices));
         Ok((draft.into_config(), warnings))

@@ -1,0 +1,461 @@
+//! Goal: what a person and a script get from the command line is what happened at the relays.
+//! Method: the real binary as daemon and as command, boards on pseudo-terminals from the virtual rack, and its edge log as witness.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests may fail them")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use virtual_rack::control::Client;
+
+/// Far above what a swamped host needs for any single step.
+const BOUND: Duration = Duration::from_secs(30);
+const BINARY: &str = env!("CARGO_BIN_EXE_power-agent");
+
+const BOARDS: &str = r#"
+socket = "rack.sock"
+edge_log = "edges.jsonl"
+[boards.a]
+kind = "lcus-ascii"
+channels = 4
+link = "board-a"
+[boards.b]
+kind = "lcus-silent"
+channels = 2
+link = "board-b"
+[machines]
+"#;
+
+const MACHINES: &[(&str, &str, u8)] =
+    &[("node1", "a", 1), ("node2", "a", 2), ("node3", "a", 3), ("quiet", "b", 1)];
+
+/// The agent's rack file; `waits` shuts down when a file `go` appears.
+const RACK: &str = r#"
+[agent]
+name = "bench"
+socket = "agent.sock"
+state = "state"
+poll = "200ms"
+[devices.board-a]
+driver = "lcus"
+port = "board-a"
+channels = 4
+status = "ascii"
+min_gap = "150ms"
+[devices.board-b]
+driver = "lcus"
+port = "board-b"
+channels = 2
+status = "none"
+[devices.board-c]
+driver = "lcus"
+port = "nothing-there"
+channels = 1
+status = "none"
+[pools.rack]
+off_dwell = "200ms"
+settle = "100ms"
+soft_off = { exec = ["true"], deadline = "20s" }
+[machines.node1]
+pool = "rack"
+outlets = [{ device = "board-a", outlet = 1 }]
+[machines.node2]
+pool = "rack"
+outlets = [{ device = "board-a", outlet = 2 }]
+[machines.node3]
+pool = "rack"
+outlets = [{ device = "board-a", outlet = 3 }]
+soft_off = { exec = ["sh", "-c", "until [ -e HOME/go ]; do sleep 0.05; done"], deadline = "60s" }
+[machines.quiet]
+pool = "rack"
+outlets = [{ device = "board-b", outlet = 1 }]
+[machines.sick]
+pool = "rack"
+outlets = [{ device = "board-c", outlet = 1 }]
+"#;
+
+/// What a run of the command gave.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// A rack with an agent.
+struct Bench {
+    home: tempfile::TempDir,
+    rack: Client,
+    _agent: Child,
+}
+
+impl Bench {
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .env("POWER_AGENT", format!("unix:{}", self.path("agent.sock").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        ended(self.command(arguments).spawn().unwrap()).await
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.run(&[arguments, &["--json"]].concat()).await;
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+    }
+
+    /// `node1:on`, in the order in which the relays moved.
+    async fn edges(&self) -> Vec<String> {
+        let edges = serde_json::to_value(self.rack.edges().await.unwrap()).unwrap();
+        let edge = |edge: &Value| {
+            format!("{}:{}", edge["machine"].as_str().unwrap(), edge["edge"].as_str().unwrap())
+        };
+        edges.as_array().unwrap().iter().map(edge).collect()
+    }
+
+    /// Waits until the status says so of a machine.
+    async fn until_power(&self, machine: &str, power: &str) {
+        let ends_at = Instant::now() + BOUND;
+        loop {
+            let status = self.json(&["status", machine]).await;
+            if status["machines"][0]["power"] == power {
+                return;
+            }
+            assert!(Instant::now() < ends_at, "{machine} never became {power}: {status}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn ended(child: Child) -> Ran {
+    let output = timeout(BOUND, child.wait_with_output()).await.expect("it ends").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().expect("it ends by itself");
+    Ran { code, out: text(output.stdout), err: text(output.stderr) }
+}
+
+async fn until_there(file: &Path) {
+    let ends_at = Instant::now() + BOUND;
+    while !file.exists() {
+        assert!(Instant::now() < ends_at, "{} never appeared", file.display());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs a test beside a rack of its own.
+async fn with_bench(test: impl AsyncFnOnce(&Bench)) {
+    let home = tempfile::tempdir().unwrap();
+    let here = home.path().to_owned();
+    let mut boards = BOARDS.to_owned();
+    for (name, board, channel) in MACHINES {
+        boards.push_str(&format!(
+            "[machines.{name}]\nboard = \"{board}\"\nchannel = {channel}\nboot_ms = 50\nshutdown_ms = 50\nwatts = 5.0\n"
+        ));
+    }
+    let rack_file = here.join("boards.toml");
+    let rack = virtual_rack::config::parse(&boards, &rack_file).unwrap();
+    let text = RACK.replace("HOME", &here.display().to_string());
+    std::fs::write(here.join("rack.toml"), text).unwrap();
+    let body = async {
+        until_there(&here.join("rack.sock")).await;
+        let agent = Command::new(BINARY)
+            .args(["serve", "--config"])
+            .arg(here.join("rack.toml"))
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(here.join("agent.log")).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        until_there(&here.join("agent.sock")).await;
+        let bench = Bench { rack: Client::new(here.join("rack.sock")), home, _agent: agent };
+        bench.until_power("node1", "off").await;
+        test(&bench).await;
+    };
+    tokio::select! {
+        ended = virtual_rack::wiring::run(rack, None, |_| Ok(())) => panic!("the rack ended: {ended:?}"),
+        () = body => {}
+    }
+}
+
+#[tokio::test]
+async fn on_and_off_are_told_with_their_evidence_and_seen_at_the_relays() {
+    with_bench(async |bench| {
+        let ran = bench.run(&["on", "node[1-2]"]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.contains("node1: switched on in "), "{ran:?}");
+        assert!(ran.out.contains("read back on"), "{ran:?}");
+        assert!(ran.out.ends_with("\ndone:    node[1-2]\n"), "{ran:?}");
+        assert!(ran.err.contains("node2: on: "), "the phases are told: {ran:?}");
+        let again = bench.run(&["on", "node1"]).await;
+        assert_eq!(again.code, 0, "{again:?}");
+        assert!(again.out.contains("was on already"), "{again:?}");
+        let ran = bench.run(&["off", "node1", "--reason", "fan", "--force"]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let mut edges = bench.edges().await;
+        edges.sort();
+        assert_eq!(edges, ["node1:off", "node1:on", "node2:on"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_board_that_can_not_be_read_is_never_called_done() {
+    with_bench(async |bench| {
+        let ran = bench.run(&["on", "quiet,node1"]).await;
+        assert_eq!(ran.code, 4, "{ran:?}");
+        assert!(ran.out.contains("quiet: unverified: switched on in "), "{ran:?}");
+        assert!(ran.out.ends_with("done:       node1\nunverified: quiet\n"), "{ran:?}");
+        let status = bench.run(&["status"]).await;
+        assert!(status.out.contains("\nassumed on: quiet\n"), "{status:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_proof_that_the_node_is_empty_off_and_cycle_are_refused() {
+    with_bench(async |bench| {
+        bench.run(&["on", "node1"]).await;
+        for verb in ["off", "cycle"] {
+            let ran = bench.run(&[verb, "node1", "--reason", "x"]).await;
+            assert_eq!(ran.code, 2, "{ran:?}");
+            assert!(ran.out.starts_with("node1: refused: "), "{ran:?}");
+            assert!(ran.out.contains("--force"), "the remedy is named: {ran:?}");
+        }
+        assert_eq!(bench.edges().await, ["node1:on"], "nothing moved");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn off_is_a_hold_until_release_and_a_cycle_is_one_sequence() {
+    with_bench(async |bench| {
+        bench.run(&["on", "node1"]).await;
+        let ran = bench.run(&["cycle", "node1", "--reason", "stuck", "--force"]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.starts_with("node1: cycled in "), "{ran:?}");
+        bench.run(&["off", "node1", "--reason", "fan is broken", "--force"]).await;
+        let status = bench.json(&["status", "node1"]).await;
+        assert_eq!(status["machines"][0]["hold"]["reason"], "fan is broken");
+        let status = bench.run(&["status", "node1"]).await;
+        assert!(status.out.contains("fan is broken"), "{status:?}");
+        let ran = bench.run(&["release", "node1"]).await;
+        assert!(ran.out.starts_with("node1: released; "), "{ran:?}");
+        let ran = bench.run(&["release", "node1"]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (0, "node1: was not held\n"));
+        let edges = bench.edges().await;
+        assert_eq!(edges, ["node1:on", "node1:off", "node1:on", "node1:off"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_a_usage_error_and_moves_nothing() {
+    with_bench(async |bench| {
+        for (arguments, told) in [
+            (vec!["on", "node[1-2],nobody"], "agent bench has no nobody; its machines are"),
+            (vec!["on", "node[1"], "column 5"),
+            (vec!["off", "node1"], "--reason"),
+            (vec!["off", "node1", "--reason", " "], "--reason is empty"),
+            (vec!["off", "node1", "--reason", "x", "--force", "--drain"], "cannot be used with"),
+            (vec!["on", "node1", "--timeout", "5 minutes"], "unit"),
+            (vec!["on"], "required"),
+            (vec!["toggle", "node1"], "unrecognized"),
+            (vec!["status", "--agent", "tcp:1"], "unix:"),
+        ] {
+            let ran = bench.run(&arguments).await;
+            assert_eq!(ran.code, 64, "{arguments:?}: {ran:?}");
+            assert!(ran.err.contains(told), "{arguments:?}: {ran:?}");
+        }
+        assert!(bench.edges().await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_unreachable_and_the_remedy_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", home.path().join("nobody.sock").display());
+    for arguments in [vec!["status"], vec!["on", "node1"], vec!["watch"]] {
+        let child = Command::new(BINARY)
+            .args(["--agent", &address])
+            .args(&arguments)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let ran = ended(child).await;
+        assert_eq!(ran.code, 3, "{ran:?}");
+        assert!(ran.err.contains("nobody.sock"), "{ran:?}");
+        assert!(ran.err.contains("help: is the agent running"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sick_machine_stalls_no_other() {
+    with_bench(async |bench| {
+        let mut child = bench.command(&["on", "sick,node[1-2]", "--json"]).spawn().unwrap();
+        // Long before the sick one is given up, the others are on.
+        bench.until_power("node1", "on").await;
+        bench.until_power("node2", "on").await;
+        assert!(child.try_wait().unwrap().is_none(), "the sick one is still tried");
+        let ran = ended(child).await;
+        let told: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((ran.code, &told["exit"]), (1, &Value::from(1)));
+        let outcomes: Vec<String> = told["machines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|machine| format!("{}:{}", machine["machine"], machine["outcome"]))
+            .collect();
+        assert_eq!(outcomes, [r#""node1":"done""#, r#""node2":"done""#, r#""sick":"failed""#]);
+        let text = told["machines"][2]["text"].as_str().unwrap();
+        assert!(text.contains("nothing-there"), "the port is named: {text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_stops_to_wait_leaves_the_operation_running() {
+    with_bench(async |bench| {
+        bench.run(&["on", "node3"]).await;
+        let off = ["off", "node3", "--reason", "x", "--force", "--timeout", "300ms"];
+        let ran = bench.run(&off).await;
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(
+            ran.out.contains("node3: pending: the --timeout passed while it was shutting down"),
+            "{ran:?}"
+        );
+        assert_eq!(bench.edges().await, ["node3:on"], "it is not cut before it is down");
+        std::fs::write(bench.path("go"), "").unwrap();
+        bench.until_power("node3", "off").await;
+        assert_eq!(bench.edges().await, ["node3:on", "node3:off"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_the_wait_and_says_that_the_agent_goes_on() {
+    with_bench(async |bench| {
+        bench.run(&["on", "node3"]).await;
+        let mut child =
+            bench.command(&["off", "node3", "--reason", "x", "--force"]).spawn().unwrap();
+        let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+        while let Some(line) = timeout(BOUND, progress.next_line()).await.unwrap().unwrap() {
+            if line.contains("shutting down") {
+                break;
+            }
+        }
+        let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        kill_process(id, Signal::INT).unwrap();
+        let ran = ended(child).await;
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(
+            ran.out.contains("the agent goes on, `power-agent watch node3` follows it"),
+            "{ran:?}"
+        );
+        std::fs::write(bench.path("go"), "").unwrap();
+        bench.until_power("node3", "off").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn watch_tells_every_change_to_people_and_to_programs() {
+    with_bench(async |bench| {
+        let mut people = bench.command(&["watch", "node1"]).spawn().unwrap();
+        let mut told = BufReader::new(people.stdout.take().unwrap()).lines();
+        let mut programs = bench.command(&["watch", "--json"]).spawn().unwrap();
+        let mut events = BufReader::new(programs.stdout.take().unwrap()).lines();
+        let first = timeout(BOUND, events.next_line()).await.unwrap().unwrap().unwrap();
+        let first: Value = serde_json::from_str(&first).unwrap();
+        assert_eq!((&first["event"], &first["name"]), (&"snapshot".into(), &"node1".into()));
+        timeout(BOUND, told.next_line()).await.unwrap().unwrap().unwrap();
+        bench.run(&["on", "node2,node1"]).await;
+        let until = async {
+            loop {
+                let event: Value =
+                    serde_json::from_str(&events.next_line().await.unwrap().unwrap()).unwrap();
+                let is_change = event["event"] == "changed" && event["name"] == "node2";
+                if is_change && event["power"] == "on" && event["operation"]["finished"] == true {
+                    break;
+                }
+            }
+            loop {
+                let line = told.next_line().await.unwrap().unwrap();
+                assert!(!line.contains("node2"), "only node1 was asked for: {line}");
+                if line.starts_with('+')
+                    && line.contains("node1: on; on by ")
+                    && line.contains("done")
+                {
+                    break;
+                }
+            }
+        };
+        timeout(BOUND, until).await.expect("the changes are told");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn check_has_a_code_for_each_kind_of_file() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("rack.toml");
+    let port = home.path().join("port");
+    for (text, code, told) in [
+        ("[agent]\nname = \"a\"\n", 0, "agent a: 0 devices and 0 machines"),
+        (
+            "[devices.a]\ndriver = \"lcus\"\nport = \"port\"\nchannels = 1\nstatus = \"none\"\n",
+            1,
+            "does not exist",
+        ),
+        ("[agent]\nnam = \"a\"\n", 65, "did you mean `name`?"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let child = Command::new(BINARY)
+            .arg("check")
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ran = ended(child).await;
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.out.contains(told) || ran.err.contains(told), "{ran:?}");
+    }
+    assert!(!port.exists(), "check opens nothing");
+}
+
+#[tokio::test]
+async fn serve_refuses_a_rack_file_with_errors_and_names_them() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("rack.toml");
+    std::fs::write(&file, "[machines.node1]\n").unwrap();
+    let child = Command::new(BINARY)
+        .args(["serve", "--config"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let ran = ended(child).await;
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert!(ran.err.contains("rack.toml:1:11"), "{ran:?}");
+}

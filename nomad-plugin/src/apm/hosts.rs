@@ -150,3 +150,155 @@ fn not_eligible(node: &Node) -> HostState {
         HostState::NotUsable("not eligible in Nomad".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use agent_api::{CommandedAge, Hold, Operation};
+    use fleet::{OperationId, Origin, Reason};
+    use nomad_api::LastDrain;
+
+    use super::*;
+
+    const BOOT: Duration = Duration::from_secs(100);
+
+    fn machine() -> Machine {
+        Machine {
+            name: MachineName::new("node1").unwrap(),
+            pool: Some(PoolName::new("rack").unwrap()),
+            node: "node1".to_owned(),
+            outlets: Vec::new(),
+            reading: None,
+            commanded: None,
+            hold: None,
+            operation: None,
+            declared: None,
+            last_seen: None,
+            boot_deadline: BOOT,
+            soft_off: false,
+        }
+    }
+
+    fn read(state: PowerState) -> Machine {
+        Machine { reading: Some((state, Duration::ZERO)), ..machine() }
+    }
+
+    fn ordered(verb: Verb, phase: Phase, age: Duration) -> Machine {
+        let operation = Operation {
+            id: OperationId::new("op").unwrap(),
+            verb,
+            origin: Origin::Person("ada".to_owned()),
+            reason: Reason::default(),
+            phase,
+            age,
+            deadline_in: None,
+            changed: true,
+            evidence: String::new(),
+            took: Duration::ZERO,
+            progress: String::new(),
+        };
+        Machine { operation: Some(operation), ..machine() }
+    }
+
+    fn commanded(state: PowerState, age: Duration) -> Machine {
+        let origin = Origin::Person("ada".to_owned());
+        let operation = OperationId::new("op").unwrap();
+        Machine { commanded: Some(CommandedAge { state, age, origin, operation }), ..machine() }
+    }
+
+    fn node(status: NodeStatus, eligibility: Eligibility) -> Node {
+        Node { status, eligibility, ..Node::default() }
+    }
+
+    #[test]
+    fn a_ready_and_eligible_node_takes_work_whatever_the_agent_says() {
+        let node = node(NodeStatus::Ready, Eligibility::Eligible);
+        let hold = Hold { by: "ada".into(), reason: Reason::default(), age: BOOT };
+        for (machine, answers) in [
+            (read(PowerState::Off), true),
+            (Machine { hold: Some(hold), ..machine() }, true),
+            (machine(), false),
+        ] {
+            assert_eq!(state(&machine, answers, Some(&node)), HostState::Ready);
+        }
+        let leaving = ordered(Verb::Off, Phase::SoftOff, Duration::ZERO);
+        assert_eq!(state(&leaving, true, Some(&node)), HostState::Dark, "it goes off now");
+    }
+
+    #[test]
+    fn a_machine_that_was_lit_is_starting_until_its_deadline_also_while_not_eligible_again() {
+        let back = node(NodeStatus::Ready, Eligibility::Ineligible);
+        for lit in [
+            ordered(Verb::On, Phase::Energizing, Duration::ZERO),
+            ordered(Verb::On, Phase::Done, BOOT / 2),
+            ordered(Verb::Cycle, Phase::Dwelling, Duration::ZERO),
+            commanded(PowerState::On, BOOT / 2),
+        ] {
+            assert_eq!(state(&lit, true, None), HostState::Starting);
+            assert_eq!(state(&lit, true, Some(&back)), HostState::Starting);
+        }
+        for late in [ordered(Verb::On, Phase::Done, BOOT), commanded(PowerState::On, BOOT)] {
+            let late = Machine { reading: Some((PowerState::On, Duration::ZERO)), ..late };
+            assert!(matches!(state(&late, true, None), HostState::NotUsable(_)));
+        }
+        let cut = Machine {
+            reading: Some((PowerState::Off, Duration::ZERO)),
+            ..commanded(PowerState::On, BOOT / 2)
+        };
+        assert_eq!(state(&cut, true, None), HostState::Dark, "the reading is believed");
+    }
+
+    #[test]
+    fn a_machine_that_is_off_or_of_which_nothing_is_known_may_be_lit_unless_held_or_out_of_reach() {
+        let down = node(NodeStatus::Down, Eligibility::Ineligible);
+        for dark in [read(PowerState::Off), machine(), commanded(PowerState::Off, BOOT)] {
+            assert_eq!(state(&dark, true, None), HostState::Dark);
+            assert_eq!(state(&dark, true, Some(&down)), HostState::Dark);
+            assert!(matches!(state(&dark, false, None), HostState::NotUsable(_)));
+            let hold = Hold { by: "ada".into(), reason: Reason::default(), age: BOOT };
+            let held = Machine { hold: Some(hold), ..dark };
+            assert_eq!(state(&held, true, None), HostState::NotUsable("held by ada".into()));
+        }
+    }
+
+    #[test]
+    fn a_node_that_we_emptied_can_be_had_back_and_one_that_a_person_emptied_can_not() {
+        let drained = |by: &str| Node {
+            last_drain: Some(LastDrain {
+                status: DrainStatus::Complete,
+                meta: [("drained_by".to_owned(), by.to_owned())].into(),
+                ..LastDrain::default()
+            }),
+            ..node(NodeStatus::Ready, Eligibility::Ineligible)
+        };
+        let on = read(PowerState::On);
+        assert_eq!(state(&on, true, Some(&drained("lamplighter"))), HostState::Starting);
+        assert!(matches!(state(&on, true, Some(&drained("ada"))), HostState::NotUsable(_)));
+    }
+
+    #[test]
+    fn work_holds_a_machine_and_system_jobs_and_what_ended_do_not() {
+        let alloc = |job_type, client_status, desired_status| AllocationStub {
+            job_type,
+            client_status,
+            desired_status,
+            ..AllocationStub::default()
+        };
+        use nomad_api::ClientStatus::{Complete, Running, Unknown};
+        let up = node(NodeStatus::Ready, Eligibility::Eligible);
+        let down = node(NodeStatus::Down, Eligibility::Eligible);
+        for (node, found, wanted) in [
+            (&up, alloc(JobType::Service, Running, DesiredStatus::Run), true),
+            (&up, alloc(JobType::Batch, Running, DesiredStatus::Stop), true),
+            (&up, alloc(JobType::Sysbatch, Running, DesiredStatus::Run), true),
+            (&up, alloc(JobType::System, Running, DesiredStatus::Run), false),
+            (&up, alloc(JobType::Service, Complete, DesiredStatus::Run), false),
+            (&down, alloc(JobType::Service, Unknown, DesiredStatus::Run), true),
+            (&down, alloc(JobType::Service, Running, DesiredStatus::Stop), false),
+        ] {
+            let host = host(&machine(), true, Some(node), std::slice::from_ref(&found));
+            assert_eq!(host.holds_work, wanted, "{found:?}");
+        }
+    }
+}

@@ -106,7 +106,7 @@ mod tests {
         let mut teller = Teller::new(HolderId::new("me").expect("a name"));
         let pool = PoolName::new("rack").expect("a name");
         let to: BTreeSet<AgentAddress> = [AgentAddress::socket("/run/a.sock")].into();
-        let mut told = |text: &str, to: &BTreeSet<AgentAddress>, seconds| {
+        let mut told = |text: &str, to: &BTreeSet<AgentAddress>, seconds: u64| {
             let line = Line { machine: None, text: text.into() };
             let now = Moment::from_millis(seconds * 1000);
             teller.news(&pool, &[line], to, now).is_some()

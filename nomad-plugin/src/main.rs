@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fleet::HolderId;
-use nomad_plugin::host::Kind;
 use nomad_plugin::apm::ApmPlugin;
+use nomad_plugin::host::Kind;
 use nomad_plugin::target::TargetPlugin;
 use nomad_plugin::{cli, host};
 

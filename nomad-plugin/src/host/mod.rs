@@ -1,7 +1,7 @@
 //! The autoscaler's side: a go-plugin server, indistinguishable from one written in Go.
 //!
 //! Wire types, environment, signals and the log channel stop here; plugins implement the traits of
-//! [`seam`]. What is decided, counted or remembered about pools is not here.
+//! `seam`. What is decided, counted or remembered about pools is not here.
 
 use std::time::Duration;
 

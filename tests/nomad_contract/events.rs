@@ -65,9 +65,14 @@ async fn what_happened_while_nobody_listened_is_repeated_from_the_index() {
     let (_machine, _on, id) = cluster.machine("node1").await;
     let first = api.set_eligibility(&id, &Eligibility::Ineligible).await.unwrap();
     let second = api.set_eligibility(&id, &Eligibility::Eligible).await.unwrap();
+    let third = api.set_eligibility(&id, &Eligibility::Ineligible).await.unwrap();
 
     let mut stream = api.events(&[Topic::Node, Topic::Evaluation, Topic::Allocation], first.index);
-    let batch = batch_at(&mut stream, second.index).await;
-    let Payload::Node(node) = &batch.events[0].payload else { panic!("{batch:?}") };
-    assert_eq!(node.eligibility, Eligibility::Eligible);
+    for (index, expected) in
+        [(second.index, Eligibility::Eligible), (third.index, Eligibility::Ineligible)]
+    {
+        let batch = batch_at(&mut stream, index).await;
+        let Payload::Node(node) = &batch.events[0].payload else { panic!("{batch:?}") };
+        assert_eq!(node.eligibility, expected);
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod hosts;
+pub mod machine;
 pub mod ports;
 pub mod process;
 pub mod programs;

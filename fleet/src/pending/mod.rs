@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use constraint::{Constraint, Verdict, matches_glob};
 pub use lines::{LINES_MAX, Line};
-pub use patience::{DOUBT_TIME, Doubt, PLACEMENT_GRACE, Patience, WATCHED_MAX};
+pub use patience::{DOUBT_TIME, Doubt, Learnt, PLACEMENT_GRACE, Patience, WATCHED_MAX};
 pub use refusal::{KindLacks, Lack, Refusal, Why};
 
 use crate::{MachineName, NodeCount, Resources, Shape};
@@ -203,10 +203,10 @@ pub struct Pending {
 /// takes, of the resource of which it takes most; then by key. Each goes first to the free room of
 /// machines that hold work or have been counted already, then to machines that are on or starting,
 /// then to dark ones; a further machine is the smallest that takes all that is left of the group,
-/// else the one that takes most of it; then by name. `doubts` are groups of which Nomad has shown
-/// that it knows something that we do not: they are told and not counted.
+/// else the one that takes most of it; then by name. `learnt` is what earlier answers left behind;
+/// its groups in doubt are told and not counted.
 #[must_use]
-pub fn pending(work: &Work, hosts: &[Host], doubts: &BTreeMap<GroupKey, Doubt>) -> Pending {
+pub fn pending(work: &Work, hosts: &[Host], learnt: &Learnt) -> Pending {
     let mut answer = Pending {
         holding: hosts
             .iter()
@@ -216,14 +216,14 @@ pub fn pending(work: &Work, hosts: &[Host], doubts: &BTreeMap<GroupKey, Doubt>) 
         ..Pending::default()
     };
     let kinds = kind::Kinds::of(hosts, work);
-    let mut rack = packing::Rack::new(&kinds, hosts, work);
+    let mut rack = packing::Rack::new(&kinds, hosts, work, &learnt.chosen);
     for group in packing::in_order(&work.waiting, &kinds) {
         let suits: Vec<kind::Suits> = kinds.all().iter().map(|kind| kind.judge(group)).collect();
         if !kinds.is_empty() && suits.iter().all(|suits| suits.is_elsewhere()) {
             answer.elsewhere.insert(group.key.clone(), group.count);
             continue;
         }
-        if let Some(doubt) = doubts.get(&group.key) {
+        if let Some(doubt) = learnt.doubts.get(&group.key) {
             answer.refusals.push(Refusal::not_placed(group, doubt));
             continue;
         }

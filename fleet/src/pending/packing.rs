@@ -33,6 +33,8 @@ struct Slot<'a> {
     kind: usize,
     free: Resources,
     on: PlacedOn,
+    /// It was dark when it was chosen for this work.
+    was_dark: bool,
 }
 
 /// Machines that are not needed yet and alike in what they can take now.
@@ -67,12 +69,20 @@ pub(super) struct Placed {
 }
 
 impl<'a> Rack<'a> {
-    pub(super) fn new(kinds: &Kinds<'_>, hosts: &'a [Host], work: &Work) -> Self {
+    pub(super) fn new(
+        kinds: &Kinds<'_>,
+        hosts: &'a [Host],
+        work: &Work,
+        chosen: &BTreeSet<MachineName>,
+    ) -> Self {
         let mut slots: Vec<Slot<'a>> = hosts
             .iter()
             .enumerate()
             .filter_map(|(at, host)| slot(host, kinds.of_host(at)?, kinds))
             .collect();
+        for slot in &mut slots {
+            slot.was_dark = chosen.contains(&slot.host.machine);
+        }
         slots.sort_by(|a, b| a.host.machine.cmp(&b.host.machine));
         let mut rack = Self {
             slots,
@@ -230,8 +240,8 @@ impl Slot<'_> {
         // Idle and starting machines are alike: both have been paid for.
         let on = match self.on {
             PlacedOn::Holder => return None,
-            PlacedOn::Idle | PlacedOn::Starting => PlacedOn::Idle,
-            PlacedOn::Dark => PlacedOn::Dark,
+            PlacedOn::Idle | PlacedOn::Starting if !self.was_dark => PlacedOn::Idle,
+            PlacedOn::Idle | PlacedOn::Starting | PlacedOn::Dark => PlacedOn::Dark,
         };
         Some(Shelf { on, free, kind: self.kind })
     }
@@ -273,7 +283,7 @@ fn slot<'a>(host: &'a Host, kind: usize, kinds: &Kinds<'_>) -> Option<Slot<'a>> 
     };
     // More used than offered (a shape that shrank): Nomad then takes not even work that asks for nothing.
     let total = host.shape.as_ref()?.0.resources;
-    total.holds(&used).then(|| Slot { host, kind, free: total.less(&used), on })
+    total.holds(&used).then(|| Slot { host, kind, free: total.less(&used), on, was_dark: false })
 }
 
 fn least(waiting: &[WaitingGroup]) -> Resources {

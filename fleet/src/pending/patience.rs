@@ -1,6 +1,6 @@
 //! What Nomad knows and we do not: work that waits beside a machine with room for it is given up for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Distinct, GroupKey, Host, HostState, Pending, PlacedOn, WaitingGroup, Work, pending};
@@ -37,6 +37,16 @@ struct Watched {
     since: Option<Moment>,
 }
 
+/// What earlier answers left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Learnt {
+    /// Groups that are not counted: Nomad knows something of them that we do not.
+    pub doubts: BTreeMap<GroupKey, Doubt>,
+    /// Machines that were dark when they were chosen for work that waits still. They go on being
+    /// chosen as dark ones while they boot: packed in another order, the same work might need one more.
+    pub chosen: BTreeSet<MachineName>,
+}
+
 /// Remembers, over the queries of one pool, which work was placed in thought and not by Nomad.
 ///
 /// A machine is watched for a group from when the group was first placed on it in thought, starting
@@ -46,7 +56,7 @@ struct Watched {
 #[derive(Debug, Clone, Default)]
 pub struct Patience {
     watched: BTreeMap<(GroupKey, MachineName), Watched>,
-    doubts: BTreeMap<GroupKey, Doubt>,
+    learnt: Learnt,
 }
 
 impl Patience {
@@ -61,14 +71,18 @@ impl Patience {
     pub fn assess(&mut self, work: &Work, hosts: &[Host], now: Moment) -> Pending {
         let groups: BTreeMap<&GroupKey, &WaitingGroup> =
             work.waiting.iter().filter(|g| g.count > 0).map(|g| (&g.key, g)).collect();
-        self.doubts.retain(|key, doubt| {
+        self.learnt.doubts.retain(|key, doubt| {
             now < doubt.until
                 && groups.get(key).is_some_and(|group| {
                     group.version == doubt.version && group.count >= doubt.waiting
                 })
         });
         self.look(&groups, hosts, now);
-        let answer = pending(work, hosts, &self.doubts);
+        let answer = pending(work, hosts, &self.learnt);
+        let chosen = &mut self.learnt.chosen;
+        chosen.retain(|machine| answer.needed.contains_key(machine));
+        let dark = answer.needed.iter().filter(|(_, on)| **on == PlacedOn::Dark);
+        chosen.extend(dark.map(|(machine, _)| machine.clone()));
         self.watch(&groups, &answer, now);
         answer
     }
@@ -76,13 +90,13 @@ impl Patience {
     /// The groups that are not counted now.
     #[must_use]
     pub fn doubts(&self) -> &BTreeMap<GroupKey, Doubt> {
-        &self.doubts
+        &self.learnt.doubts
     }
 
     fn look(&mut self, groups: &BTreeMap<&GroupKey, &WaitingGroup>, hosts: &[Host], now: Moment) {
         let hosts: BTreeMap<&MachineName, &Host> =
             hosts.iter().map(|host| (&host.machine, host)).collect();
-        let doubts = &mut self.doubts;
+        let doubts = &mut self.learnt.doubts;
         self.watched.retain(|(key, machine), watched| {
             let (Some(group), Some(host)) = (groups.get(key), hosts.get(machine)) else {
                 return false;

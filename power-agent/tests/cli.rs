@@ -1,7 +1,7 @@
 //! Goal: what a person and a script get from the command line is what happened at the relays.
 //! Method: the real binary as daemon and as command, boards on pseudo-terminals from the virtual rack, and its edge log as witness.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests may fail them")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail them")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -1,0 +1,298 @@
+//! The real agent on the lines of a virtual rack. Goal: what is told is what the contacts did, across restarts and
+//! kills. Method: orders over the socket; every assertion on movements is on the rack's own edge log.
+
+#![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
+
+mod rig;
+
+use std::time::Duration;
+
+use agent_api::{Answer, Event, Plan, PlanLine};
+use fleet::{
+    FenceNumber, Order, Phase, PlanId, PoolName, PowerState, RefusalCode, Resources, Shape, Verb,
+};
+use virtual_rack::relay::Power;
+
+use rig::{PATIENCE, Rig, autoscaler, ended, name, order, person, phase, reading, until};
+
+fn edge(board: &str, channel: u8, to: Power) -> (String, u8, Power) {
+    (board.to_owned(), channel, to)
+}
+
+fn refused(answer: Answer) -> (RefusalCode, String) {
+    match answer {
+        Answer::Refused(refusal) => (refusal.code, refusal.text),
+        Answer::Accepted { operation, .. } => panic!("accepted: {operation:?}"),
+    }
+}
+
+#[tokio::test]
+async fn on_cycle_and_off_are_driven_once_and_read_back() {
+    let rig = Rig::start("100ms").await;
+    let on = rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    assert_eq!((on.phase, on.changed, on.evidence.as_str()), (Phase::Done, true, "read back on"));
+    let again = rig.done(&order("op-2", "read", Verb::On, autoscaler(1))).await;
+    assert_eq!((again.phase, again.changed), (Phase::Done, false));
+    let cycle = rig.done(&order("op-3", "read", Verb::Cycle, autoscaler(1))).await;
+    assert_eq!((cycle.phase, cycle.changed), (Phase::Done, true));
+    let off = rig.done(&order("op-4", "read", Verb::Off, autoscaler(1))).await;
+    assert_eq!(off.evidence, "read back off");
+    let edges = [Power::On, Power::Off, Power::On, Power::Off].map(|to| edge("a", 1, to));
+    assert_eq!(rig.edges().await, edges);
+    let machine = rig.machine("read").await;
+    assert_eq!(reading(&machine), Some(PowerState::Off));
+    let commanded = machine.commanded.expect("it was commanded");
+    assert_eq!((commanded.state, commanded.origin), (PowerState::Off, autoscaler(1)));
+}
+
+#[tokio::test]
+async fn both_outlets_of_a_machine_with_two_are_moved() {
+    let rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "twin", Verb::On, person())).await;
+    assert_eq!(rig.edges().await, [edge("a", 2, Power::On), edge("a", 3, Power::On)]);
+    assert_eq!(reading(&rig.machine("twin").await), Some(PowerState::On));
+}
+
+#[tokio::test]
+async fn a_silent_board_is_assumed_and_never_read() {
+    let rig = Rig::start("100ms").await;
+    let on = rig.done(&order("op-1", "silent", Verb::On, autoscaler(1))).await;
+    assert_eq!(on.evidence, "assumed on: the board can not be read");
+    let machine = rig.machine("silent").await;
+    assert_eq!((reading(&machine), machine.outlets[0].can_read_back), (None, false));
+    assert_eq!(machine.commanded.map(|commanded| commanded.state), Some(PowerState::On));
+}
+
+#[tokio::test]
+async fn a_restart_with_everything_on_moves_nothing() {
+    let mut rig = Rig::start("100ms").await;
+    for (id, machine) in [("op-1", "read"), ("op-2", "twin"), ("op-3", "silent"), ("op-4", "lamp")]
+    {
+        rig.done(&order(id, machine, Verb::On, person())).await;
+    }
+    let before = rig.edges().await;
+    rig.stop_agent().await;
+    rig.start_agent().await;
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    assert_eq!(reading(&rig.machine("read").await), Some(PowerState::On));
+    assert_eq!(reading(&rig.machine("silent").await), None);
+    assert_eq!(rig.edges().await, before);
+}
+
+#[tokio::test]
+async fn a_cycle_whose_agent_is_killed_while_it_is_off_is_finished_by_the_next_one() {
+    let mut rig = Rig::start("3s").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    until("it dwells", async || {
+        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+    })
+    .await;
+    rig.kill_agent().await;
+    assert_eq!(rig.edges().await.last(), Some(&edge("a", 1, Power::Off)));
+    rig.start_agent().await;
+    let mut watch = rig.client.watch().await.expect("a watch");
+    let cycle = ended(&mut watch, &order("op-2", "read", Verb::Cycle, person()).operation).await;
+    assert_eq!((cycle.phase, cycle.evidence.as_str()), (Phase::Done, "read back on"));
+    let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
+    assert_eq!(rig.edges().await, edges);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_asked_to_stop_leaves_no_machine_off_between_off_and_on() {
+    let mut rig = Rig::start("1s").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    until("it dwells", async || {
+        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+    })
+    .await;
+    rig.stop_agent().await;
+    assert_eq!(rig.edges().await.last(), Some(&edge("a", 1, Power::On)));
+}
+
+#[tokio::test]
+async fn what_was_half_done_before_the_host_rebooted_is_reported_and_not_run() {
+    let mut rig = Rig::start("3s").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    until("it dwells", async || {
+        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+    })
+    .await;
+    rig.kill_agent().await;
+    let before = rig.edges().await;
+    let config = power_agent::config::Config::load(&rig.path("agent.toml")).expect("a config").0;
+    let boot = power_agent::clock::BootId::new("another boot");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let agent = power_agent::wiring::serve_until(config, boot, async {
+        drop(stopped.await);
+    });
+    let look = async {
+        until("the agent answers", async || rig.client.inventory().await.ok()).await;
+        let machine = rig.machine("read").await;
+        drop(stop);
+        machine
+    };
+    let (served, machine) = tokio::join!(agent, look);
+    served.expect("it serves");
+    let operation = machine.operation.expect("it is reported");
+    assert_eq!(operation.phase, Phase::Failed);
+    assert!(operation.evidence.ends_with("its deadline has passed"), "{}", operation.evidence);
+    assert!(machine.commanded.expect("kept").age >= fleet::arbiter::BEFORE_BOOT);
+    assert_eq!(rig.edges().await, before);
+}
+
+#[tokio::test]
+async fn an_older_fence_is_refused_also_after_a_restart() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, autoscaler(7))).await;
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    let stale = order("op-2", "read", Verb::Off, autoscaler(6));
+    let (code, text) = refused(rig.client.set_power(&stale).await.expect("an answer"));
+    assert_eq!(code, RefusalCode::StaleFence);
+    assert!(text.contains("fence 6 ") && text.contains("and 7 has ordered"), "{text}");
+    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)]);
+    let fences = rig.client.inventory().await.expect("an inventory").fences;
+    assert_eq!(fences.iter().map(|fence| fence.number).collect::<Vec<_>>(), [FenceNumber(7)]);
+}
+
+#[tokio::test]
+async fn a_repeated_operation_is_answered_as_the_first_time_and_moves_nothing() {
+    let mut rig = Rig::start("100ms").await;
+    let first = rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    rig.done(&order("op-2", "read", Verb::Off, autoscaler(1))).await;
+    for _ in 0..2 {
+        let again = order("op-1", "read", Verb::On, autoscaler(1));
+        let answer = rig.client.set_power(&again).await.expect("an answer");
+        let Answer::Accepted { operation, repeated: true } = answer else { panic!("{answer:?}") };
+        assert_eq!(
+            (operation.phase, operation.evidence, operation.took),
+            (first.phase, first.evidence.clone(), first.took)
+        );
+        rig.kill_agent().await;
+        rig.start_agent().await;
+    }
+    assert_eq!(rig.edges().await, [edge("a", 1, Power::On), edge("a", 1, Power::Off)]);
+    let other = order("op-1", "lamp", Verb::Off, person());
+    let error = rig.client.set_power(&other).await.expect_err("the id is taken");
+    assert!(error.to_string().contains("was given before, to `on read`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_persons_off_holds_against_the_autoscaler_until_it_is_released() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    rig.done(&order("op-2", "read", Verb::Off, person())).await;
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    let wanted = order("op-3", "read", Verb::On, autoscaler(1));
+    let (code, text) = refused(rig.client.set_power(&wanted).await.expect("an answer"));
+    assert_eq!(code, RefusalCode::Held);
+    assert!(text.ends_with("`power-agent release read` ends the hold"), "{text}");
+    let on = rig.done(&order("op-4", "read", Verb::On, person())).await;
+    assert!(
+        on.evidence.ends_with("hold stays until `power-agent release read`"),
+        "{}",
+        on.evidence
+    );
+    let before = rig.edges().await;
+    assert!(rig.client.release(&name("read"), "ada").await.expect("released"));
+    assert!(!rig.client.release(&name("read"), "ada").await.expect("released"));
+    assert_eq!(rig.edges().await, before);
+    rig.done(&order("op-5", "read", Verb::Off, autoscaler(1))).await;
+}
+
+#[tokio::test]
+async fn a_person_without_proof_is_refused_and_one_with_force_or_outside_of_pools_is_not() {
+    let rig = Rig::start("100ms").await;
+    for (id, machine) in [("op-1", "read"), ("op-2", "lamp")] {
+        rig.done(&order(id, machine, Verb::On, person())).await;
+    }
+    let careful = Order { force: false, ..order("op-3", "read", Verb::Off, person()) };
+    let (code, text) = refused(rig.client.set_power(&careful).await.expect("an answer"));
+    assert_eq!(code, RefusalCode::NotEmpty);
+    assert!(text.contains("no [nomad] section"), "{text}");
+    assert!(rig.machine("read").await.hold.is_none());
+    let outside = Order { force: false, ..order("op-4", "lamp", Verb::Off, person()) };
+    assert_eq!(rig.done(&outside).await.phase, Phase::Done);
+    let forced = order("op-5", "read", Verb::Off, person());
+    assert_eq!(rig.done(&forced).await.phase, Phase::Done);
+}
+
+#[tokio::test]
+async fn a_second_agent_on_the_same_journal_says_so_and_moves_nothing() {
+    let rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    let (code, said) = rig.second_agent().await;
+    assert_eq!(code, Some(70), "{said}");
+    assert!(said.contains("another agent has it open; stop that one"), "{said}");
+    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)]);
+    assert_eq!(reading(&rig.machine("read").await), Some(PowerState::On));
+}
+
+#[tokio::test]
+async fn a_board_that_goes_away_is_unknown_with_its_reason() {
+    let rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.unplug().await;
+    let machine = until("the reading is gone", async || {
+        let machine = rig.machine("read").await;
+        machine.reading.is_none().then_some(machine)
+    })
+    .await;
+    let trouble = machine.outlets[0].trouble.clone().expect("it says why");
+    assert!(trouble.contains("a.tty"), "{trouble}");
+    assert_eq!(machine.commanded.map(|commanded| commanded.state), Some(PowerState::On));
+}
+
+#[tokio::test]
+async fn a_watcher_gets_a_snapshot_and_then_what_changes() {
+    let rig = Rig::start("100ms").await;
+    let mut watch = rig.client.watch().await.expect("a watch");
+    let first = watch.next().await.expect("an event");
+    let Some(Event::Snapshot(inventory)) = first else { panic!("{first:?}") };
+    assert_eq!(inventory.machines.len(), 4);
+    rig.accepted(&order("op-1", "lamp", Verb::On, person())).await;
+    let lit = async {
+        loop {
+            let event = watch.next().await.expect("an event");
+            let Some(Event::Changed(machine)) = event else { continue };
+            if machine.name.as_str() == "lamp" && reading(&machine) == Some(PowerState::On) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, lit).await.expect("the change is told");
+}
+
+#[tokio::test]
+async fn plans_and_shapes_survive_the_agent() {
+    let mut rig = Rig::start("100ms").await;
+    let pool = PoolName::new("rack").expect("a name");
+    let line = |text: &str| PlanLine { machine: Some(name("read")), text: text.to_owned() };
+    for (id, text) in [("plan-1", "kept off"), ("plan-2", "started: first in line")] {
+        let plan = Plan {
+            id: PlanId::new(id).expect("an id"),
+            pool: pool.clone(),
+            author: "target".to_owned(),
+            lines: vec![line(text)],
+            age: Duration::ZERO,
+        };
+        rig.client.record_plan(&plan).await.expect("kept");
+    }
+    let resources = Resources { cpu_mhz: 6000, memory_mb: 7820, disk_mb: 29_000 };
+    let shape = Shape { resources, ..Shape::default() };
+    rig.client.record_shape(&name("read"), &shape).await.expect("kept");
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    let plans = rig.client.plans(&pool).await.expect("plans");
+    assert_eq!(plans.len(), 1);
+    assert_eq!(plans[0].lines, [line("started: first in line")]);
+    assert_eq!(rig.machine("read").await.last_seen, Some(shape));
+    let error = rig.client.record_shape(&name("nobody"), &Shape::default()).await;
+    let text = error.expect_err("there is no such machine").to_string();
+    assert!(text.contains("no machine nobody; it has lamp, read, silent, twin"), "{text}");
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_api::{CommandedAge, Outlet};
 use fleet::arbiter::{Hold, MachineLedger, Running};
 use fleet::{
-    Commanded, LinesSeen, Moment, OperationId, Origin, PowerState, Reason, Sequencer, Shape,
+    Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Reason, Sequencer, Shape,
 };
 
 use crate::config::{MachineConfig, OutletPath};
@@ -208,13 +208,24 @@ impl Live {
             verb: record.task.verb,
             origin: self.origin.clone(),
             reason: self.reason.clone(),
-            phase: record.phase(),
+            phase: self.phase(),
             age: now.since(record.began),
             deadline_in: record.state.until().map(|until| until.since(now)),
             changed: record.moved,
             evidence: String::new(),
             took: Duration::ZERO,
             progress: record.progress(),
+        }
+    }
+
+    /// Until its end is on disk, a sequence is told as in its last phase: nobody hears of an end that has no evidence
+    /// yet and that a crash could undo.
+    fn phase(&self) -> Phase {
+        let record = self.sequencer.record();
+        match (record.phase(), record.task.verb.leaves()) {
+            (Phase::Done | Phase::Failed, PowerState::Off) => Phase::Cutting,
+            (Phase::Done | Phase::Failed, PowerState::On) => Phase::Energizing,
+            (phase, _) => phase,
         }
     }
 }
@@ -227,7 +238,7 @@ pub(crate) fn ended_view(operation: &Operation, now: Moment) -> Option<agent_api
         verb: operation.verb,
         origin: operation.origin.clone(),
         reason: operation.reason.clone(),
-        phase: if ended.well { agent_api::Phase::Done } else { agent_api::Phase::Failed },
+        phase: if ended.well { Phase::Done } else { Phase::Failed },
         age: now.since(operation.ordered),
         deadline_in: None,
         changed: ended.changed,

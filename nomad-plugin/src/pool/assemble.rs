@@ -57,6 +57,8 @@ pub fn assemble(
         let Some(heard) = heard else { continue };
         for (name, (machine, at)) in &heard.machines {
             if machine.pool.as_ref() == Some(pool) {
+                // Until Nomad was asked about this node, its silence about it says nothing.
+                view.nomad_answers &= nomad.names.contains(&machine.node);
                 let agent = heard.answers.then(|| agent_facts(machine, *at));
                 let seen = machine_view(machine, agent, nomad, filter);
                 view.machines.insert(name.clone(), seen);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use agent_api::{AgentAddress, Client as Agent};
-use fleet::lease::{Lease, Step};
 use fleet::reconciler::{Done, Effect, Reconciler};
 use fleet::{ClusterId, Fence, FenceNumber, MachineName, Moment, OperationId, Shape};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,8 +14,9 @@ use tokio::time::Instant;
 use super::assemble::{Heard, assemble};
 use super::executor::{Executor, chain};
 use super::nomad_side::{NomadFacts, shape};
+use super::office::{Circumstances, Office, Returned, Turn};
 use super::plans::Teller;
-use super::record::{Keeper, Record, RecordError, Saved};
+use super::record::Keeper;
 use super::watchers::{News, follow_agent, follow_nomad};
 use super::{PoolParts, Report, Request};
 use crate::host::{Direction, Fault, ScalingAction};
@@ -24,9 +24,6 @@ use crate::target::block::Block;
 
 /// News that may wait: each is taken in well under a millisecond.
 const NEWS_MAX: usize = 256;
-
-/// How long a record that could not be read or written rests.
-const RECORD_RETRY: Duration = Duration::from_secs(2);
 
 /// The longest that the loop waits for nothing: a pool that nothing happens to is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -42,8 +39,7 @@ const SCALES_MAX: usize = 64;
 #[derive(Debug)]
 enum Finished {
     Effect(Box<Effect>, Done),
-    RecordRead(Result<(Record, u64), RecordError>),
-    RecordWritten(Box<Record>, Result<Saved, RecordError>),
+    Record(Returned),
     Noted,
 }
 
@@ -56,12 +52,7 @@ struct Pool {
     attempted: BTreeSet<AgentAddress>,
     nomad: NomadFacts,
     names: watch::Sender<BTreeSet<String>>,
-    keeper: Keeper,
-    lease: Lease,
-    record: Record,
-    record_busy: bool,
-    record_retry: Moment,
-    watch_at: Moment,
+    office: Office,
     reconciler: Option<Reconciler>,
     block: Option<Block>,
     raw: crate::host::Config,
@@ -70,7 +61,7 @@ struct Pool {
     shapes: BTreeMap<MachineName, Shape>,
     teller: Teller,
     tasks: JoinSet<Finished>,
-    problem: Option<String>,
+    nomad_problem: Option<String>,
 }
 
 /// Runs a pool until it is told to stop, or nobody can ask it any more.
@@ -125,12 +116,7 @@ impl Pool {
             attempted: BTreeSet::new(),
             nomad: NomadFacts::default(),
             names: watch::Sender::new(BTreeSet::new()),
-            keeper,
-            lease: Lease::new(parts.me.clone(), settings.heartbeat),
-            record: Record::default(),
-            record_busy: false,
-            record_retry: Moment::ZERO,
-            watch_at: Moment::ZERO,
+            office: Office::new(keeper, parts.me.clone(), settings.heartbeat),
             reconciler: None,
             block: None,
             raw: crate::host::Config::new(),
@@ -139,7 +125,7 @@ impl Pool {
             shapes: BTreeMap::new(),
             teller: Teller::default(),
             tasks: JoinSet::new(),
-            problem: None,
+            nomad_problem: None,
             parts,
         }
     }
@@ -162,7 +148,7 @@ impl Pool {
                     tracing::warn!(pool = %self.parts.pool, err = %why, "Nomad does not answer");
                 }
                 self.nomad.answers = false;
-                self.problem = Some(why);
+                self.nomad_problem = Some(why);
             }
             News::Agent(address, event) => {
                 self.attempted.insert(address.clone());
@@ -264,31 +250,30 @@ impl Pool {
     }
 
     fn report(&self, now: Moment) -> Report {
-        let Some(reconciler) = &self.reconciler else {
-            let why = match (&self.problem, self.lease.other()) {
-                (_, Some(holder)) => format!("{holder} holds the pool's lease"),
-                (Some(problem), None) => problem.clone(),
-                (None, None) => "the pool's record has not been read yet".to_owned(),
-            };
-            let Some(block) = &self.block else {
-                return Report {
-                    ready: false,
-                    count: Default::default(),
-                    desired: None,
-                    not_ready: Some(why),
-                };
-            };
-            let view = assemble(&self.parts.pool, &self.nomad, &self.heard, &block.filter);
+        if let Some(reconciler) = &self.reconciler {
+            let status = reconciler.status(now);
             return Report {
-                ready: false,
-                count: view.count(now),
-                desired: None,
-                not_ready: Some(why),
+                ready: status.ready,
+                count: status.count,
+                desired: status.desired,
+                not_ready: status.not_ready,
             };
+        }
+        let count = self.block.as_ref().map(|block| {
+            assemble(&self.parts.pool, &self.nomad, &self.heard, &block.filter).count(now)
+        });
+        let why = match (self.office.other(), &self.office.problem, &self.nomad_problem) {
+            (Some(holder), ..) => format!("{holder} holds the pool's lease"),
+            (None, Some(problem), _) => problem.clone(),
+            (None, None, Some(problem)) if !self.nomad.answers => problem.clone(),
+            (None, None, _) => "the pool is being looked at for the first time".to_owned(),
         };
-        let status = reconciler.status(now);
-        let (count, desired) = (status.count, status.desired);
-        Report { ready: status.ready, count, desired, not_ready: status.not_ready }
+        Report {
+            ready: false,
+            count: count.unwrap_or_default(),
+            desired: None,
+            not_ready: Some(why),
+        }
     }
 
     fn scale(
@@ -331,28 +316,11 @@ impl Pool {
         let now = self.now();
         match finished {
             Ok(Finished::Effect(effect, done)) => self.done(&effect, done, now),
-            Ok(Finished::RecordRead(Ok((record, index)))) => {
-                self.record_busy = false;
-                self.problem = None;
-                self.lease.read(&record.lease(index), now);
-                self.record = record;
-            }
-            Ok(Finished::RecordRead(Err(error))) => self.record_failed(&error, now),
-            Ok(Finished::RecordWritten(record, Ok(Saved::At(index)))) => {
-                self.record_busy = false;
-                self.problem = None;
-                self.lease.written(index, record.fence, now);
-                self.record = *record;
-                self.take_office(now);
-            }
-            Ok(Finished::RecordWritten(_, Ok(Saved::Conflict))) => {
-                self.record_busy = false;
-                tracing::warn!(pool = %self.parts.pool, "another autoscaler has written the pool's record");
-                self.lease.lost();
-                self.reconciler = None;
-                self.queued.clear();
-            }
-            Ok(Finished::RecordWritten(_, Err(error))) => self.record_failed(&error, now),
+            Ok(Finished::Record(returned)) => match self.office.returned(returned, now) {
+                Turn::InOffice => self.take_office(now),
+                Turn::Lost => self.step_down(),
+                Turn::Same => {}
+            },
             Ok(Finished::Noted) => {}
             Err(error) => {
                 tracing::error!(err = %error, "a task of the pool ended badly (a bug of ours)")
@@ -377,12 +345,15 @@ impl Pool {
         }
     }
 
-    fn record_failed(&mut self, error: &RecordError, now: Moment) {
-        self.record_busy = false;
-        self.record_retry = now + RECORD_RETRY;
-        let why = chain(error);
-        tracing::warn!(pool = %self.parts.pool, err = %why, "the pool's record was not kept");
-        self.problem = Some(why);
+    /// Somebody else has written the record: nothing of ours is done any more.
+    fn step_down(&mut self) {
+        tracing::warn!(pool = %self.parts.pool, "another autoscaler has written the pool's record");
+        self.reconciler = None;
+        self.queued.clear();
+        for answer in self.scales.drain(..) {
+            // The host may have given up waiting; it asks again.
+            answer.send(Err(Fault::failed("another autoscaler has taken the pool's lease"))).ok();
+        }
     }
 
     /// The lease is ours: from now on the reconciler acts.
@@ -392,9 +363,9 @@ impl Pool {
             return;
         }
         let Ok(prefix) = OperationId::new(self.parts.me.as_str()) else { return };
-        let standing = self.record.standing.clone();
+        let standing = self.office.standing().clone();
         let born = !standing.levels.is_empty();
-        tracing::info!(pool = %self.parts.pool, fence = ?self.lease.fence(), "the pool's lease is ours");
+        tracing::info!(pool = %self.parts.pool, fence = ?self.office.fence(), "the pool's lease is ours");
         self.reconciler = Some(Reconciler::new(
             self.parts.pool.clone(),
             block.knobs.clone(),
@@ -429,46 +400,22 @@ impl Pool {
     /// Whether the record on disk says what the reconciler must remember.
     fn is_saved(&self) -> bool {
         let reconciler = self.reconciler.as_ref();
-        reconciler.is_some_and(|reconciler| reconciler.standing() == self.record.standing)
+        reconciler.is_some_and(|reconciler| reconciler.standing() == *self.office.standing())
     }
 
-    /// Reads, takes, beats or writes the record, whatever is due. Returns when something is next.
+    /// Has done to the record what is due. Returns when something is next.
     fn keep_record(&mut self, now: Moment) -> Moment {
-        let later = now + LOOK_AGAIN;
-        if self.record_busy {
-            return later;
-        }
-        if self.record_retry > now {
-            return self.record_retry;
-        }
-        let step = match self.lease.poll(now) {
-            Step::Wait(_) if self.reconciler.is_some() && !self.is_saved() => {
-                Step::Beat { index: self.lease.index() }
-            }
-            step => step,
+        let around = Circumstances {
+            standing: self.reconciler.as_ref().map(Reconciler::standing),
+            may_take: self.block.is_some() && self.all_attempted(),
+            highest: self.highest_fence(),
+            target: &self.raw,
         };
-        match step {
-            Step::Read => self.read_record(now),
-            // While another holds the lease, its heartbeat is looked at.
-            Step::Wait(_) if self.lease.is_watching() && self.watch_at <= now => {
-                self.read_record(now);
-            }
-            Step::Wait(until) if self.lease.is_watching() => return until.min(self.watch_at),
-            Step::Wait(until) => return until,
-            Step::Take { .. } if self.block.is_none() || !self.all_attempted() => {}
-            Step::Take { index } => {
-                let known = self.record.fence.max(self.highest_fence());
-                self.write_record(index, FenceNumber(known.0 + 1));
-            }
-            Step::Beat { index } => {
-                let ours = self.lease.fence().unwrap_or_default();
-                // An agent that was silent when we took the lease may know a higher number.
-                let highest = self.highest_fence();
-                let fence = if highest > ours { FenceNumber(highest.0 + 1) } else { ours };
-                self.write_record(index, fence);
-            }
+        let (errand, wake) = self.office.poll(around, now, now + LOOK_AGAIN);
+        if let Some(errand) = errand {
+            self.tasks.spawn(async move { Finished::Record(errand.run().await) });
         }
-        later
+        wake
     }
 
     fn all_attempted(&self) -> bool {
@@ -493,33 +440,11 @@ impl Pool {
         })
     }
 
-    fn read_record(&mut self, now: Moment) {
-        self.record_busy = true;
-        self.watch_at = now + self.parts.settings.heartbeat;
-        let keeper = self.keeper.clone();
-        self.tasks.spawn(async move { Finished::RecordRead(keeper.read().await) });
-    }
-
-    fn write_record(&mut self, index: u64, fence: FenceNumber) {
-        let standing = self.reconciler.as_ref().map(Reconciler::standing);
-        let record = Record {
-            standing: standing.unwrap_or_else(|| self.record.standing.clone()),
-            holder: Some(self.parts.me.clone()),
-            fence,
-            beat: self.record.beat + 1,
-            target: self.raw.clone(),
-        };
-        self.record_busy = true;
-        let keeper = self.keeper.clone();
-        self.tasks.spawn(async move {
-            let saved = keeper.write(&record, index).await;
-            Finished::RecordWritten(Box::new(record), saved)
-        });
-    }
-
     /// Does what waits, each beside the loop.
     fn flush(&mut self) {
-        let (Some(number), Some(cluster)) = (self.lease.fence(), self.cluster_id()) else { return };
+        let (Some(number), Some(cluster)) = (self.office.fence(), self.cluster_id()) else {
+            return;
+        };
         let Some(block) = &self.block else { return };
         if self.queued.is_empty() {
             return;
@@ -566,21 +491,18 @@ impl Pool {
         if self.teller.is_news(&lines) { self.teller.due().unwrap_or(later) } else { later }
     }
 
-    /// Gives the lease back, so that a successor need not wait for it to grow stale.
+    /// Gives the lease back.
     async fn release(&mut self) {
-        if self.lease.fence().is_none() || self.record_busy {
-            return;
-        }
-        let standing = self.reconciler.as_ref().map(Reconciler::standing);
-        let record = Record {
-            standing: standing.unwrap_or_else(|| self.record.standing.clone()),
-            holder: None,
-            fence: self.record.fence,
-            beat: self.record.beat + 1,
-            target: self.raw.clone(),
+        let around = Circumstances {
+            standing: self.reconciler.as_ref().map(Reconciler::standing),
+            may_take: false,
+            highest: FenceNumber::default(),
+            target: &self.raw,
         };
-        if let Err(error) = self.keeper.write(&record, self.lease.index()).await {
-            tracing::warn!(pool = %self.parts.pool, err = %chain(&error), "the lease was not released");
+        if let Some(errand) = self.office.release(around) {
+            let now = self.now();
+            let returned = errand.run().await;
+            self.office.returned(returned, now);
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod assemble;
 mod event_loop;
 pub mod executor;
 pub mod nomad_side;
+mod office;
 mod plans;
 mod record;
 mod watchers;

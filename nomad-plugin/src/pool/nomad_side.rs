@@ -22,6 +22,8 @@ const NODE_EVENTS_KEPT: usize = 10;
 pub struct NomadFacts {
     /// Whether the last question was answered.
     pub answers: bool,
+    /// The node names that were asked about: of others nothing is known.
+    pub names: BTreeSet<String>,
     /// The newest registration of each node name.
     pub nodes: BTreeMap<String, NodeFacts>,
     /// The allocations of each of those nodes by node id.
@@ -80,7 +82,8 @@ impl NomadReader {
         self.allocs_index = allocs_meta.index;
         self.nodes_index = nodes_meta.index;
 
-        let mut facts = NomadFacts { answers: true, ..NomadFacts::default() };
+        let names = self.names.clone();
+        let mut facts = NomadFacts { answers: true, names, ..NomadFacts::default() };
         let mut cache = BTreeMap::new();
         for stub in nodes.into_iter().filter(|stub| self.names.contains(&stub.name)) {
             let known = self.cache.remove(&stub.id);

@@ -221,6 +221,7 @@ async fn a_board_that_can_not_be_read_is_never_called_done() {
         let ran = bench.run(&["on", "quiet,node1"]).await;
         assert_eq!(ran.code, 4, "{ran:?}");
         assert!(ran.out.contains("quiet: unverified: switched on in "), "{ran:?}");
+        assert!(ran.out.contains("assumed on: the board can not be read"), "{ran:?}");
         assert!(ran.out.ends_with("done:       node1\nunverified: quiet\n"), "{ran:?}");
         let status = bench.run(&["status"]).await;
         assert!(status.out.contains("\nassumed on: quiet\n"), "{status:?}");

@@ -159,8 +159,8 @@ impl Config {
         let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let base = whole.parent().unwrap_or(Path::new(""));
         let draft = read::parse(file, &source, base)?;
-        let warnings = Findings::new(file, &source, rules::missing_ports(&draft.devices));
-        Ok((draft.into_config(), warnings))
+        let findings = Findings::new(file, &source, rules::look_at_ports(&draft.devices));
+        if findings.has_errors() { Err(findings) } else { Ok((draft.into_config(), findings)) }
     }
 
     /// Checks the text of a rack file; `base` is where its relative paths begin. Looks at no port.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Report};
 use super::read::{DeviceDraft, Draft, MachineDraft};
@@ -39,20 +39,17 @@ fn check_ports(devices: &[DeviceDraft], report: &Report) {
     for device in devices {
         let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
         let Some(owner) = owners.insert(port, device) else { continue };
-        report.tell(
-            Finding::error(
-                format!(
-                    "devices {} and {} have the same port",
-                    owner.name.value, device.name.value
-                ),
-                device.port.clone(),
-            )
-            .found("the second device on this port")
-            .also(owner.port.clone(), "the first")
-            .expected("one device for each port: one task owns a line")
-            .remedy("a board with several outlets is one device; list its outlets by number"),
-        );
+        report.tell(shared_port(owner, device));
     }
+}
+
+fn shared_port(owner: &DeviceDraft, device: &DeviceDraft) -> Finding {
+    let (one, other) = (&owner.name.value, &device.name.value);
+    Finding::error(format!("devices {one} and {other} have the same port"), device.port.clone())
+        .found("the second device on this port")
+        .also(owner.port.clone(), "the first")
+        .expected("one device for each port: one task owns a line")
+        .remedy("a board with several outlets is one device; list its outlets by number")
 }
 
 fn check_pools(draft: &Draft, report: &Report) {
@@ -152,21 +149,29 @@ fn duplicate_outlet(
         .remedy("correct the number in one of the two places")
 }
 
-/// Ports that are not there. A board may be plugged in later, so an agent starts without it.
-pub(crate) fn missing_ports(devices: &[DeviceDraft]) -> Vec<Finding> {
+/// What can be said of ports only by looking at them: two names of one port are an error. One that is not there is a
+/// warning, because a board may be plugged in later, and an agent starts without it.
+pub(crate) fn look_at_ports(devices: &[DeviceDraft]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut owners: BTreeMap<PathBuf, &DeviceDraft> = BTreeMap::new();
     for device in devices {
         let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
-        if port.exists() {
-            continue;
+        match port.canonicalize() {
+            Ok(real) => {
+                if let Some(owner) = owners.insert(real, device) {
+                    findings.push(shared_port(owner, device));
+                }
+            }
+            Err(_not_there) => findings.push(missing_port(device, port)),
         }
-        findings.push(
-            Finding::error(format!("port {} does not exist", port.display()), device.port.clone())
-                .into_warning()
-                .found("there is no such file")
-                .expected("the board's serial port; until it appears the device is unreachable")
-                .remedy("look with `ls -l /dev/serial/by-path` where the board is, and plug it in"),
-        );
     }
     findings
+}
+
+fn missing_port(device: &DeviceDraft, port: &Path) -> Finding {
+    Finding::error(format!("port {} does not exist", port.display()), device.port.clone())
+        .into_warning()
+        .found("there is no such file")
+        .expected("the board's serial port; until it appears the device is unreachable")
+        .remedy("look with `ls -l /dev/serial/by-path` where the board is, and plug it in")
 }

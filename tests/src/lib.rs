@@ -2,6 +2,8 @@
 //! cluster on loopback.
 
 pub mod cluster;
+pub mod diary;
+pub mod evidence;
 pub mod hosts;
 pub mod machine;
 pub mod ports;

@@ -11,7 +11,7 @@ use virtual_rack::edges::EdgeRecord;
 use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
 
-use crate::cluster::{MachineSpec, NomadMachine, Server};
+use crate::cluster::{Access, MachineSpec, NomadMachine, Server};
 use crate::hosts;
 use crate::ports::Port;
 use crate::process::{Process, tail_of};
@@ -48,6 +48,8 @@ pub struct RigSpec {
     pub machine: MachineSpec,
     /// The policy's HCL.
     pub policy: String,
+    /// What Nomad asks of agent and plugin: nothing, or a token. [`Rig::token`] is the plugin's.
+    pub access: Access,
 }
 
 impl RigSpec {
@@ -62,6 +64,7 @@ impl RigSpec {
             shutdown: Duration::from_millis(500),
             machine: MachineSpec::named("any"),
             policy: waiting_policy(0, machines, ""),
+            access: Access::Open,
         }
     }
 }
@@ -78,10 +81,57 @@ pub fn waiting_policy(min: usize, max: usize, target: &str) -> String {
     policy(min, max, check, target)
 }
 
-/// A policy with this check; `target` is added to its target block. Its spans are short, so that a story
-/// sees in seconds what takes minutes beside a real rack.
+/// The spans of a policy's target block: short, so that a story sees in seconds what takes minutes
+/// beside a real rack.
+const SPANS: [(&str, &str); 5] = [
+    ("scale_in_window", "3s"),
+    ("idle_time", "3s"),
+    ("min_on", "1s"),
+    ("min_off", "1s"),
+    ("drain_retry", "5s"),
+];
+
+/// The class of the machines of [`RigSpec::utilised`].
+const UTILISED_CLASS: &str = "utilised";
+
+/// A policy that keeps the share of CPU that is allocated at `percent`, by the host's own APM and
+/// strategy. It never asks for none: its APM can not.
+#[must_use]
+pub fn utilisation_policy(max: usize, percent: u32, target: &str) -> String {
+    let check = format!(
+        r#"
+    check "utilisation" {{
+      source = "nomad-apm"
+      query  = "node_percentage-allocated_cpu/{UTILISED_CLASS}/class"
+      strategy "target-value" {{
+        target = "{percent}"
+      }}
+    }}"#
+    );
+    policy(1, max, &check, &format!("while_starting = \"wait\"\n{target}"))
+}
+
+/// A policy that wants this count, whatever the work is.
+#[must_use]
+pub fn fixed_policy(count: usize, max: usize, target: &str) -> String {
+    let check = format!(
+        r#"
+    check "fixed" {{
+      source = "lamplighter"
+      strategy "fixed-value" {{
+        value = "{count}"
+      }}
+    }}"#
+    );
+    policy(0, max, &check, target)
+}
+
+/// A policy with this check; `target` is added to its target block, in which all spans that it does not
+/// name itself are short.
 #[must_use]
 pub fn policy(min: usize, max: usize, check: &str, target: &str) -> String {
+    let own = SPANS.iter().filter(|(key, _)| !target.contains(key));
+    let spans: String = own.map(|(key, span)| format!("      {key} = {span:?}\n")).collect();
     format!(
         r#"scaling "rack" {{
   enabled = true
@@ -92,13 +142,8 @@ pub fn policy(min: usize, max: usize, check: &str, target: &str) -> String {
     evaluation_interval = "1s"
 {check}
     target "lamplighter" {{
-      pool            = "rack"
-      scale_in_window = "3s"
-      idle_time       = "3s"
-      min_on          = "1s"
-      min_off         = "1s"
-      drain_retry     = "5s"
-      {target}
+      pool = "rack"
+{spans}      {target}
     }}
   }}
 }}
@@ -118,6 +163,12 @@ pub struct Rig {
     pub agent: Option<Process>,
     /// The autoscaler, while it runs.
     pub autoscaler: Option<Process>,
+    /// The plugin's `agents`; read by [`Rig::write_autoscaler_config`].
+    pub agents: String,
+    /// The target's `heartbeat`; read by [`Rig::write_autoscaler_config`].
+    pub heartbeat: &'static str,
+    /// The plugin's token for Nomad, none where Nomad asks for none; read as the two above.
+    pub token: Option<String>,
     rack_process: Process,
     /// Hold the ports of clients that are still to boot.
     _clients: Vec<NomadMachine>,
@@ -145,7 +196,7 @@ impl Rig {
     pub async fn prepare(spec: &RigSpec) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("lamplighter-").tempdir()?;
         let dir = folder.path().to_owned();
-        let server = Server::start(&dir).await?;
+        let server = Server::start_with(&dir, spec.access).await?;
         let mut clients = Vec::new();
         for number in 1..=spec.machines {
             let machine = MachineSpec { name: format!("node{number}"), ..spec.machine.clone() };
@@ -168,6 +219,9 @@ impl Rig {
         .with_context(|| rack_process.log_tail())?;
         let http = Port::take()?;
         let rig = Self {
+            agents: format!("unix:{}", dir.join("agent.sock").display()),
+            heartbeat: "1s",
+            token: server.token().map(str::to_owned),
             dir,
             server,
             rack,
@@ -213,29 +267,41 @@ impl Rig {
         if !link.exists() {
             std::os::unix::fs::symlink(program("lamplighter")?, &link)?;
         }
-        let config = self.dir.join("autoscaler.hcl");
-        std::fs::write(&config, self.autoscaler_hcl())?;
+        let config = self.write_autoscaler_config()?;
         let host = hosts::autoscaler().await?;
         let argv = [host.as_os_str(), "agent".as_ref(), "-config".as_ref(), config.as_os_str()];
         self.autoscaler = Some(Process::start("autoscaler", &argv, &self.dir)?);
         Ok(())
     }
 
-    /// The autoscaler's configuration.
+    /// Writes the autoscaler's configuration as this rig's fields have it, and returns its path.
+    ///
+    /// # Errors
+    /// Where it can not be written.
+    pub fn write_autoscaler_config(&self) -> Result<PathBuf> {
+        let config = self.dir.join("autoscaler.hcl");
+        std::fs::write(&config, self.autoscaler_hcl())?;
+        Ok(config)
+    }
+
     fn autoscaler_hcl(&self) -> String {
-        let agents = format!("unix:{}", self.dir.join("agent.sock").display());
-        let dir = self.dir.display();
+        let (agents, dir) = (&self.agents, self.dir.display());
+        let token = self.token.as_ref().map(|token| format!("  token = {token:?}\n"));
         let mut text = format!(
             "log_level = \"TRACE\"\nplugin_dir = \"{dir}/plugins\"\n\
              http {{\n  bind_address = \"127.0.0.1\"\n  bind_port = {}\n}}\n\
-             nomad {{\n  address = \"{}\"\n}}\n\
+             nomad {{\n  address = \"{}\"\n{}}}\n\
              policy {{\n  dir = \"{dir}/policies\"\n}}\n",
             self.http.number(),
             self.server.address(),
+            token.unwrap_or_default(),
         );
         for kind in ["target", "apm"] {
             // The heartbeat is a target's; the apm would warn about it and go on.
-            let heartbeat = if kind == "target" { "heartbeat = \"1s\"" } else { "" };
+            let heartbeat = match kind {
+                "target" => format!("heartbeat = {:?}", self.heartbeat),
+                _ => String::new(),
+            };
             // Writing to a String can not fail.
             write!(
                 text,
@@ -255,6 +321,17 @@ impl Rig {
         let process = self.autoscaler.take().context("the autoscaler does not run")?;
         process.stop(STOP_PATIENCE).await?;
         Ok(())
+    }
+
+    /// Gives the pool another policy, with an autoscaler that has just started: a running one keeps what
+    /// it has read of a policy's file.
+    ///
+    /// # Errors
+    /// Where it does not run or can not be stopped and started.
+    pub async fn change_policy(&mut self, policy: &str) -> Result<()> {
+        self.stop_autoscaler().await?;
+        std::fs::write(self.dir.join("policies/rack.hcl"), policy)?;
+        self.start_autoscaler().await
     }
 
     /// Stops the agent in order.
@@ -305,6 +382,23 @@ impl Rig {
         let edges = self.rack.edges().await?;
         let own = edges.iter().filter(|edge| edge.machine.as_deref() == Some(machine));
         Ok(own.map(|edge| edge.edge).collect())
+    }
+
+    /// Waits until a machine has lost its power, and returns that edge.
+    ///
+    /// # Errors
+    /// Where it has not within [`PATH_BOUND`]; the message has the ends of all logs.
+    pub async fn off_edge(&self, machine: &str) -> Result<EdgeRecord> {
+        eventually(&format!("{machine} to lose its power"), PATH_BOUND, || async {
+            let edges = self.rack.edges().await?;
+            let state = format!("{edges:?}");
+            let off = |edge: &EdgeRecord| {
+                edge.machine.as_deref() == Some(machine) && edge.edge == Power::Off
+            };
+            Ok(Probe::of(edges.into_iter().find(off), || state))
+        })
+        .await
+        .with_context(|| self.logs())
     }
 
     /// All edges so far.
@@ -421,8 +515,16 @@ fn rack_toml(dir: &Path, spec: &RigSpec, clients: &[NomadMachine]) -> String {
 
 fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
     let virtual_rack = program("virtual-rack")?;
-    let dir = dir.display();
     let status = if spec.board == "lcus-silent" { "none" } else { "ascii" };
+    let token = match server.token() {
+        Some(token) => {
+            let file = dir.join("nomad-token");
+            std::fs::write(&file, token)?;
+            format!("token_file = {file:?}\n")
+        }
+        None => String::new(),
+    };
+    let dir = dir.display();
     let machine = &spec.machine;
     let class = match machine.node_class.as_str() {
         "" => String::new(),
@@ -430,7 +532,7 @@ fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
     };
     let mut text = format!(
         "[agent]\nname = \"rig\"\nsocket = \"{dir}/agent.sock\"\nstate = \"{dir}/agent\"\npoll = \"1s\"\n\
-         [nomad]\naddress = \"{}\"\n\
+         [nomad]\naddress = \"{}\"\n{token}\
          [pools.rack]\nboot_deadline = \"60s\"\noff_dwell = \"1s\"\nsettle = \"1s\"\n\
          soft_off = {{ exec = [\"{}\", \"ctl\", \"--socket\", \"{dir}/rack.sock\", \"soft-off\", \"{{machine}}\"], deadline = \"60s\" }}\n\
          shape = {{ cpu = {}, memory = {}, disk = {}, datacenter = \"{}\", node_pool = \"{}\"{class} }}\n",

@@ -60,6 +60,15 @@ impl ShellJob {
         Self::of_type("system", id, 1, "exec sleep 1000000")
     }
 
+    /// The same work, on the node of this name alone.
+    #[must_use]
+    pub fn only_on(mut self, node: &str) -> Self {
+        self.in_job.push_str(&format!(
+            "constraint {{\n  attribute = \"${{node.unique.name}}\"\n  value = {node:?}\n}}\n"
+        ));
+        self
+    }
+
     fn of_type(job_type: &str, id: &str, count: u32, script: &str) -> Self {
         Self {
             id: id.to_owned(),

@@ -1,6 +1,7 @@
 //! The stories: whole paths on the real Nomad and the real Nomad Autoscaler, asserted on the rack's edge
 //! log, on Nomad's API and on the jobs' own output, never on our logs.
 
+mod first_contact;
 mod from_dark;
 
 /// Runs a story on the real hosts. By hand without them it says loudly that it was skipped; in CI nothing is.
@@ -10,7 +11,8 @@ fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {
         eprintln!("SKIPPED story {name}: {missing}");
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.expect("a runtime starts").block_on(told);
     if let Err(error) = result {
         panic!("story {name}: {error:#}");

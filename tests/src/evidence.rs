@@ -1,0 +1,74 @@
+//! What a story looks at beside the rack's edges and Nomad's own answers: the pool's record in Nomad, and
+//! when an edge was.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nomad_api::Variable;
+use virtual_rack::moment::Moment;
+use virtual_rack::relay::Power;
+
+use crate::rig::{PATH_BOUND, Rig};
+use crate::wait::{Probe, eventually};
+
+/// Where the plugin keeps the record of pool `rack`.
+const RECORD: &str = "lamplighter/pools/rack";
+
+impl Rig {
+    /// The pool's record as it stands in Nomad; none before the plugin has acted for the pool.
+    ///
+    /// # Errors
+    /// Where Nomad does not answer.
+    pub async fn record(&self) -> Result<Option<Variable>> {
+        Ok(self.server.api().variable(RECORD).await?)
+    }
+
+    /// Waits until the plugin has written the pool's record `count` times more: so often it has looked at
+    /// the pool and could have moved something.
+    ///
+    /// # Errors
+    /// Where it does not within [`PATH_BOUND`]; the message has the ends of all logs.
+    pub async fn heartbeats(&self, count: usize) -> Result<()> {
+        let mut last = None;
+        let mut seen = 0;
+        eventually(&format!("{count} heartbeats"), PATH_BOUND, async || {
+            let index = self.record().await?.map(|record| record.modify_index);
+            if index.is_some() && index != last {
+                // The first one that is seen may be old.
+                seen += usize::from(last.is_some());
+                last = index;
+            }
+            Ok(Probe::of((seen >= count).then_some(()), || format!("{seen} at {last:?}")))
+        })
+        .await
+        .with_context(|| self.logs())
+    }
+
+    /// Now, on the clock of the edge log.
+    ///
+    /// # Errors
+    /// Where the rack does not answer.
+    pub async fn now(&self) -> Result<Moment> {
+        Ok(self.rack.state().await?.at_us)
+    }
+
+    /// When a machine was cut, by its only off-edge.
+    ///
+    /// # Errors
+    /// Where it has none or several, or the rack does not answer.
+    pub async fn cut_at(&self, machine: &str) -> Result<Moment> {
+        let edges = self.all_edges().await?;
+        let off = |edge: &&virtual_rack::edges::EdgeRecord| {
+            edge.machine.as_deref() == Some(machine) && edge.edge == Power::Off
+        };
+        let cuts: Vec<Moment> = edges.iter().filter(off).map(|edge| edge.at_us).collect();
+        ensure!(cuts.len() == 1, "{machine} was cut {} times instead of once", cuts.len());
+        Ok(cuts[0])
+    }
+}
+
+/// From one moment of the rack to a later one; zero where it is not later.
+#[must_use]
+pub fn between(earlier: Moment, later: Moment) -> Duration {
+    Duration::from_micros(later.as_micros().saturating_sub(earlier.as_micros()))
+}

@@ -48,12 +48,13 @@ impl Diary {
         )
     }
 
-    /// A service that says `begin`, and upon SIGTERM takes its time and says `end`. Its `setup` runs first.
+    /// A service that says `begin`, and upon SIGTERM says `asked`, takes its time and says
+    /// `end`. Its `setup` runs first.
     #[must_use]
     pub fn service(&self, id: &str, setup: &str, stop_takes: Duration) -> ShellJob {
         let seconds = stop_takes.as_secs();
         let lives = format!(
-            "trap 'sleep {seconds}; say end; exit 0' TERM\n{setup}\nsay begin\n\
+            "trap 'say asked; sleep {seconds}; say end; exit 0' TERM\n{setup}\nsay begin\n\
              while :; do sleep 1000 & wait $!; done"
         );
         ShellJob {
@@ -74,7 +75,10 @@ impl Diary {
             Err(error) => return Err(error.into()),
         };
         if length > DIARY_BYTES_MAX {
-            bail!("{} has {length} bytes, at most {DIARY_BYTES_MAX} are expected", self.path.display());
+            bail!(
+                "{} has {length} bytes, at most {DIARY_BYTES_MAX} are expected",
+                self.path.display()
+            );
         }
         std::fs::read_to_string(&self.path)?.lines().map(Entry::read).collect()
     }
@@ -101,7 +105,8 @@ impl Diary {
         bound: Duration,
     ) -> Result<Entry> {
         eventually(&format!("{job} to say {what} for the {times}. time"), bound, || async {
-            let found = times.checked_sub(1).and_then(|last| self.said(job, what).ok()?.get(last).cloned());
+            let found =
+                times.checked_sub(1).and_then(|last| self.said(job, what).ok()?.get(last).cloned());
             Ok(Probe::of(found, || format!("{:?}", self.entries())))
         })
         .await

@@ -67,6 +67,15 @@ impl RigSpec {
             access: Access::Open,
         }
     }
+
+    /// Dark machines, scaled to have this share of their CPU allocated.
+    #[must_use]
+    pub fn utilised(machines: usize, percent: u32, target: &str) -> Self {
+        let mut spec = Self::dark(machines);
+        UTILISED_CLASS.clone_into(&mut spec.machine.node_class);
+        spec.policy = utilisation_policy(machines, percent, target);
+        spec
+    }
 }
 
 /// A policy that scales pool `rack` by the work that waits; `target` is added to its target block.
@@ -323,13 +332,11 @@ impl Rig {
         Ok(())
     }
 
-    /// Gives the pool another policy, with an autoscaler that has just started: a running one keeps what
-    /// it has read of a policy's file.
+    /// Starts the autoscaler with another policy: one that runs keeps what it has read of the policy's file.
     ///
     /// # Errors
-    /// Where it does not run or can not be stopped and started.
-    pub async fn change_policy(&mut self, policy: &str) -> Result<()> {
-        self.stop_autoscaler().await?;
+    /// Where it can not be started.
+    pub async fn start_autoscaler_with(&mut self, policy: &str) -> Result<()> {
         std::fs::write(self.dir.join("policies/rack.hcl"), policy)?;
         self.start_autoscaler().await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{MachineName, NodeId, NodeView, OnSoftOffTimeout, OperationId, Reason};
 
-/// One thing to do; at most one at a time for a machine, and [`Reconciler::done`] tells what came of it.
+/// One thing to do; at most one at a time for a machine, and [`crate::reconciler::Reconciler::done`] tells what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Order it on.

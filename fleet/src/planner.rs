@@ -303,6 +303,9 @@ impl Scene<'_> {
         if let Some(by) = &agent.held_by {
             return Err(Blocked::Held(by.clone()));
         }
+        if machine.set_aside {
+            return Err(Blocked::Ineligible);
+        }
         let shuts_down = agent.operation.as_ref().is_some_and(|operation| {
             operation.verb == Verb::Off && operation.progress == Progress::Running
         });

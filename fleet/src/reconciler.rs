@@ -12,13 +12,18 @@ use crate::scale_in::{
     CALL_RETRY, Ending, Keep, Next, ORDER_UNSEEN_MAX, REFUSAL_REST, ScaleIn, Sight, Stage,
 };
 use crate::{
-    AllocId, FleetView, JobKind, Knobs, MachineName, MachineView, Moment, NodeCount, NodeView,
-    OperationFacts, OperationId, PoolName, PowerState, Progress, Reason, Verb, WhileStarting,
+    AllocId, FleetView, JobKind, Knobs, MachineName, MachineView, Moment, NodeCount, NodeStatus,
+    NodeView, OperationFacts, OperationId, PoolName, PowerState, Progress, Reason, Verb,
+    WhileStarting,
 };
 
 /// How long a machine that could not be lit is left alone: a board that does not answer is worth one
 /// try a minute, and others may take its place meanwhile.
 pub const LIGHT_REST: Duration = Duration::from_secs(60);
+
+/// How long an idle node must have been ineligible by other hands before its machine is left out of the
+/// count: a view may lag behind our own write, and one wrong count moves machines.
+pub const ASIDE_AFTER: Duration = Duration::from_secs(5);
 
 /// A machine that was ordered on, until its agent's inventory shows the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub struct Reconciler {
     /// Machines that an earlier process of ours has marked and that this one has not looked at yet.
     inherited: BTreeSet<MachineName>,
     pub(crate) last_plan: Plan,
+    /// Idle machines whose nodes are ineligible and not by us, and since when that is seen.
+    aside_since: BTreeMap<MachineName, Moment>,
     /// Nomad and an agent have answered once: before that nothing is known, and nothing is done.
     nomad_heard: bool,
     agent_heard: bool,
@@ -112,6 +119,7 @@ impl Reconciler {
             marks: standing.marks,
             lighting: BTreeMap::new(),
             last_plan: Plan::default(),
+            aside_since: BTreeMap::new(),
             nomad_heard: false,
             agent_heard: false,
             operations: OperationIds { prefix, next: 0 },
@@ -144,6 +152,7 @@ impl Reconciler {
             }
         }
         self.view = view;
+        self.set_aside(now);
         self.nomad_heard |= self.view.nomad_answers;
         self.agent_heard |= self.view.agents_heard > 0;
         let all = self.view.nomad_answers
@@ -184,6 +193,25 @@ impl Reconciler {
                 Some((now + REFUSAL_REST, why.to_owned()));
             false
         });
+    }
+
+    /// Marks the machines whose idle nodes somebody else has taken out of scheduling, once that has
+    /// stood for [`ASIDE_AFTER`].
+    fn set_aside(&mut self, now: Moment) {
+        let (leaving, marks) = (&self.leaving, &self.marks);
+        let mut aside = BTreeMap::new();
+        for (name, machine) in &mut self.view.machines {
+            let Some(node) = &machine.node else { continue };
+            let ours = marks.get(name).is_some_and(|mark| mark.judge(node) == Ownership::Ours);
+            let out = node.status == NodeStatus::Ready && !node.eligible && node.is_idle();
+            if !out || ours || leaving.contains_key(name) {
+                continue;
+            }
+            let since = self.aside_since.get(name).copied().unwrap_or(now);
+            machine.set_aside = now.since(since) >= ASIDE_AFTER;
+            aside.insert(name.clone(), since);
+        }
+        self.aside_since = aside;
     }
 
     /// Nodes that are ineligible by our own mark: on the first look the work of an earlier process of

@@ -43,6 +43,9 @@ pub struct MachineView {
     pub node: Option<NodeView>,
     /// Whether this autoscaler itself runs on it.
     pub own: bool,
+    /// Whether somebody else has taken its idle node out of scheduling: it is on, takes no work, and is
+    /// not ours to stop. The reconciler says so, by its marks.
+    pub set_aside: bool,
     /// How long it may take from the relay to the ready node.
     pub boot_deadline: Duration,
 }
@@ -261,10 +264,11 @@ impl MachineView {
         self.agent.as_ref().is_some_and(|agent| agent.held_by.is_some())
     }
 
-    /// Whether it counts: on, or starting within its deadline; never one that a person holds.
+    /// Whether it counts: on, or starting within its deadline; never one that a person holds, or has
+    /// set aside in Nomad.
     #[must_use]
     pub fn counts(&self, now: Moment) -> bool {
-        !self.is_held() && (self.is_on() || self.is_starting(now))
+        !self.is_held() && !self.set_aside && (self.is_on() || self.is_starting(now))
     }
 
     /// Neither its agent nor Nomad vouches for it.

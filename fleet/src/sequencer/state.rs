@@ -85,7 +85,7 @@ pub enum Action {
         /// Given up then.
         until: Moment,
     },
-    /// Wait a [`NODE_POLL`], then look what runs on the node; answer with [`Input::DrainSeen`] if that could be told.
+    /// Wait a [`crate::sequencer::NODE_POLL`], then look what runs on the node; answer with [`Input::DrainSeen`] if that could be told.
     WatchDrain {
         /// Given up then.
         until: Moment,
@@ -102,7 +102,7 @@ pub enum Action {
         /// Given up then.
         until: Moment,
     },
-    /// Ask Nomad about the node, answer with [`Input::NodeSeen`], and look again a [`NODE_POLL`] later at the latest.
+    /// Ask Nomad about the node, answer with [`Input::NodeSeen`], and look again a [`crate::sequencer::NODE_POLL`] later at the latest.
     WatchNode {
         /// Something is decided then.
         until: Moment,

@@ -67,10 +67,8 @@ fn whoever_touched_a_node_is_told_of_it() {
     world.rig("n3").held_by = Some("ada".to_owned());
     world.run(75);
     insta::assert_snapshot!(told(&world), @r#"
-    0 wanted, 2 on or starting
-    1 more on than wanted, and none of them may be stopped now
+    0 wanted, 1 on or starting
     n1: is to go: drained, and read once more
-    n2: somebody else has made its node ineligible, or drains it
     n2: its node takes no work, and that is not our doing; `nomad node eligibility -enable` frees it
     "#);
     let now = world.now;
@@ -78,11 +76,9 @@ fn whoever_touched_a_node_is_told_of_it() {
     world.rigs.get_mut("n1").unwrap().reachable = false;
     world.run(5);
     insta::assert_snapshot!(told(&world), @r#"
-    0 wanted, 2 on or starting
+    0 wanted, 1 on or starting
     the agent at unix:/n1 does not answer
-    1 more on than wanted, and none of them may be stopped now
     n1: is to go: drained, and read once more
-    n2: somebody else has made its node ineligible, or drains it
     n2: its node takes no work, and that is not our doing; `nomad node eligibility -enable` frees it
     "#);
 }

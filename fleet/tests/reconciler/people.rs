@@ -110,6 +110,21 @@ fn a_node_that_somebody_made_ineligible_is_left_alone() {
 }
 
 #[test]
+fn an_idle_machine_that_somebody_set_aside_in_nomad_does_not_stand_in_for_one_that_works() {
+    let mut world = World::with(dark(true), Some(0), knobs());
+    world.policy = Policy::Fixed(1);
+    world.until(60, |world| world.lit().len() == 1);
+    world.run(60); // it boots and registers
+    let first = world.lit().first().map(|name| (*name).to_owned()).unwrap();
+    world.operator(&first).eligibility(&first, false);
+    world.theirs(&first);
+    world.until(120, |world| world.lit().len() == 2);
+    world.run(200);
+    assert_eq!(world.rec.status(world.at()).count.0, 1);
+    assert_eq!((world.lit().len(), world.edges(&first)), (2, (1, 0)));
+}
+
+#[test]
 fn a_drained_node_that_somebody_touches_is_never_made_eligible_by_us() {
     for by_drain in [true, false] {
         let mut world = working(2);

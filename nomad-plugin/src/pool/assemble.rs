@@ -80,7 +80,7 @@ fn machine_view(
         node_view(facts, allocs, filter)
     });
     let own = facts.is_some_and(|facts| nomad.own_node.as_deref() == Some(facts.node.id.as_str()));
-    MachineView { agent, node, own, boot_deadline: machine.boot_deadline }
+    MachineView { agent, node, own, set_aside: false, boot_deadline: machine.boot_deadline }
 }
 
 fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {

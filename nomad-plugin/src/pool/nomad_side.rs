@@ -214,7 +214,7 @@ fn touch(event: &NodeEvent) -> Option<Touch> {
     let kind = if event.subsystem == "Drain" {
         if message.contains("complete") {
             TouchKind::DrainComplete
-        } else if message.contains("unset") {
+        } else if message.contains("disabled") {
             TouchKind::DrainUnset
         } else {
             TouchKind::DrainSet

@@ -151,6 +151,7 @@ impl World {
                 agent,
                 node: self.nomad.view(name).filter(|_| !self.nomad.silent),
                 own: self.own.as_deref() == Some(name),
+                set_aside: false,
                 boot_deadline: Duration::from_secs(2 * agent::BOOT),
             };
             view.machines.insert(MachineName::new(name.as_str()).unwrap(), machine);

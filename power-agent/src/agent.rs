@@ -130,6 +130,11 @@ impl Agent {
             let outlets = machine.outlets.iter().filter_map(outlet).collect();
             machines.insert(name, Arc::new(Machine::new(machine, outlets, memory)));
         }
+        for (machine, memory) in &loaded.machines {
+            if memory.running.is_some() {
+                tracing::error!(%machine, "half-done sequence of a machine that the rack file no longer names");
+            }
+        }
         let agent = Self {
             config: config.agent,
             machines,

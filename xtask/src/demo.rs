@@ -46,8 +46,12 @@ pub(crate) async fn run() -> Result<()> {
 
 /// The path itself. Dropping the rig, at the end or on Ctrl-C, kills everything that it started.
 async fn show() -> Result<()> {
-    println!("\nOn the real Nomad and the real Nomad Autoscaler; the rack is virtual, its serial lines are not.");
-    println!("Starting a Nomad server, a rack of {MACHINES} dark machines, the power agent, the autoscaler …");
+    println!(
+        "\nOn the real Nomad and the real Nomad Autoscaler; the rack is virtual, its serial lines are not."
+    );
+    println!(
+        "Starting a Nomad server, a rack of {MACHINES} dark machines, the power agent, the autoscaler …"
+    );
     let spec = RigSpec { boot: Duration::from_secs(2), ..RigSpec::dark(MACHINES) };
     let rig = Rig::start(&spec).await?;
     let mut picture = Picture::new();
@@ -61,16 +65,21 @@ async fn show() -> Result<()> {
 
     rig.server.stop_job("web").await?;
     picture.say("the job is stopped; its machines are drained, shut down, and cut");
-    picture.until(&rig, "the rack is dark", |seen| {
-        seen.machines.values().all(|(phase, _)| *phase == Phase::Dark)
-    })
-    .await?;
+    picture
+        .until(&rig, "the rack is dark", |seen| {
+            seen.machines.values().all(|(phase, _)| *phase == Phase::Dark)
+        })
+        .await?;
     picture.say("the rack is dark again");
 
     println!("\nWhat the relays did, by the rack's own edge log:");
     for edge in rig.all_edges().await? {
         let machine = edge.machine.unwrap_or_default();
-        println!("  {:>7.2} s  {machine}  {:?}", edge.at_us.since(virtual_rack::moment::Moment::START).as_secs_f64(), edge.edge);
+        println!(
+            "  {:>7.2} s  {machine}  {:?}",
+            edge.at_us.since(virtual_rack::moment::Moment::START).as_secs_f64(),
+            edge.edge
+        );
     }
     Ok(())
 }

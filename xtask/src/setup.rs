@@ -16,14 +16,22 @@ struct Need {
 /// What demo and stories need: all are of every Debian but a very small one.
 const DEMO: &[Need] = &[
     Need { program: "cc", package: "gcc", why: "links Rust programs" },
-    Need { program: "unshare", package: "util-linux", why: "is the power cut of a virtual machine" },
+    Need {
+        program: "unshare",
+        package: "util-linux",
+        why: "is the power cut of a virtual machine",
+    },
     Need { program: "setpriv", package: "util-linux", why: "ends programs with their test" },
 ];
 
 /// What the tests need beside.
 const TEST: &[Need] = &[
     Need { program: "ssh", package: "openssh-client", why: "soft off by ssh is tested with it" },
-    Need { program: "sshd", package: "openssh-server", why: "soft off by ssh is tested against it" },
+    Need {
+        program: "sshd",
+        package: "openssh-server",
+        why: "soft off by ssh is tested against it",
+    },
 ];
 
 /// Folders in which programs lie that are not for everybody's PATH.

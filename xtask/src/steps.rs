@@ -82,7 +82,10 @@ mod tests {
     #[test]
     fn closing_lines_are_counted() {
         let mut tally = Tally::default();
-        count("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out", &mut tally);
+        count(
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
+            &mut tally,
+        );
         count("test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured", &mut tally);
         count("test a ... ok", &mut tally);
         assert_eq!((tally.passed, tally.failed), (8, 2));

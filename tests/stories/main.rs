@@ -1,8 +1,15 @@
 //! The stories: whole paths on the real Nomad and the real Nomad Autoscaler, asserted on the rack's edge
 //! log, on Nomad's API and on the jobs' own output, never on our logs.
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "stories tell what is wrong, and that they were skipped"
+)]
 
 mod first_contact;
 mod from_dark;
+mod people;
+mod under_work;
 
 /// Runs a story on the real hosts. By hand without them it says loudly that it was skipped; in CI nothing is.
 fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {

@@ -45,7 +45,7 @@ pub(crate) async fn step(name: &str, mut command: Command, tally: &mut Tally) ->
             count(&line, tally);
             println!("{line}");
         }
-        Ok::<_, std::io::Error>(child.wait().await?)
+        child.wait().await
     };
     let status = tokio::time::timeout(STEP_BOUND, passing_on).await;
     let status = status.with_context(|| format!("{name} took longer than {STEP_BOUND:?}"))??;

@@ -1,0 +1,144 @@
+//! Story 6. Goal: a machine is a person's when they say so, and not even a person cuts it under work by
+//! mistake. Method: the agent's command line beside a policy that wants the opposite.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use nomad_api::ClientStatus;
+use testkit::diary::Diary;
+use testkit::rig::{PATH_BOUND, Rig, RigSpec, Said};
+use testkit::work::ShellJob;
+use virtual_rack::machine::Phase;
+use virtual_rack::relay::Power;
+
+/// The exit code of a refusal.
+const REFUSED: i32 = 2;
+
+#[test]
+fn a_machine_that_a_person_switched_off_stays_off_and_another_is_lit_in_its_place() {
+    crate::story("a person's off", async {
+        let rig = Rig::start(&RigSpec::dark(2)).await?;
+        rig.server.run_job(&filling_job("web", 1)).await?;
+        let held = working(&rig, "web").await?;
+        let off = rig.power_agent(&["off", &held, "--force", "--reason", "fan is loud"]).await?;
+        off.success()?;
+        let other = other_than(&held);
+        rig.rack.wait(other, Phase::Up, PATH_BOUND).await?;
+        rig.server.allocations_when("web", &ClientStatus::Running, 1, PATH_BOUND).await?;
+        rig.heartbeats(3).await?;
+        assert_edges(&rig, &held, &[Power::On, Power::Off]).await?;
+
+        rig.power_agent(&["release", &held]).await?.success()?;
+        rig.heartbeats(4).await?;
+        assert_edges(&rig, &held, &[Power::On, Power::Off]).await?;
+        assert_edges(&rig, other, &[Power::On]).await?;
+
+        rig.server.run_job(&filling_job("web", 2)).await?;
+        rig.server.allocations_when("web", &ClientStatus::Running, 2, PATH_BOUND).await?;
+        assert_edges(&rig, &held, &[Power::On, Power::Off, Power::On]).await
+    });
+}
+
+#[test]
+fn off_and_cycle_of_a_machine_with_work_are_refused_and_say_what_runs_there() {
+    crate::story("a person's off under work", async {
+        let rig = Rig::start(&RigSpec::dark(1)).await?;
+        rig.server.run_job(&ShellJob::service("web", 1)).await?;
+        working(&rig, "web").await?;
+        for verb in ["off", "cycle"] {
+            let said = rig.power_agent(&[verb, "node1", "--reason", "fan is loud"]).await?;
+            assert_refused(&said, "of job web (running)")?;
+        }
+        rig.heartbeats(2).await?;
+        assert_edges(&rig, "node1", &[Power::On]).await?;
+        rig.server.allocations_when("web", &ClientStatus::Running, 1, PATH_BOUND).await?;
+
+        let forced = ["cycle", "node1", "--force", "--reason", "stuck"];
+        rig.power_agent(&forced).await?.success()?;
+        assert_edges(&rig, "node1", &[Power::On, Power::Off, Power::On]).await?;
+        working(&rig, "web").await?;
+        assert_edges(&rig, "node1", &[Power::On, Power::Off, Power::On]).await
+    });
+}
+
+#[test]
+fn with_drain_the_work_moves_before_a_person_switches_its_machine() {
+    crate::story("a person's off with drain", async {
+        let rig = Rig::start(&RigSpec::dark(2)).await?;
+        let diary = Diary::new(&rig.dir);
+        let web = diary.service("web", "", Duration::ZERO);
+        let web = ShellJob { cpu_mhz: 1500, ..web };
+        rig.server.run_job(&web).await?;
+        let first = diary.said_when("web", "begin", 1, PATH_BOUND).await?.node;
+        let second = other_than(&first);
+
+        let off = ["off", &first, "--drain", "--reason", "new fan"];
+        rig.power_agent(&off).await?.success()?;
+        assert_ended_before_the_cut(&rig, &diary, 1, &first).await?;
+        let begin = diary.said_when("web", "begin", 2, PATH_BOUND).await?;
+        ensure!(begin.node == second, "it began anew on {}", begin.node);
+        assert_edges(&rig, &first, &[Power::On, Power::Off]).await?;
+        assert_edges(&rig, second, &[Power::On]).await?;
+
+        rig.power_agent(&["release", &first]).await?.success()?;
+        let cycle = ["cycle", second, "--drain", "--reason", "new fan"];
+        rig.power_agent(&cycle).await?.success()?;
+        assert_ended_before_the_cut(&rig, &diary, 2, second).await?;
+        // Its node takes work again: each of the two has room for one instance.
+        rig.server.run_job(&ShellJob { count: 2, ..web }).await?;
+        rig.server.allocations_when("web", &ClientStatus::Running, 2, PATH_BOUND).await?;
+        for machine in [first.as_str(), second] {
+            assert_edges(&rig, machine, &[Power::On, Power::Off, Power::On]).await?;
+        }
+        Ok(())
+    });
+}
+
+/// A job of which one instance fills one machine.
+fn filling_job(id: &str, count: u32) -> ShellJob {
+    ShellJob { cpu_mhz: 1500, ..ShellJob::service(id, count) }
+}
+
+fn other_than(machine: &str) -> &'static str {
+    if machine == "node1" { "node2" } else { "node1" }
+}
+
+/// The machine on which the job's only instance runs, once it does.
+async fn working(rig: &Rig, job: &str) -> Result<String> {
+    let running = ClientStatus::Running;
+    let all = rig.server.allocations_when(job, &running, 1, PATH_BOUND).await?;
+    Ok(all[0].node_name.clone())
+}
+
+/// The work's `time`th end was in order, on this machine and before its relay opened.
+async fn assert_ended_before_the_cut(
+    rig: &Rig,
+    diary: &Diary,
+    time: usize,
+    machine: &str,
+) -> Result<()> {
+    let end = diary.said_when("web", "end", time, PATH_BOUND).await?;
+    ensure!(end.node == machine, "it ended on {}", end.node);
+    let edges = rig.all_edges().await?;
+    let mut cuts = edges.iter().filter(|edge| edge.edge == Power::Off);
+    let cut = cuts.find(|edge| edge.machine.as_deref() == Some(machine));
+    ensure!(
+        cut.is_some_and(|cut| cut.wall_us > end.wall_us),
+        "the work on {machine} ended at {}, the cut was {cut:?}",
+        end.wall_us
+    );
+    Ok(())
+}
+
+fn assert_refused(said: &Said, because: &str) -> Result<()> {
+    ensure!(said.code == REFUSED, "exit code {} instead of {REFUSED}: {said:?}", said.code);
+    ensure!(said.out.contains(because), "what runs there is not named: {said:?}");
+    ensure!(said.out.contains("--drain") && said.out.contains("--force"), "no remedy: {said:?}");
+    Ok(())
+}
+
+async fn assert_edges(rig: &Rig, machine: &str, expected: &[Power]) -> Result<()> {
+    let edges = rig.edges(machine).await?;
+    ensure!(edges == expected, "{machine}: {edges:?} instead of {expected:?}");
+    Ok(())
+}

@@ -43,7 +43,8 @@ struct Voice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
     at: Moment,
-    count: NodeCount,
+    /// What silence asks for; none while the count is in motion.
+    count: Option<NodeCount>,
 }
 
 impl Demand {
@@ -100,11 +101,23 @@ impl Demand {
         match voice.told {
             Some(told) if now.since(told.at) < tick / 2 => {}
             Some(told) => {
-                voice.hear(told.count, now);
-                voice.told = Some(Told { at: now, count });
+                voice.hear(told.count.unwrap_or(voice.level), now);
+                voice.told = Some(Told { at: now, count: Some(count) });
             }
-            None => voice.told = Some(Told { at: now, count }),
+            None => voice.told = Some(Told { at: now, count: Some(count) }),
         }
+        voice.settle(window, now);
+    }
+
+    /// Status was answered ready with a count that is in motion. Silence asks for what is desired: it
+    /// neither raises, as the policy may be blind and not content, nor lets a window run out.
+    pub fn told_in_motion(&mut self, voice: &str, tick: Duration, window: Duration, now: Moment) {
+        let voice = self.voice(voice);
+        let same_tick = voice.told.filter(|told| now.since(told.at) < tick / 2);
+        if voice.told.is_some() && same_tick.is_none() {
+            voice.hear(voice.level, now);
+        }
+        voice.told = Some(Told { at: same_tick.map_or(now, |told| told.at), count: None });
         voice.settle(window, now);
     }
 
@@ -215,6 +228,29 @@ mod tests {
         assert_eq!(demand.desired(), NodeCount(4));
         demand.settle(WINDOW, at(70));
         assert_eq!(demand.desired(), NodeCount(2));
+    }
+
+    #[test]
+    fn silence_while_the_count_is_in_motion_neither_raises_nor_lets_a_window_run_out() {
+        let mut demand = demand(4);
+        ask(&mut demand, 2, Direction::Down, 0);
+        demand.told("default", NodeCount(4), TICK, WINDOW, at(59));
+        demand.settle(WINDOW, at(60));
+        assert_eq!(demand.desired(), NodeCount(2));
+        demand.told_in_motion("default", TICK, WINDOW, at(69));
+        assert_eq!(demand.desired(), NodeCount(2), "4 was told before the first machine left");
+        ask(&mut demand, 1, Direction::Down, 70);
+        demand.told_in_motion("default", TICK, WINDOW, at(80));
+        demand.told_in_motion("default", TICK, WINDOW, at(90));
+        demand.told("default", NodeCount(2), TICK, WINDOW, at(131));
+        assert_eq!(
+            demand.desired(),
+            NodeCount(2),
+            "it was silent at 80, so not every ask was lower"
+        );
+        demand.told("default", NodeCount(3), TICK, WINDOW, at(141));
+        demand.told("default", NodeCount(3), TICK, WINDOW, at(151));
+        assert_eq!(demand.desired(), NodeCount(3), "what is not in motion is asked for by silence");
     }
 
     #[test]

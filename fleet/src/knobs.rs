@@ -61,7 +61,8 @@ impl Default for Knobs {
 pub enum WhileStarting {
     /// Ready, with the starting machines counted: for strategies that count work.
     Ready,
-    /// Not ready: for utilisation strategies, which would ratchet during a slow boot.
+    /// Not ready: for utilisation strategies, which would ratchet during a slow boot. And silence while a
+    /// machine leaves is not taken for content.
     Wait,
 }
 

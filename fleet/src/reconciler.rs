@@ -271,8 +271,14 @@ impl Reconciler {
     /// Status was answered ready with `count`; `tick` is the policy's evaluation interval.
     pub fn told(&mut self, voice: &str, count: NodeCount, tick: Duration, now: Moment) {
         let window = self.knobs.scale_in_window;
-        if let Some(demand) = &mut self.demand {
-            demand.told(voice, count, tick, window, now);
+        // The host's own APM fails while a node drains, so a utilisation policy is silent without being
+        // content: taken for content, its silence would end every drain that outlasts a tick.
+        let blind = self.knobs.while_starting == WhileStarting::Wait
+            && self.leaving.values().any(|scale_in| !matches!(scale_in.stage, Stage::Stuck(_)));
+        match &mut self.demand {
+            Some(demand) if blind => demand.told_in_motion(voice, tick, window, now),
+            Some(demand) => demand.told(voice, count, tick, window, now),
+            None => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::marks::{Mark, Ownership};
-use crate::reconciler::{Done, Effect};
+use crate::effect::{Done, Effect};
 use crate::{
     AllocId, Knobs, MachineName, MachineView, Moment, NodeId, NodeStatus, NodeView, OperationId,
     Progress, Reason,

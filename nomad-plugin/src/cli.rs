@@ -86,7 +86,11 @@ fn answer(question: &Question, render: impl Fn(&Answers) -> String) -> ExitCode 
         complain(EXIT_PARTIAL, why);
     }
     if answers.heard == 0 {
-        return complain(EXIT_UNREACHABLE, "no agent answered");
+        return complain(
+            EXIT_UNREACHABLE,
+            "no agent answered; is one running (power-agent serve --config FILE)? \
+             --agents or LAMPLIGHTER_AGENTS name others",
+        );
     }
     if answers.machines.is_empty() && answers.plans.is_empty() {
         let text = format!("no agent has a machine in pool {}", answers.pool);
@@ -113,7 +117,8 @@ async fn gather(pool: PoolName, agents: Vec<AgentAddress>) -> Answers {
                 let inventory = client.inventory().await?;
                 Ok::<_, agent_api::AgentError>((inventory, client.plans(&pool).await?))
             };
-            (address, found.await.map_err(|error| chain(&error)))
+            // It names agent and problem; its causes are the transport's.
+            (address, found.await.map_err(|error| error.to_string()))
         });
     }
     let mut answers =

@@ -124,14 +124,17 @@ fn written(result: Result<nomad_api::NodeChange, nomad_api::Error>) -> Done {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line; what a cause only repeats is left out.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = error.source();
     }
     text

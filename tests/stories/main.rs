@@ -6,10 +6,12 @@
     reason = "stories tell what is wrong, and that they were skipped"
 )]
 
+mod demand_returns;
 mod first_contact;
 mod from_dark;
 mod people;
 mod under_work;
+mod utilisation;
 
 /// Runs a story on the real hosts. By hand without them it says loudly that it was skipped; in CI nothing is.
 fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {

@@ -1,0 +1,80 @@
+//! Story 5. Goal: a policy of the host's own utilisation strategy neither ratchets up while a machine
+//! boots slowly nor loses a machine in a lull. Method: the share of CPU that is allocated is set by jobs.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nomad_api::ClientStatus;
+use testkit::evidence::between;
+use testkit::rig::{PATH_BOUND, Rig, RigSpec};
+use testkit::wait::{Probe, eventually};
+use testkit::work::ShellJob;
+use virtual_rack::machine::Phase;
+use virtual_rack::relay::Power;
+
+/// Eight ticks of the policy: at each of them it would ask for more.
+const SLOW_BOOT: Duration = Duration::from_secs(8);
+
+/// Long beside the two ticks of a lull.
+const WINDOW: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_utilisation_policy_asks_for_more_once_while_a_machine_boots_slowly() {
+    crate::story("utilisation during a slow boot", slow_boot());
+}
+
+#[test]
+fn a_lull_shorter_than_the_window_costs_no_machine() {
+    crate::story("utilisation in a lull", lull());
+}
+
+async fn slow_boot() -> Result<()> {
+    let spec = RigSpec { boot: SLOW_BOOT, on: 1, ..RigSpec::utilised(4, 60, "") };
+    let rig = Rig::start(&spec).await?;
+    // 90 % of one machine is 45 % of two: one more is right.
+    let job = ShellJob { cpu_mhz: 1800, ..ShellJob::service("busy", 1) };
+    rig.server.run_job(&job).await?;
+    rig.server.allocations_when("busy", &ClientStatus::Running, 1, PATH_BOUND).await?;
+    rig.until(2, Phase::Up).await?;
+    for edge in rig.all_edges().await? {
+        rig.server.node_ready(&edge.machine.context("an edge of no machine")?).await?;
+    }
+    rig.heartbeats(3).await?;
+    let edges = rig.all_edges().await?;
+    ensure!(edges.len() == 1 && edges[0].edge == Power::On, "one on-edge is right: {edges:?}");
+    Ok(())
+}
+
+async fn lull() -> Result<()> {
+    let rig = Rig::start(&RigSpec::utilised(2, 60, "scale_in_window = \"10s\"")).await?;
+    let busy = |id: &str| ShellJob { cpu_mhz: 1500, ..ShellJob::service(id, 1) };
+    let running = ClientStatus::Running;
+    rig.until(1, Phase::Up).await?;
+    rig.server.run_job(&ShellJob { cpu_mhz: 300, ..ShellJob::service("always", 1) }).await?;
+    rig.server.run_job(&busy("before")).await?;
+    rig.until(2, Phase::Up).await?;
+
+    rig.server.stop_job("before").await?;
+    let lull = rig.now().await?;
+    eventually("the policy to ask for less", PATH_BOUND, async || {
+        let why = rig.lamplighter(&["why", "rack"]).await?.success()?;
+        let asks = why.contains("asks for fewer than 2");
+        Ok(Probe::of(asks.then_some(()), || why))
+    })
+    .await
+    .with_context(|| rig.logs())?;
+    rig.server.run_job(&busy("after")).await?;
+    rig.server.allocations_when("after", &running, 1, PATH_BOUND).await?;
+    let over = between(lull, rig.now().await?);
+    ensure!(over < WINDOW, "the lull took {over:?}, longer than the window: nothing is shown");
+
+    // A machine that idles is off three seconds after the end of the window.
+    rig.heartbeats(15).await?;
+    let since = between(lull, rig.now().await?);
+    ensure!(since > WINDOW + Duration::from_secs(3), "only {since:?} are over: nothing is shown");
+    for machine in ["node1", "node2"] {
+        let edges = rig.edges(machine).await?;
+        ensure!(edges == [Power::On], "{machine} has {edges:?}");
+    }
+    Ok(())
+}

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::marks::{Mark, Ownership};
 use crate::effect::{Done, Effect};
+use crate::marks::{Mark, Ownership};
 use crate::{
     AllocId, Knobs, MachineName, MachineView, Moment, NodeId, NodeStatus, NodeView, OperationId,
     Progress, Reason,

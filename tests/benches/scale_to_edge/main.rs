@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fleet::{
     MachineName, NodeCount, OnSoftOffTimeout, OperationId, Origin, PowerState, Reason, Verb,
 };
+use testkit::evidence::between;
 use testkit::rig::{Rig, RigSpec};
 use testkit::wait::{Probe, eventually};
 use virtual_rack::edges::EdgeRecord;
@@ -42,8 +43,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// line every edge is that much later.
 const FRAME_ON_THE_WIRE: Duration = Duration::from_nanos(4 * 10 * 1_000_000_000 / 9600);
 
+/// The question for the status is one byte, the answer of a board of four is forty.
+const STATUS_ON_THE_WIRE: Duration = Duration::from_nanos(41 * 10 * 1_000_000_000 / 9600);
+
 /// The driver's gap between two frames to one board, as it is without a word in the rack file.
 const BOARD_GAP: Duration = Duration::from_millis(100);
+
+/// After an edge a board is read back a gap later, and free again a gap after that: a round that began before
+/// would measure the one before it.
+const BOARD_REST: Duration = Duration::from_millis(250);
 
 /// A rack, the agent and the plugin, and what was measured on them.
 struct Course {
@@ -131,7 +139,7 @@ impl Course {
         Ok(edge)
     }
 
-    /// Waits until the order has ended and the plugin knows: rounds do not overlap.
+    /// Waits until the order has ended, the plugin knows and the board is free: rounds do not overlap.
     async fn settled(&mut self, edge: &EdgeRecord) -> Result<()> {
         let name = edge.machine.as_deref().context("every relay has its machine")?;
         eventually("the end of the order", PATIENCE, async || {
@@ -140,7 +148,9 @@ impl Course {
             let machine = machine.context("the agent has it")?;
             let done = machine.operation.as_ref().is_some_and(|op| op.phase == Phase::Done);
             let on = machine.commanded.as_ref().is_some_and(|c| c.state == PowerState::On);
-            Ok(Probe::of((done && on).then_some(()), || format!("{:?}", machine.operation)))
+            let rested = between(edge.at_us, self.rig.now().await?) >= BOARD_REST;
+            let over = done && on && rested;
+            Ok(Probe::of(over.then_some(()), || format!("{:?}", machine.operation)))
         })
         .await?;
         self.host.counts(NodeCount(self.lit)).await.with_context(|| self.rig.logs())
@@ -185,9 +195,7 @@ fn rounds() -> Result<u32> {
     Ok(rounds)
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let rounds = rounds()?;
+async fn measure(rounds: u32) -> Result<()> {
     println!(
         "{rounds} rounds of each, interleaved; one machine is lit in each. The pseudo-terminal takes no time: a real\n\
          line adds {:.2} ms to every edge (4 bytes at 9600 8N1).",
@@ -195,8 +203,10 @@ async fn main() -> Result<()> {
     );
     let silent = "a silent board: nothing to read before the frame".to_owned();
     let read = format!(
-        "a board with status: read first, then the board's gap of {} ms, then the frame",
-        BOARD_GAP.as_millis()
+        "a board with status: it is read first, then has its gap of {} ms (in which the {:.0} ms lie that question\n\
+         and answer take on a real line), then comes the frame",
+        BOARD_GAP.as_millis(),
+        samples::millis(STATUS_ON_THE_WIRE),
     );
     for (board, what) in [("lcus-silent", silent), ("lcus-ascii", read)] {
         let mut course = Course::build(board, usize::try_from(rounds * 2)?).await?;
@@ -208,4 +218,14 @@ async fn main() -> Result<()> {
         course.host.end().await?;
     }
     Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let rounds = rounds()?;
+    tokio::select! {
+        measured = measure(rounds) => measured,
+        // What was started ends with what is dropped here.
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    }
 }

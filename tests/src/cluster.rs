@@ -40,6 +40,8 @@ pub struct Server {
     process: Option<Process>,
     api: Client,
     token: Option<String>,
+    /// Serf's port while the server is stopped, so that nobody else takes it.
+    left: Option<Port>,
 }
 
 struct Ports {
@@ -106,13 +108,14 @@ impl Server {
             certify(&nomad, &dir).await?;
         }
         let api = Client::new(&config(&dir, &ports, access))?;
-        Ok(Self { nomad, dir, ports, access, process: None, api, token: None })
+        Ok(Self { nomad, dir, ports, access, process: None, api, token: None, left: None })
     }
 
     /// Starts the server, for the first time or again, and waits until it leads.
     pub async fn run(&mut self) -> Result<()> {
         let config = format!("-config={}", self.dir.join("server.hcl").display());
         let argv = [self.nomad.as_os_str(), "agent".as_ref(), config.as_ref()];
+        self.left = None;
         let mut process = Process::start("nomad-server", &argv, &self.dir)?;
         let led = eventually("a Nomad server that leads", SERVER_UP_BOUND, || {
             let ended = process.ended();
@@ -164,6 +167,7 @@ impl Server {
     pub async fn stop(&mut self) -> Result<()> {
         if let Some(process) = self.process.take() {
             process.stop(STOP_PATIENCE).await?;
+            self.left = Some(Port::hold(self.ports.serf)?);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! What a story looks at beside the rack's edges and Nomad's own answers: the pool's record in Nomad, and
-//! when an edge was.
+//! What a story looks at beside the rack's edges and Nomad's own answers: the pool's record in Nomad, what
+//! the autoscaler says of itself, and when an edge was.
 
 use std::time::Duration;
 
@@ -39,6 +39,30 @@ impl Rig {
                 last = index;
             }
             Ok(Probe::of((seen >= count).then_some(()), || format!("{seen} at {last:?}")))
+        })
+        .await
+        .with_context(|| self.logs())
+    }
+
+    /// Waits until the autoscaler itself says that the plugin has answered not ready.
+    ///
+    /// # Errors
+    /// Where it does not within [`PATH_BOUND`]; the message has the ends of all logs.
+    pub async fn told_not_ready(&self) -> Result<()> {
+        self.told_in_log(&["policy_handler", "target is not ready"]).await.map(drop)
+    }
+
+    /// Waits until this stands in the autoscaler's log: the words for a person, of the host or of our plugin.
+    ///
+    /// # Errors
+    /// Where it does not within [`PATH_BOUND`]; the message has the ends of all logs.
+    pub async fn told_in_log(&self, words: &[&str]) -> Result<String> {
+        let log = self.dir.join("autoscaler.log");
+        eventually(&format!("{words:?} in a line of the log"), PATH_BOUND, async || {
+            let text = std::fs::read_to_string(&log)?;
+            let told = |line: &&str| words.iter().all(|word| line.contains(word));
+            let found = text.lines().find(told).map(str::to_owned);
+            Ok(Probe::of(found, || "no such line".to_owned()))
         })
         .await
         .with_context(|| self.logs())

@@ -35,6 +35,11 @@ impl Port {
         bail!("no free port on 127.0.0.1 between {} and {}", PORTS.start, PORTS.end)
     }
 
+    /// Holds a port that a program of ours has just left, until it is started again.
+    pub fn hold(number: u16) -> Result<Self> {
+        Ok(Self { number, _held: UdpSocket::bind((Ipv4Addr::LOCALHOST, number))? })
+    }
+
     /// Its number.
     #[must_use]
     pub const fn number(&self) -> u16 {

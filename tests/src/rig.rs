@@ -176,7 +176,10 @@ pub struct Rig {
     pub agents: String,
     /// The target's `heartbeat`; read by [`Rig::write_autoscaler_config`].
     pub heartbeat: &'static str,
-    /// The plugin's token for Nomad, none where Nomad asks for none; read as the two above.
+    /// Whether the autoscaler takes policies from Nomad's jobs too. Where it does and Nomad is silent,
+    /// v0.4.6 starts all policies anew every ten seconds.
+    pub job_policies: bool,
+    /// The plugin's token for Nomad, none where Nomad asks for none; read as those above.
     pub token: Option<String>,
     rack_process: Process,
     /// Hold the ports of clients that are still to boot.
@@ -230,6 +233,7 @@ impl Rig {
         let rig = Self {
             agents: format!("unix:{}", dir.join("agent.sock").display()),
             heartbeat: "1s",
+            job_policies: true,
             token: server.token().map(str::to_owned),
             dir,
             server,
@@ -300,10 +304,12 @@ impl Rig {
             "log_level = \"TRACE\"\nplugin_dir = \"{dir}/plugins\"\n\
              http {{\n  bind_address = \"127.0.0.1\"\n  bind_port = {}\n}}\n\
              nomad {{\n  address = \"{}\"\n{}}}\n\
-             policy {{\n  dir = \"{dir}/policies\"\n}}\n",
+             policy {{\n  dir = \"{dir}/policies\"\n  \
+             source \"nomad\" {{\n    enabled = {}\n  }}\n}}\n",
             self.http.number(),
             self.server.address(),
             token.unwrap_or_default(),
+            self.job_policies,
         );
         for kind in ["target", "apm"] {
             // The heartbeat is a target's; the apm would warn about it and go on.

@@ -9,6 +9,7 @@
 mod demand_returns;
 mod first_contact;
 mod from_dark;
+mod late_starts;
 mod people;
 mod under_work;
 mod utilisation;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nomad_api::ClientStatus;
 use testkit::diary::Diary;
-use testkit::rig::{PATH_BOUND, Rig, RigSpec, Said};
+use testkit::rig::{PATH_BOUND, Rig, RigSpec, Said, fixed_policy};
 use testkit::work::ShellJob;
 use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
@@ -17,25 +17,27 @@ const REFUSED: i32 = 2;
 #[test]
 fn a_machine_that_a_person_switched_off_stays_off_and_another_is_lit_in_its_place() {
     crate::story("a person's off", async {
-        let rig = Rig::start(&RigSpec::dark(2)).await?;
-        rig.server.run_job(&filling_job("web", 1)).await?;
-        let held = working(&rig, "web").await?;
-        let off = rig.power_agent(&["off", &held, "--force", "--reason", "fan is loud"]).await?;
-        off.success()?;
-        let other = other_than(&held);
-        rig.rack.wait(other, Phase::Up, PATH_BOUND).await?;
-        rig.server.allocations_when("web", &ClientStatus::Running, 1, PATH_BOUND).await?;
+        let policy = fixed_policy(2, 3, "");
+        let rig = Rig::start(&RigSpec { policy, ..RigSpec::dark(3) }).await?;
+        rig.until(2, Phase::Up).await?;
+        let (first, second, third) = order_of_light(&rig).await?;
+
+        // Nothing runs there, so that nothing stands against it.
+        switch_off(&rig, &first).await?;
+        rig.rack.wait(&third, Phase::Up, PATH_BOUND).await?;
+        rig.power_agent(&["release", &first]).await?.success()?;
         rig.heartbeats(3).await?;
-        assert_edges(&rig, &held, &[Power::On, Power::Off]).await?;
+        assert_edges(&rig, &first, &[Power::On, Power::Off]).await?;
 
-        rig.power_agent(&["release", &held]).await?.success()?;
-        rig.heartbeats(4).await?;
-        assert_edges(&rig, &held, &[Power::On, Power::Off]).await?;
-        assert_edges(&rig, other, &[Power::On]).await?;
-
-        rig.server.run_job(&filling_job("web", 2)).await?;
-        rig.server.allocations_when("web", &ClientStatus::Running, 2, PATH_BOUND).await?;
-        assert_edges(&rig, &held, &[Power::On, Power::Off, Power::On]).await
+        // The policy has what it wants only where the released one may be lit.
+        switch_off(&rig, &second).await?;
+        rig.rack.wait(&first, Phase::Up, PATH_BOUND).await?;
+        // Now it wants more than there is, and the held one stays dark all the same.
+        switch_off(&rig, &third).await?;
+        rig.heartbeats(3).await?;
+        assert_edges(&rig, &first, &[Power::On, Power::Off, Power::On]).await?;
+        assert_edges(&rig, &second, &[Power::On, Power::Off]).await?;
+        assert_edges(&rig, &third, &[Power::On, Power::Off]).await
     });
 }
 
@@ -57,7 +59,10 @@ fn off_and_cycle_of_a_machine_with_work_are_refused_and_say_what_runs_there() {
         rig.power_agent(&forced).await?.success()?;
         assert_edges(&rig, "node1", &[Power::On, Power::Off, Power::On]).await?;
         working(&rig, "web").await?;
-        assert_edges(&rig, "node1", &[Power::On, Power::Off, Power::On]).await
+        let forced = ["off", "node1", "--force", "--reason", "smoke"];
+        rig.power_agent(&forced).await?.success()?;
+        let all = [Power::On, Power::Off, Power::On, Power::Off];
+        assert_edges(&rig, "node1", &all).await
     });
 }
 
@@ -94,9 +99,21 @@ fn with_drain_the_work_moves_before_a_person_switches_its_machine() {
     });
 }
 
-/// A job of which one instance fills one machine.
-fn filling_job(id: &str, count: u32) -> ShellJob {
-    ShellJob { cpu_mhz: 1500, ..ShellJob::service(id, count) }
+/// A person's off.
+async fn switch_off(rig: &Rig, machine: &str) -> Result<()> {
+    let off = rig.power_agent(&["off", machine, "--reason", "fan is loud"]).await?;
+    off.success().map(drop)
+}
+
+/// The two machines that are lit, and the one that is not.
+async fn order_of_light(rig: &Rig) -> Result<(String, String, String)> {
+    let state = rig.rack.state().await?;
+    let mut all: Vec<String> = state.machines.keys().cloned().collect();
+    all.sort_by_key(|name| state.machines[name].state == Phase::Dark);
+    match <[String; 3]>::try_from(all) {
+        Ok([first, second, dark]) => Ok((first, second, dark)),
+        Err(all) => anyhow::bail!("{all:?} instead of three machines"),
+    }
 }
 
 fn other_than(machine: &str) -> &'static str {

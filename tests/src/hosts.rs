@@ -1,7 +1,8 @@
 //! The real hosts: Nomad, the Nomad Autoscaler, and a Go plugin to measure against.
 //!
-//! Each is built once from its Go module into a cache, under a name that carries the module's version
-//! and a hash of its lock files; a host that is there is never built again.
+//! One of the right version on the PATH is taken as it is. Otherwise each is built once from its Go
+//! module into a cache, under a name that carries the module's version and a hash of its lock files; a
+//! host that is there is never built again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -82,8 +83,8 @@ pub async fn go_target_value() -> Result<PathBuf> {
 /// What is missing and how to get it, for a person.
 pub fn available() -> Result<(), String> {
     for host in [&NOMAD, &AUTOSCALER, &GO_TARGET_VALUE] {
-        let cached = host.cached().map_err(|error| format!("{error:#}"))?;
-        if !cached.is_file() {
+        let found = host.found().map_err(|error| format!("{error:#}"))?;
+        if found.is_none() {
             go().map_err(|error| format!("{} is not built yet, and {error}", host.name))?;
         }
     }
@@ -120,29 +121,59 @@ impl Host {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts").join(self.folder)
     }
 
-    fn cached(&self) -> Result<PathBuf> {
-        let source = self.source();
-        let read = |name: &str| {
-            let path = source.join(name);
-            std::fs::read(&path).with_context(|| format!("can not read {}", path.display()))
-        };
-        let (module, sums) = (read("go.mod")?, read("go.sum")?);
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.source().join(name);
+        std::fs::read(&path).with_context(|| format!("can not read {}", path.display()))
+    }
+
+    /// The version that its go.mod requires, without the `v`.
+    fn version(&self) -> Result<String> {
+        let module = self.read("go.mod")?;
         let text = String::from_utf8_lossy(&module);
-        let version = text
-            .lines()
+        text.lines()
             .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
             .find(|(module, _)| *module == self.module)
-            .map(|(_, version)| version.trim().trim_start_matches('v'))
-            .with_context(|| format!("{}/go.mod does not require {}", self.folder, self.module))?;
-        let key = fingerprint(&[&module, &sums]);
+            .map(|(_, version)| version.trim().trim_start_matches('v').to_owned())
+            .with_context(|| format!("{}/go.mod does not require {}", self.folder, self.module))
+    }
+
+    fn cached(&self) -> Result<PathBuf> {
+        let key = fingerprint(&[&self.read("go.mod")?, &self.read("go.sum")?]);
+        let version = self.version()?;
         Ok(cache()?.join("hosts").join(format!("{}-{version}-{key:016x}", self.name)))
     }
 
-    async fn ready(&self) -> Result<PathBuf> {
+    /// The program on the PATH, where it says that it is of the pinned version: stories rest on what one
+    /// version does.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "asked before there is a runtime, and answers at once"
+    )]
+    fn installed(&self, version: &str) -> Option<PathBuf> {
+        let program = on_path(self.name)?;
+        let said = std::process::Command::new(&program).arg("version").output().ok()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let word = said.split_whitespace().find_map(|word| word.strip_prefix('v'))?;
+        let same = word
+            .strip_prefix(version)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
+        same.then_some(program)
+    }
+
+    /// Where it is, without building it; `None`: it has to be built.
+    fn found(&self) -> Result<Option<PathBuf>> {
         let cached = self.cached()?;
         if cached.is_file() {
-            return Ok(cached);
+            return Ok(Some(cached));
         }
+        Ok(self.installed(&self.version()?))
+    }
+
+    async fn ready(&self) -> Result<PathBuf> {
+        if let Some(found) = self.found()? {
+            return Ok(found);
+        }
+        let cached = self.cached()?;
         let go = go().with_context(|| format!("{} has to be built first", self.name))?;
         let folder = cached.parent().context("the cache has a folder")?;
         std::fs::create_dir_all(folder)

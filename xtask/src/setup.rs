@@ -34,6 +34,12 @@ const TEST: &[Need] = &[
     },
 ];
 
+/// Debian's Go compiler.
+const GO_PACKAGE: &str = "golang-go";
+
+/// The oldest Go that builds Nomad 1.10: what its go.mod asks for.
+const GO_MINOR_MIN: u32 = 24;
+
 /// Folders in which programs lie that are not for everybody's PATH.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
@@ -44,13 +50,39 @@ fn is_there(program: &str) -> bool {
 
 /// Installs what the demo needs.
 pub(crate) async fn for_demo() -> Result<()> {
-    install(DEMO).await
+    install(DEMO).await?;
+    go_for_hosts().await
+}
+
+/// Installs Debian's Go where the hosts are still to be built, nothing else brings one, and Debian's is
+/// new enough. Where that can not be, who needs the hosts says what is missing.
+async fn go_for_hosts() -> Result<()> {
+    if testkit::hosts::available().is_ok() || !may_install() {
+        return Ok(());
+    }
+    update_lists().await?;
+    let policy = command("apt-cache", &["policy", GO_PACKAGE]).output().await?;
+    let policy = String::from_utf8_lossy(&policy.stdout).into_owned();
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    if candidate.and_then(go_minor).is_some_and(|minor| minor >= GO_MINOR_MIN) {
+        install_packages(&[GO_PACKAGE]).await?;
+    }
+    Ok(())
+}
+
+/// The minor version of Debian's Go package: 24 of `2:1.24~2`.
+fn go_minor(version: &str) -> Option<u32> {
+    let upstream = version.split_once(':').map_or(version, |(_, upstream)| upstream);
+    let minor = upstream.strip_prefix("1.")?;
+    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
 }
 
 /// Installs what the tests need.
 pub(crate) async fn for_test() -> Result<()> {
     install(DEMO).await?;
     install(TEST).await?;
+    go_for_hosts().await?;
     for component in ["rustfmt", "clippy"] {
         let program = format!("cargo-{}", if component == "rustfmt" { "fmt" } else { component });
         if !is_there(&program) {
@@ -67,8 +99,7 @@ async fn install(needs: &[Need]) -> Result<()> {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    let may = rustix::process::geteuid().is_root() && is_there("apt-get");
-    if !may {
+    if !may_install() {
         let list: Vec<String> =
             missing.iter().map(|need| format!("{} ({})", need.program, need.why)).collect();
         bail!(
@@ -77,12 +108,36 @@ async fn install(needs: &[Need]) -> Result<()> {
             packages.join(" ")
         );
     }
+    update_lists().await?;
+    install_packages(&packages).await
+}
+
+fn may_install() -> bool {
+    rustix::process::geteuid().is_root() && is_there("apt-get")
+}
+
+async fn update_lists() -> Result<()> {
     let mut update = command("apt-get", &["update", "-q"]);
     update.env("DEBIAN_FRONTEND", "noninteractive");
-    step("reading the package lists", update, &mut Tally::default()).await?;
+    step("reading the package lists", update, &mut Tally::default()).await
+}
+
+async fn install_packages(packages: &[&str]) -> Result<()> {
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
-    arguments.extend(&packages);
+    arguments.extend(packages);
     let mut installing = command("apt-get", &arguments);
     installing.env("DEBIAN_FRONTEND", "noninteractive");
     step(&format!("installing {}", packages.join(" ")), installing, &mut Tally::default()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debians_versions_of_go_are_read() {
+        assert_eq!(go_minor("2:1.19~1"), Some(19));
+        assert_eq!(go_minor("1.24.4-1"), Some(24));
+        assert_eq!(go_minor("(none)"), None);
+    }
 }

@@ -32,6 +32,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// the loop still leaves the processor to others.
 const TURN_GAP: Duration = Duration::from_millis(10);
 
+/// What to do about an agent that does not answer.
+const AGENT_HELP: &str = "check that `power-agent serve` runs there and that `agents` in the plugin \
+                          block's config names its socket";
+
 /// Scales that may wait for the record to be written: more are answered with an error.
 const SCALES_MAX: usize = 64;
 
@@ -144,7 +148,8 @@ impl Pool {
                 self.nomad = *facts;
             }
             News::NomadSilent(why) => {
-                if self.nomad.answers {
+                // Said once, and again when the reason is another.
+                if self.nomad.answers || self.nomad_problem.as_ref() != Some(&why) {
                     tracing::warn!(pool = %self.parts.pool, err = %why, "Nomad does not answer");
                 }
                 self.nomad.answers = false;
@@ -161,7 +166,9 @@ impl Pool {
                 let known = self.heard.get_mut(&address).and_then(Option::as_mut);
                 let answered = known.as_ref().is_some_and(|heard| heard.answers);
                 if first || answered {
-                    tracing::warn!(agent = %address, err = %why, "an agent does not answer");
+                    tracing::warn!(
+                        agent = %address, err = %why, help = AGENT_HELP, "an agent does not answer"
+                    );
                 }
                 if let Some(heard) = known {
                     heard.answers = false;

@@ -480,6 +480,14 @@ impl Said {
     }
 }
 
+/// Runs one of our programs as a person would.
+///
+/// # Errors
+/// Where it is not built, can not be started, or does not end within [`PATH_BOUND`].
+pub async fn said(name: &str, arguments: &[&str]) -> Result<Said> {
+    run(&program(name)?, arguments).await
+}
+
 async fn run(program: &Path, arguments: &[&str]) -> Result<Said> {
     let output = tokio::process::Command::new(program)
         .args(arguments)

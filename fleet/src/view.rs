@@ -247,9 +247,11 @@ impl MachineView {
         if self.node.as_ref().is_some_and(|node| node.status == NodeStatus::Ready) {
             return false;
         }
-        let ordered = agent.operation.as_ref().is_some_and(|operation| {
-            operation.progress == Progress::Running && operation.verb != Verb::Off
-        });
+        let running = agent.operation.as_ref().filter(|op| op.progress == Progress::Running);
+        if running.is_some_and(|operation| operation.verb == Verb::Off) {
+            return false; // also one that was lit less than its boot deadline ago
+        }
+        let ordered = running.is_some();
         let driven = agent.power.commanded.as_ref().is_some_and(|commanded| {
             commanded.state == PowerState::On
                 && now.since(commanded.at) < self.boot_deadline
@@ -316,5 +318,38 @@ impl FleetView {
     pub fn starting(&self, now: Moment) -> impl Iterator<Item = &MachineName> {
         let starts = move |machine: &MachineView| machine.counts(now) && machine.is_starting(now);
         self.machines.iter().filter(move |(_, machine)| starts(machine)).map(|(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Commanded;
+
+    #[test]
+    fn a_machine_that_shuts_down_soon_after_it_was_lit_does_not_start() {
+        let now = Moment::from_millis(30_000);
+        let commanded = Commanded {
+            state: PowerState::On,
+            at: Moment::from_millis(10_000),
+            origin: Origin::Person("ada".to_owned()),
+            operation: OperationId::new("on").unwrap(),
+        };
+        let operation = |verb| OperationFacts {
+            id: OperationId::new("last").unwrap(),
+            verb,
+            progress: Progress::Running,
+        };
+        let machine = |verb| MachineView {
+            agent: Some(AgentFacts {
+                power: Power { reading: None, commanded: Some(commanded.clone()) },
+                held_by: None,
+                operation: Some(operation(verb)),
+            }),
+            boot_deadline: Duration::from_secs(60),
+            ..MachineView::default()
+        };
+        assert!(machine(Verb::On).is_starting(now));
+        assert!(!machine(Verb::Off).is_starting(now));
     }
 }

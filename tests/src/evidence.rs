@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nomad_api::Variable;
+use nomad_api::{Eligibility, NodeEvent, Variable};
 use virtual_rack::moment::Moment;
 use virtual_rack::relay::Power;
 
@@ -66,6 +66,23 @@ impl Rig {
         })
         .await
         .with_context(|| self.logs())
+    }
+
+    /// Checks that nobody has ever drained a machine's node or changed its eligibility: it was not chosen.
+    ///
+    /// # Errors
+    /// Where somebody has, or its node is not ready.
+    pub async fn ensure_untouched(&self, machine: &str) -> Result<()> {
+        let stub = self.server.node_ready(machine).await?;
+        let node = self.server.api().node(&stub.id).await?;
+        let node = node.context("a node that is listed is there")?;
+        ensure!(node.eligibility == Eligibility::Eligible, "{machine} is {:?}", node.eligibility);
+        let touches = |event: &&NodeEvent| {
+            event.subsystem == "Drain" || event.message.contains("eligible for scheduling")
+        };
+        let touched = node.events.iter().find(touches);
+        ensure!(touched.is_none(), "{machine} was chosen: {touched:?}");
+        Ok(())
     }
 
     /// Now, on the clock of the edge log.

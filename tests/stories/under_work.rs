@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use nomad_api::{ClientStatus, Eligibility};
+use anyhow::{Result, ensure};
+use nomad_api::ClientStatus;
 use testkit::diary::{Diary, Entry};
 use testkit::rig::{PATH_BOUND, Rig, RigSpec, fixed_policy};
 use testkit::work::ShellJob;
@@ -15,6 +15,9 @@ use virtual_rack::relay::Power;
 
 /// Some ticks of the policy, so that it is evaluated while work still moves.
 const STOP_TAKES: Duration = Duration::from_secs(4);
+
+/// Short beside the copying of the data: a machine that goes too soon takes them with it.
+const SHUTDOWN: Duration = Duration::from_millis(10);
 
 /// Fills the disk with data and a checksum where it is empty, and checks it where it is not.
 const KEEP_DATA: &str = "cd $NOMAD_ALLOC_DIR/data
@@ -38,11 +41,13 @@ fn a_batch_task_runs_to_its_end_while_another_machine_goes() {
 }
 
 async fn services_move() -> Result<()> {
-    let rig = Rig::start(&RigSpec::utilised(2, 60, "")).await?;
+    let spec = RigSpec { shutdown: SHUTDOWN, ..RigSpec::utilised(2, 60, "") };
+    let rig = Rig::start(&spec).await?;
     let diary = Diary::new(&rig.dir);
     let disk = "ephemeral_disk {\n  migrate = true\n  sticky = true\n  size = 200\n}";
-    let moves = ShellJob { cpu_mhz: 150, ..diary.service("moves", "", STOP_TAKES) };
-    let carries = diary.service("carries", KEEP_DATA, Duration::ZERO);
+    let moves = ShellJob { cpu_mhz: 150, ..diary.service("moves", "", Duration::ZERO) };
+    // It is the last to end, so that the machine waits for nothing but its data.
+    let carries = diary.service("carries", KEEP_DATA, STOP_TAKES);
     let carries = ShellJob { cpu_mhz: 150, in_group: disk.to_owned(), ..carries };
 
     rig.server.run_job(&moves).await?;
@@ -65,9 +70,9 @@ async fn services_move() -> Result<()> {
         let now = rig.server.allocations_when(job, &running, 1, PATH_BOUND).await?;
         ensure!(now[0].node_name == new, "Nomad has {job} on {}", now[0].node_name);
     }
-    let whole = diary.said_when("carries", "whole", 1, PATH_BOUND).await?;
-    ensure!(whole.node == new, "the data is whole on {}", whole.node);
-    ensure!(diary.said("carries", "made")?.len() == 1, "the data was made anew");
+    let whole = diary.said("carries", "whole")?;
+    let story = diary.entries()?;
+    ensure!(whole.len() == 1 && whole[0].node == new, "the data did not arrive whole: {story:?}");
     ensure!(diary.said("stays", "begin")?.len() == 1, "work that could stay was moved");
     ensure!(rig.edges(&old).await? == [Power::On, Power::Off], "{old} was switched otherwise");
     ensure!(rig.edges(&new).await? == [Power::On], "{new} was switched otherwise");
@@ -110,7 +115,8 @@ async fn batch_runs_to_its_end() -> Result<()> {
     rig.start_autoscaler_with(&fixed_policy(0, 2, "")).await?;
     rig.off_edge(&idle).await?;
     rig.heartbeats(2).await?;
-    assert_untouched(&rig, &busy).await?;
+    rig.ensure_untouched(&busy).await?;
+    ensure!(rig.edges(&busy).await? == [Power::On], "{busy} was switched otherwise");
     ensure!(diary.said("batch", "end")?.is_empty(), "the batch task has ended by itself");
 
     std::fs::write(&gate, "")?;
@@ -120,18 +126,5 @@ async fn batch_runs_to_its_end() -> Result<()> {
     ensure!(before(&ended[0], &cut), "it ended {:?}, its machine was cut {cut:?}", ended[0]);
     let done = rig.server.allocations_when("batch", &ClientStatus::Complete, 1, PATH_BOUND).await?;
     ensure!(done[0].node_name == busy, "Nomad has it complete on {}", done[0].node_name);
-    Ok(())
-}
-
-/// Nobody has drained the node or made it ineligible so far, and its machine has power.
-async fn assert_untouched(rig: &Rig, machine: &str) -> Result<()> {
-    let stub = rig.server.node_ready(machine).await?;
-    let node = rig.server.api().node(&stub.id).await?.context("a node that is listed is there")?;
-    ensure!(node.eligibility == Eligibility::Eligible, "{machine} is {:?}", node.eligibility);
-    let drains = |event: &nomad_api::NodeEvent| event.subsystem == "Drain";
-    let eligibility = |event: &nomad_api::NodeEvent| event.message.contains("ligible");
-    let touched = node.events.iter().find(|event| drains(event) || eligibility(event));
-    ensure!(touched.is_none(), "{machine} was chosen: {touched:?}");
-    ensure!(rig.edges(machine).await? == [Power::On], "{machine} was switched otherwise");
     Ok(())
 }

@@ -68,13 +68,14 @@ async fn lull() -> Result<()> {
     let over = between(lull, rig.now().await?);
     ensure!(over < WINDOW, "the lull took {over:?}, longer than the window: nothing is shown");
 
-    // A machine that idles is off three seconds after the end of the window.
-    rig.heartbeats(15).await?;
+    // A machine that the window let go would be ineligible at once.
+    rig.heartbeats(13).await?;
     let since = between(lull, rig.now().await?);
     ensure!(since > WINDOW + Duration::from_secs(3), "only {since:?} are over: nothing is shown");
     for machine in ["node1", "node2"] {
         let edges = rig.edges(machine).await?;
         ensure!(edges == [Power::On], "{machine} has {edges:?}");
+        rig.ensure_untouched(machine).await?;
     }
     Ok(())
 }

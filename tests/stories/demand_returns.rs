@@ -1,13 +1,14 @@
 //! Story 3. Goal: work that comes while a machine drains gets that machine, and no relay moves. Method: a
 //! system job that is slow to stop holds the drain of an idle machine open; work that has room nowhere
-//! else comes meanwhile.
+//! else comes meanwhile. And once more while Nomad itself still drains, with a plugin that takes over from
+//! the one that began it: a service that is slow to stop, and a policy that wants its machine again.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nomad_api::{ClientStatus, Eligibility, Node};
 use testkit::diary::Diary;
-use testkit::rig::{PATH_BOUND, Rig, RigSpec};
+use testkit::rig::{PATH_BOUND, Rig, RigSpec, fixed_policy};
 use testkit::work::ShellJob;
 use virtual_rack::relay::Power;
 
@@ -17,6 +18,46 @@ const STOP_TAKES: Duration = Duration::from_secs(15);
 #[test]
 fn demand_that_returns_during_a_drain_cancels_it_and_no_relay_moves() {
     crate::story("the demand returns during a drain", demand_returns());
+}
+
+/// Long beside the seconds in which an autoscaler is stopped and another one has taken over.
+const HAND_OVER_TAKES: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_drain_that_another_plugin_began_is_cancelled_when_its_machine_is_wanted_again() {
+    crate::story("a drain changes hands", drain_changes_hands());
+}
+
+async fn drain_changes_hands() -> Result<()> {
+    let spec = RigSpec { policy: fixed_policy(2, 2, ""), ..RigSpec::dark(2) };
+    let mut rig = Rig::start(&spec).await?;
+    let diary = Diary::new(&rig.dir);
+    let slow = ShellJob { cpu_mhz: 1500, count: 2, ..diary.service("slow", "", HAND_OVER_TAKES) };
+    rig.server.run_job(&slow).await?;
+    diary.said_when("slow", "begin", 2, PATH_BOUND).await?;
+
+    rig.stop_autoscaler().await?;
+    rig.start_autoscaler_with(&fixed_policy(1, 2, "")).await?;
+    let asked = diary.said_when("slow", "asked", 1, PATH_BOUND).await?;
+    let draining = node(&rig, &asked.node).await?;
+    ensure!(draining.drain_strategy.is_some(), "{} does not drain: {draining:?}", asked.node);
+
+    rig.stop_autoscaler().await?;
+    rig.start_autoscaler_with(&fixed_policy(2, 2, "")).await?;
+    let eligible =
+        |node: &nomad_api::NodeStub| node.eligibility == Eligibility::Eligible && !node.drain;
+    rig.server.node_when(&asked.node, "is eligible again", PATH_BOUND, eligible).await?;
+    ensure!(diary.said("slow", "end")?.is_empty(), "the drain was over before: nothing is shown");
+
+    // What the drain had asked to stop ends, and begins again where there is room: on its own machine.
+    let back = diary.said_when("slow", "begin", 3, PATH_BOUND).await?;
+    ensure!(back.node == asked.node, "{back:?} instead of on {}", asked.node);
+    rig.heartbeats(3).await?;
+    for machine in ["node1", "node2"] {
+        let edges = rig.edges(machine).await?;
+        ensure!(edges == [Power::On], "{machine} has {edges:?}: a relay has moved");
+    }
+    Ok(())
 }
 
 /// A job of which one instance fills one machine.

@@ -108,6 +108,16 @@ impl Machine {
         }
     }
 
+    /// Its sequence has ended, and this is on the disk: from now on it is told.
+    pub(crate) fn settle(&self, memory: MachineMemory) {
+        let mut state = self.state();
+        state.live = None;
+        state.last = memory.last;
+        state.commanded = memory.commanded;
+        state.hold = memory.hold;
+        state.last_seen = memory.last_seen;
+    }
+
     /// What decides about orders.
     pub(crate) fn ledger(&self, now: Moment) -> MachineLedger {
         let reading = self.lines_seen().machine();

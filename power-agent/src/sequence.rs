@@ -11,7 +11,7 @@ use crate::agent::{Agent, SET_PATIENCE, fault, left_until, who};
 use crate::clock::{Clock, sleep_until};
 use crate::device::DeviceHandle;
 use crate::machine::{Machine, State as MachineState};
-use crate::memory::{Change, Ended};
+use crate::memory::{Change, Ended, MachineMemory};
 use crate::node::chain;
 use crate::soft_off;
 
@@ -165,18 +165,21 @@ async fn ask(machine: &Machine) -> Result<(), String> {
     }
 }
 
-/// Writes the end down and tells it.
+/// Writes the end down, and only then lets it be seen: a watcher may look at the machine at any time.
 pub(crate) async fn finish(agent: &Agent, machine: &Machine) {
     let mut book = agent.book.lock().await;
     let now = Clock.now();
     let name = &machine.config.name;
-    let Some((id, ended)) = close(&mut machine.state(), name.as_str(), now) else { return };
+    let mut memory = machine.memory();
+    let Some((id, ended)) = close(&machine.state(), &mut memory, name.as_str(), now) else {
+        return;
+    };
     let operation = book.ended(&id, ended.clone());
     if let Some((_, operation)) = &operation {
-        machine.state().last = Some(operation.clone());
+        memory.last = Some(operation.clone());
     }
     let change = Change {
-        machine: Some((name.clone(), machine.memory())),
+        machine: Some((name.clone(), memory.clone())),
         operation: operation.clone(),
         ..Change::default()
     };
@@ -191,33 +194,36 @@ pub(crate) async fn finish(agent: &Agent, machine: &Machine) {
         );
         book.insert(place, operation);
     }
+    machine.settle(memory);
     drop(book);
     agent.publish(name);
 }
 
-/// Takes the ended sequence out of the machine's state, with all that follows from it.
+/// Takes the ended sequence out of what is remembered of the machine, with all that follows from it.
 fn close(
-    state: &mut MachineState,
+    state: &MachineState,
+    memory: &mut MachineMemory,
     machine: &str,
     now: Moment,
 ) -> Option<(fleet::OperationId, Ended)> {
-    let live = state.live.take()?;
+    let live = state.live.as_ref()?;
     let record = live.sequencer.record();
+    memory.running = None;
     if let Some((reached, at)) = record.reached {
-        state.commanded = Some(Commanded {
+        memory.commanded = Some(Commanded {
             state: reached,
             at,
             origin: live.origin.clone(),
             operation: live.id.clone(),
         });
     }
-    if record.left_untouched() && state.hold.as_ref().is_some_and(|hold| hold.operation == live.id)
+    if record.left_untouched() && memory.hold.as_ref().is_some_and(|hold| hold.operation == live.id)
     {
-        state.hold = None;
+        memory.hold = None;
     }
     let mut evidence = record.evidence.clone();
     let lit = record.task.verb != Verb::Off && matches!(live.origin, Origin::Person(_));
-    if let (true, Some(hold)) = (lit, &state.hold) {
+    if let (true, Some(hold)) = (lit, &memory.hold) {
         evidence
             .push_str(&format!("; {}'s hold stays until `power-agent release {machine}`", hold.by));
     }

@@ -7,7 +7,7 @@ mod doc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fleet::{Fence, FenceNumber, Fences, MachineName};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -104,7 +104,8 @@ pub(crate) struct Loaded {
 pub(crate) struct Store {
     path: PathBuf,
     boot: BootId,
-    database: Database,
+    /// `None`: it has failed, and could not be opened again yet.
+    database: Mutex<Option<Database>>,
 }
 
 impl Store {
@@ -116,30 +117,46 @@ impl Store {
         std::fs::create_dir_all(directory)
             .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(FILE_NAME);
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| {
-                match error {
-                    redb::DatabaseError::DatabaseAlreadyOpen => {
-                        StoreError::Locked { path: path.clone() }
-                    }
-                    error => {
-                        StoreError::Open { path: path.clone(), source: Box::new(error.into()) }
-                    }
-                }
-            })?;
-        let store = Self { path, boot, database };
+        let database = open_file(&path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.clone() },
+            error => StoreError::Open { path: path.clone(), source: Box::new(error.into()) },
+        })?;
+        let store = Self { path, boot, database: Mutex::new(Some(database)) };
         store.prepare().map_err(|source| store.disk("written", source))?;
         Ok(store)
     }
 
+    /// Does something with the database. One that has failed takes nothing more until it is opened again, also when the
+    /// disk has room: that is done at once, before another agent takes the file, or else by whoever comes next.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match held.take() {
+            Some(database) => database,
+            None => open_file(&self.path)?,
+        };
+        let done = work(&database);
+        *held = if done.is_ok() {
+            Some(database)
+        } else {
+            drop(database);
+            open_file(&self.path).ok()
+        };
+        done
+    }
+
     fn prepare(&self) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(MACHINES)?;
-        transaction.open_table(OPERATIONS)?;
-        transaction.open_table(FENCES)?;
-        transaction.open_table(PLANS)?;
-        transaction.commit()?;
-        Ok(())
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(MACHINES)?;
+            transaction.open_table(OPERATIONS)?;
+            transaction.open_table(FENCES)?;
+            transaction.open_table(PLANS)?;
+            transaction.commit()?;
+            Ok(())
+        })
     }
 
     /// Reads everything.
@@ -175,7 +192,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Disk`]; nothing of the change is there then.
     pub(crate) fn commit(&self, change: &Change) -> Result<(), StoreError> {
-        self.write(change).map_err(|source| self.disk("written", source))
+        self.with(|database| self.write(database, change))
+            .map_err(|source| self.disk("written", source))
     }
 
     /// As [`Store::commit`], on a thread that may block.
@@ -189,9 +207,9 @@ impl Store {
             .unwrap_or_else(|source| Err(StoreError::Stopping { path: self.path.clone(), source }))
     }
 
-    fn write(&self, change: &Change) -> Result<(), redb::Error> {
+    fn write(&self, database: &Database, change: &Change) -> Result<(), redb::Error> {
         let stamp = doc::Stamp { boot: self.boot.as_str().to_owned(), wall_ms: Clock.wall_ms() };
-        let transaction = self.database.begin_write()?;
+        let transaction = database.begin_write()?;
         if let Some((name, memory)) = &change.machine {
             let bytes = doc::machine_bytes(&stamp, memory);
             transaction.open_table(MACHINES)?.insert(name.as_str(), bytes.as_slice())?;
@@ -220,8 +238,8 @@ impl Store {
     }
 
     fn fences(&self) -> Result<Fences, StoreError> {
-        let read = || -> Result<Vec<(String, String, u64)>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(FENCES)?;
+        let read = |database: &Database| -> Result<Vec<(String, String, u64)>, redb::Error> {
+            let table = database.begin_read()?.open_table(FENCES)?;
             let mut rows = Vec::new();
             for row in table.iter()? {
                 let (key, number) = row?;
@@ -231,7 +249,9 @@ impl Store {
             Ok(rows)
         };
         let mut fences = Fences::default();
-        for (cluster, pool, number) in read().map_err(|source| self.disk("read", source))? {
+        for (cluster, pool, number) in
+            self.with(read).map_err(|source| self.disk("read", source))?
+        {
             let what = format!("fence of {cluster} and {pool}");
             fences.remember(&Fence {
                 cluster: self.understood(&what, fleet::ClusterId::new(cluster))?,
@@ -250,8 +270,8 @@ impl Store {
     where
         K: redb::Key + 'static,
     {
-        let read = || -> Result<Vec<(T, Vec<u8>)>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(table)?;
+        let read = |database: &Database| -> Result<Vec<(T, Vec<u8>)>, redb::Error> {
+            let table = database.begin_read()?.open_table(table)?;
             let mut rows = Vec::new();
             for row in table.iter()? {
                 let (key, value) = row?;
@@ -259,7 +279,7 @@ impl Store {
             }
             Ok(rows)
         };
-        read().map_err(|source| self.disk("read", source))
+        self.with(read).map_err(|source| self.disk("read", source))
     }
 
     fn understood<T, E>(&self, what: &str, result: Result<T, E>) -> Result<T, StoreError>
@@ -276,4 +296,9 @@ impl Store {
     fn disk(&self, doing: &'static str, source: redb::Error) -> StoreError {
         StoreError::Disk { path: self.path.clone(), doing, source: Box::new(source) }
     }
+}
+
+/// Takes the file for this process alone; makes it where there is none.
+fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
+    Database::builder().set_cache_size(CACHE_BYTES).create(path)
 }

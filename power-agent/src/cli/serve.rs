@@ -18,6 +18,8 @@ pub(crate) async fn serve(file: &Path, screen: &mut Screen) -> Result<Exit, Fail
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
+        // Else a log that can not be written, to a full disk or a reader that is gone, ends tasks by a panic.
+        .log_internal_errors(false)
         .init();
     wiring::serve(config).await.map_err(|error| Failure::Serve(Error::new(error)))?;
     Ok(Exit::Ok)

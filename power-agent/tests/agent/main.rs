@@ -234,6 +234,28 @@ async fn a_second_agent_on_the_same_journal_says_so_and_moves_nothing() {
 }
 
 #[tokio::test]
+async fn a_journal_that_can_not_be_written_stops_all_movement_until_it_can_and_no_longer() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.limit_files(Some(0));
+    for id in ["op-2", "op-3"] {
+        let refused = rig.client.set_power(&order(id, "read", Verb::Off, person())).await;
+        let text = refused.expect_err("nothing can be written").to_string();
+        assert!(text.contains("nothing was moved"), "{text}");
+        assert!(text.contains("agent.redb: can not be written; look at the disk: I/O"), "{text}");
+    }
+    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)]);
+    rig.limit_files(None);
+    rig.done(&order("op-4", "lamp", Verb::On, person())).await;
+    assert_eq!(rig.edges().await, [edge("a", 1, Power::On), edge("a", 4, Power::On)]);
+    rig.stop_agent().await;
+    rig.start_agent().await;
+    let machine = rig.machine("lamp").await;
+    assert_eq!((phase(&machine), reading(&machine)), (Some(Phase::Done), Some(PowerState::On)));
+    assert_eq!(rig.machine("read").await.hold, None);
+}
+
+#[tokio::test]
 async fn a_board_that_goes_away_is_unknown_with_its_reason() {
     let rig = Rig::start("100ms").await;
     rig.done(&order("op-1", "read", Verb::On, person())).await;

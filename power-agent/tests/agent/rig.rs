@@ -108,8 +108,10 @@ impl Rig {
         self.home.path().join(name)
     }
 
+    /// The signal that comes with a file that may not grow would end the agent; a full disk sends none.
     fn serve(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_power-agent"));
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_power-agent")]);
         command.args(["serve", "--config"]).arg(self.path("agent.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
@@ -142,12 +144,19 @@ impl Rig {
         agent.kill().await.expect("it is killed");
     }
 
+    /// From now on the agent can write no file, as on a full disk; with `None` it can again.
+    pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
+        let agent = self.agent.as_ref().expect("an agent runs");
+        let limit = rustix::process::Rlimit { current: bytes_max, maximum: None };
+        let resource = rustix::process::Resource::Fsize;
+        rustix::process::prlimit(Some(pid(agent)), resource, limit).expect("a limit is set");
+    }
+
     /// As systemd does.
     pub(crate) async fn stop_agent(&mut self) {
         let mut agent = self.agent.take().expect("an agent runs");
-        let pid = agent.id().and_then(|id| i32::try_from(id).ok()).expect("it has an id");
-        let pid = rustix::process::Pid::from_raw(pid).expect("an id is not 0");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+        rustix::process::kill_process(pid(&agent), rustix::process::Signal::TERM)
+            .expect("it is there");
         let ended = timeout(PATIENCE, agent.wait()).await.expect("it ends in time");
         assert!(ended.expect("its end is seen").success());
     }
@@ -192,6 +201,11 @@ impl Drop for Rig {
             drop(rack.join());
         }
     }
+}
+
+fn pid(agent: &Child) -> rustix::process::Pid {
+    let id = agent.id().and_then(|id| i32::try_from(id).ok()).expect("it has an id");
+    rustix::process::Pid::from_raw(id).expect("an id is not 0")
 }
 
 /// Waits for the end of an operation.

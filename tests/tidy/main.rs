@@ -182,6 +182,28 @@ fn the_map_names_every_crate_and_every_story_and_no_other() {
 }
 
 #[test]
+fn every_file_that_the_documents_name_exists() {
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = read(&root().join(document));
+        let quoted = text.split('`').skip(1).step_by(2);
+        let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let names = quoted.chain(linked).filter(|name| {
+            let folder = name.split('/').next().unwrap_or_default();
+            let is_ours = name.contains('/') && root().join(folder).is_dir();
+            (is_ours || linked_file(name)) && !name.contains([' ', '*', ':'])
+        });
+        for name in names {
+            assert!(root().join(name).exists(), "{document} names {name}, which is not there");
+        }
+    }
+}
+
+/// Whether a name is that of a document beside the manifest.
+fn linked_file(name: &str) -> bool {
+    name.starts_with("LICENSE") || (name.ends_with(".md") && !name.contains('/'))
+}
+
+#[test]
 fn every_driver_has_an_example() {
     let example = read(&root().join("examples/rack.toml"));
     let table = read(&root().join("power-agent/src/drivers/mod.rs"));

@@ -225,7 +225,10 @@ impl Reconciler {
             let Some(machine) = self.view.machines.get(name) else { continue };
             let Some(agent) = &machine.agent else { continue };
             let inherited = self.inherited.remove(name);
-            let Some(node) = machine.node.as_ref().filter(|node| node.vouches()) else { continue };
+            let ordered_off = agent.operation.as_ref().filter(|op| op.verb == Verb::Off);
+            let undone = ordered_off.filter(|op| inherited && op.progress != Progress::Done);
+            let lives = |node: &&NodeView| node.vouches() || undone.is_some();
+            let Some(node) = machine.node.as_ref().filter(lives) else { continue };
             mark.look(node);
             if self.leaving.contains_key(name) || node.index < mark.index {
                 continue;
@@ -238,12 +241,15 @@ impl Reconciler {
                 continue;
             }
             let (knobs, name) = (&self.knobs, name.clone());
-            let ordered_off = agent.operation.as_ref().filter(|op| op.verb == Verb::Off);
             let running = ordered_off.filter(|op| op.progress == Progress::Running);
             let batch = node.work().any(|alloc| alloc.kind == JobKind::Batch);
             let scale_in = if let Some(running) = running.filter(|_| inherited) {
                 let order = Some(running.id.clone());
                 ScaleIn::leaving(name.clone(), node, order, knobs, now)
+            } else if let Some(why) = failed(undone).filter(|_| node.is_idle()) {
+                ScaleIn::stuck(name.clone(), node, why, knobs, now)
+            } else if !node.vouches() {
+                continue;
             } else if inherited && commanded(machine) == Some(PowerState::Off) {
                 ScaleIn::leaving(name.clone(), node, None, knobs, now)
             } else if inherited && (node.draining || !batch || knobs.drain_batch) {
@@ -517,6 +523,13 @@ fn remember(memory: &mut Memory, machine: &MachineView, birth: bool, now: Moment
     {
         memory.failed = Some(id.clone());
         memory.rests = Some((now + LIGHT_REST, why.clone()));
+    }
+}
+
+fn failed(operation: Option<&OperationFacts>) -> Option<&String> {
+    match &operation?.progress {
+        Progress::Failed(why) => Some(why),
+        Progress::Running | Progress::Done => None,
     }
 }
 

@@ -194,6 +194,21 @@ impl ScaleIn {
         Self { taken: true, ..Self::at(machine, node, stage, knobs, now) }
     }
 
+    /// A machine that an earlier process of ours has ordered off and whose agent could not finish, and
+    /// why: it may have shut down already, and is cut as soon as it can be.
+    #[must_use]
+    pub fn stuck(
+        machine: MachineName,
+        node: &NodeView,
+        why: &str,
+        knobs: &Knobs,
+        now: Moment,
+    ) -> Self {
+        let stage = Stage::Stuck(why.to_owned());
+        let retry_at = now + OFF_RETRY;
+        Self { taken: true, retry_at, ..Self::at(machine, node, stage, knobs, now) }
+    }
+
     /// A machine whose node came back ineligible by our own mark: it is made eligible.
     #[must_use]
     pub fn back(machine: MachineName, node: &NodeView, knobs: &Knobs, now: Moment) -> Self {

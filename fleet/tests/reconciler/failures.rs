@@ -160,3 +160,22 @@ fn after_the_mains_were_gone_during_a_drain_the_machine_is_lit_and_eligible_agai
     world.policy = Policy::Fixed(3);
     world.until(120, |world| world.lit().len() == 3 && world.nomad.nodes[&name].eligible);
 }
+
+#[test]
+fn a_machine_that_shut_down_and_could_not_be_cut_is_cut_by_whoever_takes_over() {
+    for (readable, seconds) in [(false, 1), (true, 1), (false, 60)] {
+        let mut world = working(2);
+        world.until(200, |world| world.rigs.values().any(|rig| rig.is_shutting_down()));
+        let down = world.rigs.iter().find(|(_, rig)| rig.is_shutting_down());
+        let name = down.unwrap().0.clone();
+        let rig = world.rigs.get_mut(&name).unwrap();
+        (rig.board_gone, rig.readable) = (true, readable);
+        world.run(10);
+        assert!(world.lit().contains(name.as_str()), "its relay could not be opened");
+        world.run(seconds);
+        world.restart();
+        world.run(5);
+        world.rigs.get_mut(&name).unwrap().board_gone = false;
+        world.until(200, |world| !world.lit().contains(name.as_str()));
+    }
+}

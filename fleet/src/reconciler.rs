@@ -142,7 +142,8 @@ impl Reconciler {
     }
 
     /// Takes an observation. The first one with Nomad and every agent in it is the pool's birth, where
-    /// it has no record: desired is the number of its machines that are on.
+    /// it has no record: desired is the number of its machines that are on. A pool of nothing is not
+    /// born: its name is mistyped somewhere.
     pub fn observe(&mut self, mut view: FleetView, voice: &str, now: Moment) {
         if !view.nomad_answers {
             // What Nomad said last holds until it answers again; it only never proves anything.
@@ -158,7 +159,7 @@ impl Reconciler {
         let all = self.view.nomad_answers
             && self.view.agents_heard > 0
             && self.view.agents_missing.is_empty();
-        let birth = self.demand.is_none() && all;
+        let birth = self.demand.is_none() && all && !self.view.is_empty();
         if birth {
             let count = self.view.count(now);
             self.demand = Some(Demand::standing([(voice.to_owned(), count)]));
@@ -297,6 +298,12 @@ impl Reconciler {
             Some("Nomad does not answer".to_owned())
         } else if self.view.agents_heard == 0 {
             Some(format!("no agent answers: {}", self.view.agents_missing.join(", ")))
+        } else if self.view.is_empty() {
+            Some(format!(
+                "no agent that answers has a machine in pool {}; check `pool` in the policy and in \
+                 the agents' rack files",
+                self.pool
+            ))
         } else if self.demand.is_none() {
             let missing = self.view.agents_missing.join(", ");
             Some(format!("the pool has no record yet, and its birth waits for {missing}"))

@@ -306,6 +306,12 @@ impl MachineView {
 }
 
 impl FleetView {
+    /// Whether nothing is known that the pool could be made of.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty() && self.groups.is_empty()
+    }
+
     /// The machines that count now.
     #[must_use]
     pub fn count(&self, now: Moment) -> NodeCount {

@@ -1,7 +1,7 @@
 //! From dark and back.
 
-use fleet::JobKind;
 use fleet::reconciler::Effect;
+use fleet::{FleetView, JobKind};
 
 use crate::world::World;
 use crate::world::agent::Rig;
@@ -44,4 +44,18 @@ fn lit_again_a_machine_is_eligible_again() {
         world.until(300, |world| world.lit().is_empty());
     }
     assert_eq!(world.edges("n1"), (3, 3));
+}
+
+#[test]
+fn a_pool_that_no_machine_is_in_is_neither_born_nor_ready_and_says_so() {
+    for level in [None, Some(3)] {
+        let mut world = World::new(Vec::new(), level);
+        let view = FleetView { nomad_answers: true, agents_heard: 1, ..FleetView::default() };
+        world.rec.observe(view, "default", world.at());
+        let status = world.rec.status(world.at());
+        assert_eq!(status.desired.map(|desired| desired.0), level);
+        let why = status.not_ready.expect("it is not ready");
+        assert!(why.contains("pool rack") && why.contains("rack files"), "{why}");
+        assert!(world.lines().iter().any(|line| line.contains("pool rack")), "`why` says it");
+    }
 }

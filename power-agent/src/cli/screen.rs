@@ -1,6 +1,9 @@
 //! Where a command writes: answers to stdout, progress and complaints to stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+
+use super::words::shortened;
 
 /// The two outputs, and what they are.
 pub(crate) struct Screen {
@@ -9,12 +12,19 @@ pub(crate) struct Screen {
     /// Progress is repainted in place.
     live: bool,
     painted_lines: usize,
+    /// How many characters a line of the answer may have; `None`: it goes to no terminal.
+    pub(crate) width: Option<u16>,
 }
 
 impl Screen {
     pub(crate) fn new(json: bool) -> Self {
         let plain = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self { json, live: io::stderr().is_terminal() && !plain && !json, painted_lines: 0 }
+        Self {
+            json,
+            live: io::stderr().is_terminal() && !plain && !json,
+            painted_lines: 0,
+            width: columns(io::stdout()),
+        }
     }
 
     /// Whether progress is repainted in place.
@@ -49,8 +59,10 @@ impl Screen {
         if self.painted_lines > 0 {
             text.push_str(&format!("\x1b[{}A\x1b[J", self.painted_lines));
         }
+        // A line that the terminal breaks in two would not be painted over whole.
+        let fits = columns(io::stderr()).map_or(usize::MAX, usize::from);
         for line in lines {
-            text.push_str(line);
+            text.push_str(&shortened(line, fits));
             text.push('\n');
         }
         self.painted_lines = lines.len();
@@ -58,4 +70,10 @@ impl Screen {
         err.write_all(text.as_bytes())?;
         err.flush()
     }
+}
+
+/// The width of a terminal; `None` where there is none, or it does not say.
+fn columns(output: impl AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(output).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
 }

@@ -1,7 +1,7 @@
 //! `status`: a table of the machines, and under it who stands how, as host lists.
 
 use agent_api::{Client, Inventory, Machine};
-use comfy_table::{Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::exit::Exit;
 use super::json::StatusJson;
@@ -10,6 +10,8 @@ use super::{Failure, hosts, words};
 
 /// A reason longer than this is cut in the table; `--json` has it whole.
 const REASON_CHARS_MAX: usize = 40;
+/// The columns that are never broken: names, words and ages.
+const SHORT_COLUMNS: usize = 4;
 /// The same for what an operation says.
 const OPERATION_CHARS_MAX: usize = 70;
 
@@ -23,12 +25,14 @@ pub(crate) async fn status(
     if screen.json {
         screen.answer_json(&StatusJson::new(&inventory, &machines))?;
     } else {
-        screen.answer(&render(&inventory, &machines))?;
+        screen.answer(&render(&inventory, &machines, screen.width))?;
     }
     Ok(Exit::Ok)
 }
 
-pub(crate) fn render(inventory: &Inventory, machines: &[&Machine]) -> String {
+/// The whole answer. In a terminal of a given width the long columns are broken within themselves; for pipes each
+/// machine stays one line.
+pub(crate) fn render(inventory: &Inventory, machines: &[&Machine], width: Option<u16>) -> String {
     if machines.is_empty() {
         return format!("agent {} has no machines", inventory.agent);
     }
@@ -37,6 +41,15 @@ pub(crate) fn render(inventory: &Inventory, machines: &[&Machine]) -> String {
     table.set_header(["MACHINE", "POWER", "SINCE", "BY", "WHY", "HOLD", "OPERATION"]);
     for machine in machines {
         table.add_row(row(machine));
+    }
+    if let Some(width) = width {
+        // The last column's padding is trimmed, and the first one's.
+        table
+            .set_width(width.saturating_add(2))
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        for column in table.column_iter_mut().take(SHORT_COLUMNS) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     let mut text = lines_of(&table);
     text.push('\n');
@@ -106,4 +119,57 @@ fn troubles(machines: &[&Machine]) -> Vec<String> {
         }
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use agent_api::Hold;
+    use fleet::{MachineName, Reason};
+
+    use super::*;
+
+    fn held() -> Inventory {
+        let hold = Hold {
+            by: "ada".to_owned(),
+            reason: Reason::new(&"the fan of the third shelf is broken ".repeat(3)),
+            age: Duration::from_secs(60),
+        };
+        let machine = Machine {
+            name: MachineName::new("node1").unwrap(),
+            pool: None,
+            node: "node1".to_owned(),
+            outlets: Vec::new(),
+            reading: None,
+            commanded: None,
+            hold: Some(hold),
+            operation: None,
+            declared: None,
+            last_seen: None,
+            boot_deadline: Duration::from_secs(300),
+            soft_off: false,
+        };
+        Inventory {
+            agent: "bench".to_owned(),
+            version: String::new(),
+            machines: vec![machine],
+            fences: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_in_a_pipe_a_machine_is_one_line() {
+        let inventory = held();
+        let machines: Vec<&Machine> = inventory.machines.iter().collect();
+        for width in [60, 80, 200] {
+            let text = render(&inventory, &machines, Some(width));
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+            assert!(widest <= usize::from(width), "{widest} in {width}:\n{text}");
+            assert!(text.contains("node1    unknown  -"), "{text}");
+        }
+        let text = render(&inventory, &machines, None);
+        assert_eq!(text.lines().filter(|line| line.contains("fan of")).count(), 1, "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
+    }
 }

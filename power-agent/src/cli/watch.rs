@@ -43,7 +43,7 @@ pub(crate) async fn watch(
                         .iter()
                         .filter(|machine| chosen.contains(&machine.name))
                         .collect();
-                    screen.answer(&status::render(&inventory, &machines))?;
+                    screen.answer(&status::render(&inventory, &machines, screen.width))?;
                     screen.answer("")?;
                     shown.extend(machines.iter().map(|m| (m.name.clone(), line(m))));
                 }

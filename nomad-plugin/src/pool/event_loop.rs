@@ -39,6 +39,10 @@ const AGENT_HELP: &str = "check that `power-agent serve` runs there and that `ag
 /// Scales that may wait for the record to be written: more are answered with an error.
 const SCALES_MAX: usize = 64;
 
+/// How long an effect may wait for the record: a write takes well under a second. What waited longer was
+/// asked of a pool that may be another by now, so it is asked anew: a proof that a node is empty ages.
+const EFFECT_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// What a task beside the loop brings back.
 #[derive(Debug)]
 enum Finished {
@@ -60,7 +64,9 @@ struct Pool {
     reconciler: Option<Reconciler>,
     block: Option<Block>,
     raw: crate::host::Config,
-    queued: VecDeque<Effect>,
+    queued: VecDeque<(Moment, Effect)>,
+    /// How the last call about a machine failed, until one succeeds: each way is warned of once.
+    failures: BTreeMap<MachineName, String>,
     scales: Vec<oneshot::Sender<Result<(), Fault>>>,
     shapes: BTreeMap<MachineName, Shape>,
     teller: Teller,
@@ -125,6 +131,7 @@ impl Pool {
             block: None,
             raw: crate::host::Config::new(),
             queued: VecDeque::new(),
+            failures: BTreeMap::new(),
             scales: Vec::new(),
             shapes: BTreeMap::new(),
             teller: Teller::default(),
@@ -326,7 +333,7 @@ impl Pool {
             Ok(Finished::Record(returned)) => match self.office.returned(returned, now) {
                 Turn::InOffice => self.take_office(now),
                 Turn::Lost => self.step_down(),
-                Turn::Same => {}
+                Turn::Same => self.answer_unkept(),
             },
             Ok(Finished::Noted) => {}
             Err(error) => {
@@ -335,10 +342,27 @@ impl Pool {
         }
     }
 
+    /// The record could not be written: who asked for a count is told why, and asks again.
+    fn answer_unkept(&mut self) {
+        let Some(problem) = &self.office.problem else { return };
+        for answer in self.scales.drain(..) {
+            // The host may have given up waiting; it asks again.
+            answer.send(Err(Fault::failed(format!("the count was not kept: {problem}")))).ok();
+        }
+    }
+
     fn done(&mut self, effect: &Effect, done: Done, now: Moment) {
+        let name = effect.machine();
+        if !matches!(done, Done::Failed(_)) {
+            self.failures.remove(name);
+        }
         match &done {
+            Done::Failed(why) if self.failures.get(name) == Some(why) => {
+                tracing::debug!(machine = %name, what = ?effect, "a call failed as the one before");
+            }
             Done::Failed(why) => {
-                tracing::warn!(machine = %effect.machine(), what = ?effect, err = %why, "a call failed");
+                self.failures.insert(name.clone(), why.clone());
+                tracing::warn!(machine = %name, what = ?effect, err = %why, "a call failed");
             }
             Done::Refused(why) => {
                 tracing::info!(machine = %effect.machine(), reason = %why, "an agent refused");
@@ -357,6 +381,9 @@ impl Pool {
         tracing::warn!(pool = %self.parts.pool, "another autoscaler has written the pool's record");
         self.reconciler = None;
         self.queued.clear();
+        // What is under way was ordered by a lease that is not ours any more, and its answers would
+        // reach a reconciler that has not asked.
+        self.tasks = JoinSet::new();
         for answer in self.scales.drain(..) {
             // The host may have given up waiting; it asks again.
             answer.send(Err(Fault::failed("another autoscaler has taken the pool's lease"))).ok();
@@ -369,7 +396,10 @@ impl Pool {
         if self.reconciler.is_some() {
             return;
         }
-        let Ok(prefix) = OperationId::new(self.parts.me.as_str()) else { return };
+        // An agent answers a repeated id as it did the first time: no two lives may share one.
+        let number = self.office.fence().unwrap_or_default().0;
+        let (me, run) = (&self.parts.me, self.parts.run);
+        let Ok(prefix) = OperationId::new(format!("{me}-{run}.{number}")) else { return };
         let standing = self.office.standing().clone();
         let born = !standing.levels.is_empty();
         tracing::info!(pool = %self.parts.pool, fence = ?self.office.fence(), "the pool's lease is ours");
@@ -389,7 +419,7 @@ impl Pool {
         let mut wake = now + LOOK_AGAIN;
         if let Some(reconciler) = &mut self.reconciler {
             let (effects, again) = reconciler.poll(now);
-            self.queued.extend(effects);
+            self.queued.extend(effects.into_iter().map(|effect| (now, effect)));
             wake = wake.min(again.unwrap_or(wake));
         }
         wake = wake.min(self.keep_record(now));
@@ -398,7 +428,9 @@ impl Pool {
                 // The host may have given up waiting; what it asked for is durable all the same.
                 answer.send(Ok(())).ok();
             }
-            self.flush();
+            if self.flush(now) {
+                wake = now;
+            }
         }
         wake = wake.min(self.tell_plan(now));
         self.started + wake.max(now + TURN_GAP).since(Moment::ZERO)
@@ -447,14 +479,15 @@ impl Pool {
         })
     }
 
-    /// Does what waits, each beside the loop.
-    fn flush(&mut self) {
+    /// Does what waits, each beside the loop. Tells whether some has waited for too long and is to be
+    /// asked anew.
+    fn flush(&mut self, now: Moment) -> bool {
         let (Some(number), Some(cluster)) = (self.office.fence(), self.cluster_id()) else {
-            return;
+            return false;
         };
-        let Some(block) = &self.block else { return };
+        let Some(block) = &self.block else { return false };
         if self.queued.is_empty() {
-            return;
+            return false;
         }
         let mut agents = BTreeMap::new();
         for (address, heard) in &self.heard {
@@ -471,13 +504,23 @@ impl Pool {
             fence: Fence { cluster, pool: self.parts.pool.clone(), number },
             filter: block.filter.clone(),
         });
-        for effect in self.queued.drain(..) {
+        let mut late = Vec::new();
+        for (since, effect) in self.queued.drain(..) {
+            if now.since(since) > EFFECT_AGE_MAX {
+                late.push(effect);
+                continue;
+            }
             let executor = std::sync::Arc::clone(&executor);
             self.tasks.spawn(async move {
                 let done = executor.execute(&effect).await;
                 Finished::Effect(Box::new(effect), done)
             });
         }
+        for effect in &late {
+            let why = "the pool's record could not be written in time";
+            self.done(effect, Done::Failed(why.to_owned()), now);
+        }
+        !late.is_empty()
     }
 
     /// Tells the agents what the pool does and why, where that is new. Returns when to look again.
@@ -513,3 +556,6 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

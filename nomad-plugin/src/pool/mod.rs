@@ -80,6 +80,8 @@ pub struct PoolParts {
     pub nomad: nomad_api::Client,
     /// This process's name in leases and orders.
     pub me: HolderId,
+    /// Which of the pools that this process has started this is: it tells their orders apart.
+    pub run: u64,
     /// The allocation that this process runs in, where it runs in one.
     pub own_alloc: Option<String>,
 }
@@ -90,6 +92,12 @@ impl PoolHandle {
     pub fn new() -> (Self, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         (Self { requests }, receiver)
+    }
+
+    /// Whether nobody is there to be asked any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.requests.is_closed()
     }
 
     /// Asks the pool.

@@ -204,7 +204,10 @@ impl Office {
             Returned::Read(Err(error)) | Returned::Wrote(_, Err(error)) => {
                 self.retry_at = now + RECORD_RETRY;
                 let why = chain(&error);
-                tracing::warn!(err = %why, "the pool's record was not kept");
+                // Said once, and again when the reason is another.
+                if self.problem.as_ref() != Some(&why) {
+                    tracing::warn!(err = %why, "the pool's record was not kept");
+                }
                 self.problem = Some(why);
                 Turn::Same
             }

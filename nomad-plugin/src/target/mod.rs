@@ -43,6 +43,8 @@ struct Inner {
     pools: BTreeMap<PoolName, PoolHandle>,
     warned: std::collections::BTreeSet<String>,
     tasks: JoinSet<()>,
+    /// Pools that were started so far.
+    runs: u64,
 }
 
 impl TargetPlugin {
@@ -61,7 +63,8 @@ impl TargetPlugin {
     /// The pool of a target block, started where it does not run yet.
     fn pool(&self, pool: &PoolName) -> Result<PoolHandle, Fault> {
         let mut inner = self.lock();
-        if let Some(handle) = inner.pools.get(pool) {
+        // A pool that ended by itself did so by a bug of ours; what it knew is in its record.
+        if let Some(handle) = inner.pools.get(pool).filter(|handle| !handle.has_ended()) {
             return Ok(handle.clone());
         }
         if inner.pools.len() >= POOLS_MAX {
@@ -72,12 +75,14 @@ impl TargetPlugin {
         let Some((settings, nomad)) = inner.settings.clone() else {
             return Err(Fault::failed("the plugin has not been configured yet"));
         };
+        inner.runs += 1;
         let (handle, requests) = PoolHandle::new();
         let parts = PoolParts {
             pool: pool.clone(),
             settings,
             nomad,
             me: self.me.clone(),
+            run: inner.runs,
             own_alloc: self.own_alloc.clone(),
         };
         inner.tasks.spawn(pool::run(parts, requests));
@@ -143,7 +148,11 @@ impl Target for TargetPlugin {
         self.warn(warnings);
         let pool = block.pool.clone();
         let (answer, report) = oneshot::channel();
-        self.pool(&pool)?.ask(Request::Status { block, raw: config, answer })?;
+        let request = Request::Status { block, raw: config, answer };
+        if let Err(fault) = self.pool(&pool)?.ask(request) {
+            // An error to a policy's first question would end the policy for good.
+            tracing::debug!(pool = %pool, err = %fault, "Status was answered without its pool");
+        }
         let report = tokio::time::timeout(STATUS_WAIT, report).await;
         let report = report.ok().and_then(Result::ok).unwrap_or_else(|| Report {
             ready: false,
@@ -187,4 +196,45 @@ fn target_status(report: Report) -> TargetStatus {
         meta.insert("lamplighter.not_ready".to_owned(), why);
     }
     TargetStatus { ready: report.ready, count: i64::from(report.count.0), meta }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> Config {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    async fn configured() -> TargetPlugin {
+        let plugin = TargetPlugin::new(HolderId::new("me").unwrap(), None);
+        let config = map(&[("nomad_address", "http://127.0.0.1:1"), ("agents", "unix:/nowhere")]);
+        plugin.set_config(config).await.unwrap();
+        plugin
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_has_ended_by_itself_is_started_again() {
+        let plugin = configured().await;
+        let (handle, gone) = PoolHandle::new();
+        drop(gone);
+        plugin.lock().pools.insert(PoolName::new("rack").unwrap(), handle);
+        let status = plugin.status(map(&[("pool", "rack")])).await.unwrap();
+        assert!(!status.ready);
+        assert!(plugin.lock().pools.values().all(|handle| !handle.has_ended()));
+        assert_eq!(plugin.lock().tasks.len(), 1, "it runs");
+        plugin.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_pool_with_too_many_requests_answers_status_not_ready_and_no_error() {
+        let plugin = configured().await;
+        let (handle, _requests) = PoolHandle::new();
+        for _ in 0..pool::REQUESTS_MAX {
+            handle.ask(Request::Stop(oneshot::channel().0)).unwrap();
+        }
+        plugin.lock().pools.insert(PoolName::new("rack").unwrap(), handle);
+        let status = plugin.status(map(&[("pool", "rack")])).await.unwrap();
+        assert!(!status.ready && status.meta.contains_key("lamplighter.not_ready"));
+    }
 }

@@ -1,0 +1,212 @@
+//! The loop without its ears: turns are taken by hand, the record stands in a directory, time is paused.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use agent_api::Machine;
+use fleet::{HolderId, NodeCount, PoolName, PowerState};
+
+use super::*;
+use crate::settings::{Records, Settings};
+
+fn pool(folder: &Path, run: u64) -> Pool {
+    let nomad = nomad_api::Config::at("http://127.0.0.1:1");
+    let settings = Settings {
+        nomad: nomad.clone(),
+        agents: Vec::new(),
+        heartbeat: Duration::from_secs(10),
+        records: Records::Directory(folder.to_owned()),
+        cluster: None,
+    };
+    Pool::new(PoolParts {
+        pool: PoolName::new("rack").unwrap(),
+        settings: Arc::new(settings),
+        nomad: nomad_api::Client::new(&nomad).unwrap(),
+        me: HolderId::new("me").unwrap(),
+        run,
+        own_alloc: None,
+    })
+}
+
+fn block() -> Block {
+    let config = [("pool".to_owned(), "rack".to_owned())].into();
+    Block::read(&config, &mut Vec::new()).unwrap()
+}
+
+fn dark_machine() -> Machine {
+    Machine {
+        name: MachineName::new("n1").unwrap(),
+        pool: Some(PoolName::new("rack").unwrap()),
+        node: "n1".to_owned(),
+        outlets: Vec::new(),
+        reading: Some((PowerState::Off, Duration::ZERO)),
+        commanded: None,
+        hold: None,
+        operation: None,
+        declared: None,
+        last_seen: None,
+        boot_deadline: Duration::from_secs(60),
+        soft_off: true,
+    }
+}
+
+/// Turns until the record says what it must, and the pool of one dark machine is born.
+async fn in_office(pool: &mut Pool) {
+    let now = pool.now();
+    pool.take_block(block(), crate::host::Config::new(), now);
+    let machine = dark_machine();
+    let machines = [(machine.name.clone(), (machine, now))].into();
+    let heard = Heard { answers: true, machines, fences: Vec::new() };
+    pool.heard.insert(AgentAddress::socket("/nowhere/agent.sock"), Some(heard));
+    let names = ["n1".to_owned()].into();
+    pool.nomad = NomadFacts { answers: true, names, ..NomadFacts::default() };
+    pool.turn();
+    while !pool.is_saved() {
+        let finished = pool.tasks.join_next().await.expect("the record is read or written");
+        pool.finished(finished);
+        pool.turn();
+    }
+}
+
+fn ask_for_one(pool: &mut Pool) -> oneshot::Receiver<Result<(), Fault>> {
+    let (answer, result) = oneshot::channel();
+    let (direction, meta) = (Direction::Up, serde_json::Map::new());
+    let action = ScalingAction { count: 1, reason: String::new(), error: false, direction, meta };
+    let now = pool.now();
+    pool.scale(block(), &action, answer, now);
+    pool.turn();
+    result
+}
+
+fn queued_order(pool: &Pool) -> OperationId {
+    match pool.queued.front() {
+        Some((_, Effect::Light { operation, .. })) => operation.clone(),
+        other => panic!("an order to light waits for the record, not {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_of_two_leases_and_of_two_pools_never_share_an_id() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut first = pool(one.path(), 1);
+    in_office(&mut first).await;
+    ask_for_one(&mut first);
+    let mut ids = vec![queued_order(&first)];
+    first.office = Office::new(
+        Keeper::new(&first.parts.settings.records, first.parts.nomad.clone(), &first.parts.pool),
+        first.parts.me.clone(),
+        first.parts.settings.heartbeat,
+    );
+    first.step_down();
+    in_office(&mut first).await;
+    ask_for_one(&mut first);
+    ids.push(queued_order(&first));
+    let mut second = pool(other.path(), 2);
+    in_office(&mut second).await;
+    ask_for_one(&mut second);
+    ids.push(queued_order(&second));
+    let distinct: BTreeSet<&OperationId> = ids.iter().collect();
+    assert_eq!(distinct.len(), 3, "{ids:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_waited_for_the_record_is_asked_anew_and_not_given_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    ask_for_one(&mut pool);
+    let order = queued_order(&pool);
+    tokio::time::advance(EFFECT_AGE_MAX * 2).await;
+    let finished = pool.tasks.join_next().await.unwrap();
+    pool.finished(finished);
+    let wake = pool.turn();
+    assert!(pool.is_saved() && pool.queued.is_empty());
+    assert!(pool.tasks.is_empty(), "it was given late");
+    assert!(wake <= Instant::now() + TURN_GAP, "it is asked anew at once");
+    tokio::time::advance(Duration::from_secs(3)).await;
+    pool.turn();
+    let finished = pool.tasks.join_next().await.unwrap();
+    let again = match finished {
+        Ok(Finished::Effect(effect, _)) => *effect,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(again, Effect::Light { operation, .. } if operation == order));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_the_lease_leaves_nothing_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    pool.tasks.spawn(std::future::pending());
+    pool.step_down();
+    assert!(pool.tasks.is_empty() && pool.queued.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_whose_record_can_not_be_written_is_answered_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("records");
+    let mut pool = pool(&records, 1);
+    in_office(&mut pool).await;
+    std::fs::remove_dir_all(&records).unwrap();
+    std::fs::write(&records, "no directory").unwrap();
+    let mut result = ask_for_one(&mut pool);
+    let finished = pool.tasks.join_next().await.unwrap();
+    pool.finished(finished);
+    let fault = result.try_recv().expect("it is answered").unwrap_err().to_string();
+    assert!(fault.contains("rack.json") && fault.contains("not kept"), "{fault}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
+    let warnings = Warnings::default();
+    let counted = Arc::clone(&warnings.0);
+    let guard = tracing::subscriber::set_default(warnings);
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    let machine = MachineName::new("n1").unwrap();
+    let operation = OperationId::new("one").unwrap();
+    let effect = Effect::Light { machine, operation, reason: fleet::Reason::new("test") };
+    let now = pool.now();
+    for (why, so_far) in [("refused", 1), ("refused", 1), ("no answer", 2)] {
+        pool.done(&effect, Done::Failed(why.to_owned()), now);
+        assert_eq!(counted.load(Ordering::Relaxed), so_far, "{why}");
+    }
+    for _ in 0..3 {
+        let source = std::io::Error::other("disk full");
+        let error = super::super::RecordError::File { path: folder.path().to_owned(), source };
+        pool.office.returned(Returned::Read(Err(error)), now);
+        assert_eq!(counted.load(Ordering::Relaxed), 3);
+    }
+    drop(guard);
+    assert_eq!(pool.report(now).count, NodeCount(0));
+}
+
+/// Counts warnings.
+#[derive(Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN && metadata.target().starts_with("nomad_plugin")
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+
+    fn event(&self, _event: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _span: &tracing::span::Id) {}
+
+    fn exit(&self, _span: &tracing::span::Id) {}
+}

@@ -82,7 +82,14 @@ impl Settings {
                     "config names both record_dir and record_path; records stand in one place",
                 ));
             }
-            (Some(directory), None) => Records::Directory(directory.into()),
+            (Some(directory), None) => {
+                warnings.push(format!(
+                    "config record_dir = {directory:?}: records in a directory are for one \
+                     autoscaler only, which stays on this host; leave record_dir out to keep them \
+                     in Nomad's variables"
+                ));
+                Records::Directory(directory.into())
+            }
             (None, path) => {
                 let path = path.map_or(RECORD_PATH_DEFAULT, String::as_str);
                 Records::Variables(path.trim_matches('/').to_owned())
@@ -134,6 +141,13 @@ mod tests {
         assert_eq!(settings.agents.len(), 1);
         assert_eq!(settings.records, Records::Variables("lamplighter/pools".to_owned()));
         assert_eq!(warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn records_in_a_directory_are_said_to_be_for_one_autoscaler_only() {
+        let (settings, warnings) = read(&[("record_dir", "/var/lib/lamplighter")]);
+        assert!(matches!(settings.unwrap().records, Records::Directory(_)));
+        assert!(warnings[0].contains("record_dir") && warnings[0].contains("one autoscaler only"));
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::nomad_side::{NomadFacts, NomadReader};
 /// How long a question that failed rests: short beside a boot, long beside a server that restarts.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long is waited between two reads of Nomad, whatever has changed: each reads the lists of all nodes
+/// and allocations, which a busy cluster changes many times in a second.
+const READ_GAP: Duration = Duration::from_millis(200);
+
 /// What was heard.
 #[derive(Debug)]
 pub(super) enum News {
@@ -49,7 +53,7 @@ pub(super) async fn follow_nomad(
             tokio::select! {
                 () = tokio::time::sleep(RETRY), if failed => {}
                 // An error of the wait shows again in the read that follows.
-                waited = reader.changed(), if !failed => drop(waited),
+                waited = paced(&reader), if !failed => drop(waited),
                 renamed = names.changed() => match renamed {
                     Ok(()) => break,
                     Err(_) => return,
@@ -57,6 +61,11 @@ pub(super) async fn follow_nomad(
             }
         }
     }
+}
+
+async fn paced(reader: &NomadReader) -> Result<(), nomad_api::Error> {
+    tokio::time::sleep(READ_GAP).await;
+    reader.changed().await
 }
 
 /// Follows one agent until nobody listens.

@@ -194,6 +194,28 @@ impl Client {
         self.query(ask, options).await
     }
 
+    /// Whether the disk of an allocation that was moved is still to be fetched from its node: until the
+    /// replacement runs (nomad: client/allocwatcher). The replacement is named in the write that stops the
+    /// allocation; one that is placed later, because there was no room then, begins with an empty disk and
+    /// fetches nothing.
+    ///
+    /// # Errors
+    /// As every question to Nomad: see [`Error`]; needs `namespace "*" { capabilities = ["read-job"] }`.
+    pub async fn awaits_disk(&self, moved: &Allocation) -> Result<bool, Error> {
+        if !moved.migrates_disk() || !moved.desired_transition.migrate {
+            return Ok(false);
+        }
+        if !moved.next_allocation.is_empty() {
+            let next = self.allocation(&moved.next_allocation).await?;
+            return Ok(next.is_some_and(|next| next.client_status == ClientStatus::Pending));
+        }
+        if moved.desired_status != DesiredStatus::Run {
+            return Ok(false);
+        }
+        let job = self.job(&moved.namespace, &moved.job_id).await?;
+        Ok(job.is_some_and(|job| !job.stop))
+    }
+
     /// One allocation; none where Nomad does not know it (any more).
     ///
     /// # Errors

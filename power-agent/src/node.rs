@@ -168,12 +168,14 @@ async fn left(client: &Client, name: &str) -> Result<Option<String>, Error> {
     let mut running = Vec::new();
     for node in alive(client, name).await? {
         let (allocations, _) = client.node_allocations(&node.id, &QueryOptions::NOW).await?;
-        running.extend(allocations.into_iter().filter(is_work).map(|allocation| {
-            format!(
-                "{} of job {} ({})",
-                allocation.name, allocation.job_id, allocation.client_status
-            )
-        }));
+        for allocation in allocations.into_iter().filter(is_work) {
+            let (name, job) = (&allocation.name, &allocation.job_id);
+            if !allocation.client_status.is_terminal() {
+                running.push(format!("{name} of job {job} ({})", allocation.client_status));
+            } else if client.awaits_disk(&allocation).await? {
+                running.push(format!("the disk of {name} of job {job} (not fetched yet)"));
+            }
+        }
     }
     if running.is_empty() {
         return Ok(None);
@@ -186,13 +188,10 @@ async fn left(client: &Client, name: &str) -> Result<Option<String>, Error> {
     Ok(Some(sentence))
 }
 
-/// System jobs run on every node and go with it; all else that has not ended is work.
+/// System jobs run on every node and go with it; all else is work.
 fn is_work(allocation: &Allocation) -> bool {
-    let system = allocation
-        .job
-        .as_ref()
-        .is_some_and(|job| matches!(job.job_type, JobType::System | JobType::Sysbatch));
-    !system && !allocation.client_status.is_terminal()
+    let job = allocation.job.as_ref();
+    !job.is_some_and(|job| matches!(job.job_type, JobType::System | JobType::Sysbatch))
 }
 
 /// An error with its causes, in one line.

@@ -66,6 +66,33 @@ fn off_and_cycle_of_a_machine_with_work_are_refused_and_say_what_runs_there() {
     });
 }
 
+/// A large disk that moves with its work, and what the work does with it: fills it where it is empty, else
+/// says whether all of it has come along.
+const DISK: &str = "ephemeral_disk {\n  migrate = true\n  sticky = true\n  size = 500\n}";
+const KEEP_FILE: &str = "cd $NOMAD_ALLOC_DIR/data
+if [ ! -e whole ]; then head -c 200000000 /dev/zero > file; echo yes > whole; say made
+elif [ $(stat -c %s file) = 200000000 ]; then say arrived
+else say torn; fi";
+
+#[test]
+fn with_drain_a_migrating_disk_arrives_before_a_person_switches_its_machine() {
+    crate::story("a person's off with drain, and a disk", async {
+        let spec = RigSpec { policy: fixed_policy(2, 2, ""), ..RigSpec::dark(2) };
+        let rig = Rig::start(&spec).await?;
+        let diary = Diary::new(&rig.dir);
+        rig.until(2, Phase::Up).await?;
+        rig.server.node_ready("node1").await?;
+        rig.server.node_ready("node2").await?;
+        let carries = diary.service("carries", KEEP_FILE, Duration::ZERO);
+        rig.server.run_job(&ShellJob { in_group: DISK.to_owned(), ..carries }).await?;
+        let first = diary.said_when("carries", "begin", 1, PATH_BOUND).await?.node;
+        rig.power_agent(&["off", &first, "--drain", "--reason", "new fan"]).await?.success()?;
+        let arrived = diary.said_when("carries", "arrived", 1, PATH_BOUND).await?;
+        ensure!(arrived.node == other_than(&first), "it went to {}", arrived.node);
+        assert_edges(&rig, &first, &[Power::On, Power::Off]).await
+    });
+}
+
 #[test]
 fn with_drain_the_work_moves_before_a_person_switches_its_machine() {
     crate::story("a person's off with drain", async {

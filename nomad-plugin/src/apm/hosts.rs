@@ -106,6 +106,9 @@ fn state(machine: &Machine, answers: bool, node: Option<&Node>) -> HostState {
     if let Some(hold) = &machine.hold {
         return HostState::NotUsable(format!("held by {}", hold.by));
     }
+    if running.is_some_and(|op| op.phase == Phase::Draining) {
+        return HostState::NotUsable("being drained for a person".to_owned());
+    }
     if running.is_some() {
         return if going_off { HostState::Dark } else { HostState::Starting };
     }
@@ -260,6 +263,13 @@ mod tests {
             let held = Machine { hold: Some(hold), ..dark };
             assert_eq!(state(&held, true, None), HostState::NotUsable("held by ada".into()));
         }
+    }
+
+    #[test]
+    fn a_machine_that_is_drained_before_its_cycle_is_no_room_for_the_work_that_leaves_it() {
+        let drained = node(NodeStatus::Ready, Eligibility::Ineligible);
+        let cycle = ordered(Verb::Cycle, Phase::Draining, Duration::ZERO);
+        assert!(matches!(state(&cycle, true, Some(&drained)), HostState::NotUsable(_)));
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use fleet::{AllocId, AllocView, JobKind, NodeId, NodeView, Resources, Shape, Touch, TouchKind};
 use nomad_api::{
-    Allocation, AllocationStub, Client, ClientStatus, Eligibility, JobType, Node, NodeEvent,
-    QueryOptions,
+    Allocation, AllocationStub, Client, Eligibility, JobType, Node, NodeEvent, QueryOptions,
 };
 
 use crate::target::block::{NodeFilter, node_status};
@@ -116,29 +115,20 @@ impl NomadReader {
                 facts.allocs.entry(stub.node_id.clone()).or_default().push(alloc);
             }
         }
-        self.add_handovers(&mut facts, &stubs).await?;
+        self.add_handovers(&mut facts).await?;
         Ok(facts)
     }
 
     /// On nodes that are ineligible, reads whose data has not arrived elsewhere yet.
-    async fn add_handovers(
-        &self,
-        facts: &mut NomadFacts,
-        stubs: &[AllocationStub],
-    ) -> Result<(), nomad_api::Error> {
+    async fn add_handovers(&self, facts: &mut NomadFacts) -> Result<(), nomad_api::Error> {
         let leaving = facts.nodes.values().map(|facts| &facts.node);
         let leaving = leaving.filter(|node| node.eligibility != Eligibility::Eligible);
         let ids: Vec<String> = leaving.map(|node| node.id.clone()).collect();
-        let running: BTreeSet<&str> = stubs
-            .iter()
-            .filter(|stub| stub.client_status == ClientStatus::Running)
-            .map(|stub| stub.id.as_str())
-            .collect();
         for id in ids {
             let (whole, _) = self.client.node_allocations(&id, &QueryOptions::NOW).await?;
             let mut views = Vec::new();
             for alloc in &whole {
-                views.extend(from_alloc(&self.client, alloc, &|id| running.contains(id)).await?);
+                views.extend(from_alloc(&self.client, alloc).await?);
             }
             facts.allocs.insert(id, views);
         }
@@ -167,16 +157,9 @@ pub async fn read_node(
     let (_, meta) = client.nodes(&options).await?;
     let (whole, _) = client.node_allocations(id.as_str(), &QueryOptions::NOW).await?;
     let Some(node) = client.node(id.as_str()).await? else { return Ok(None) };
-    let mut running = BTreeSet::new();
-    for alloc in whole.iter().filter(|alloc| !alloc.next_allocation.is_empty()) {
-        let next = client.allocation(&alloc.next_allocation).await?;
-        if next.is_some_and(|next| next.client_status == ClientStatus::Running) {
-            running.insert(alloc.next_allocation.clone());
-        }
-    }
     let mut allocs = Vec::new();
     for alloc in &whole {
-        allocs.extend(from_alloc(client, alloc, &|id| running.contains(id)).await?);
+        allocs.extend(from_alloc(client, alloc).await?);
     }
     Ok(node_view(&NodeFacts { node, index: meta.index.max(at_least) }, allocs, filter))
 }
@@ -272,19 +255,12 @@ fn from_stub(stub: &AllocationStub) -> Option<AllocView> {
     })
 }
 
-/// An allocation with the question whether its data is still to arrive: a migrating disk is fetched
-/// from the old node after its allocation ended, until the replacement runs (client/allocwatcher).
+/// An allocation with the question whether its data is still to arrive.
 async fn from_alloc(
     client: &Client,
     alloc: &Allocation,
-    runs: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<Option<AllocView>, nomad_api::Error> {
     let (cpu_mhz, memory_mb, disk_mb) = alloc.resources.total();
-    let moved = alloc.migrates_disk() && alloc.desired_transition.migrate;
-    let hands_over = moved
-        && !runs(&alloc.next_allocation)
-        && !replaced_and_ended(client, alloc).await?
-        && wanted(client, alloc).await?;
     let Ok(id) = AllocId::new(alloc.id.as_str()) else { return Ok(None) };
     let job_type = alloc.job.as_ref().map_or(&JobType::Service, |job| &job.job_type);
     Ok(Some(AllocView {
@@ -292,24 +268,9 @@ async fn from_alloc(
         what: format!("{}.{}", alloc.job_id, alloc.task_group),
         kind: job_kind(job_type),
         live: !alloc.client_status.is_terminal(),
-        hands_over,
+        hands_over: client.awaits_disk(alloc).await?,
         used: Resources { cpu_mhz, memory_mb, disk_mb },
     }))
-}
-
-/// Whether the replacement has run and ended again: then it took what it needed.
-async fn replaced_and_ended(client: &Client, alloc: &Allocation) -> Result<bool, nomad_api::Error> {
-    if alloc.next_allocation.is_empty() {
-        return Ok(false);
-    }
-    let next = client.allocation(&alloc.next_allocation).await?;
-    Ok(next.is_none_or(|next| next.client_status == ClientStatus::Complete))
-}
-
-/// Whether anybody still waits for an allocation's data: a stopped job does not.
-async fn wanted(client: &Client, alloc: &Allocation) -> Result<bool, nomad_api::Error> {
-    let job = client.job(&alloc.namespace, &alloc.job_id).await?;
-    Ok(job.is_some_and(|job| !job.stop))
 }
 
 const fn job_kind(kind: &JobType) -> JobKind {

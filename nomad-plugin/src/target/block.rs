@@ -183,7 +183,13 @@ fn word<T: Copy>(
 }
 
 fn truth(config: &BTreeMap<String, String>, key: &str) -> Result<bool, Fault> {
-    word(config, key, false, &[("true", true), ("false", false)])
+    // The host's own targets take what Go's ParseBool takes, and so do policies that were theirs.
+    let found = config.get(key).map(String::as_str);
+    match found {
+        None | Some("0" | "f" | "F" | "FALSE" | "False") => Ok(false),
+        Some("1" | "t" | "T" | "TRUE" | "True") => Ok(true),
+        Some(_) => word(config, key, false, &[("true", true), ("false", false)]),
+    }
 }
 
 /// A node's status by Nomad's word.
@@ -223,6 +229,14 @@ mod tests {
         assert!(text.contains("idle_time = \"5\"") && text.contains("90s"), "{text}");
         let text = error(&[("pool", "rack"), ("node_purge", "yes")]);
         assert!(text.contains("\"true\""), "{text}");
+    }
+
+    #[test]
+    fn a_truth_is_written_as_the_hosts_own_targets_take_it() {
+        let purges =
+            |text| read(&[("pool", "rack"), ("node_purge", text)]).unwrap().knobs.node_purge;
+        assert!(["1", "t", "T", "true", "TRUE", "True"].into_iter().all(purges));
+        assert!(!["0", "f", "F", "false", "FALSE", "False"].into_iter().any(purges));
     }
 
     #[test]

@@ -80,6 +80,16 @@ impl Lease {
         }
     }
 
+    /// Whether we hold it by a heartbeat so old that others may have taken it: until one is written, or
+    /// another holder is read, nothing may be done by it.
+    #[must_use]
+    pub fn is_overdue(&self, now: Moment) -> bool {
+        match self.state {
+            State::Held { beaten, .. } => now.since(beaten) >= self.period * STALE_BEATS,
+            State::Unread | State::Watching { .. } => false,
+        }
+    }
+
     /// Who else holds it, as far as is known.
     #[must_use]
     pub const fn other(&self) -> Option<&HolderId> {
@@ -189,6 +199,17 @@ mod tests {
         }
         lease.read(&held_by_other(10), at(120));
         assert_eq!(lease.poll(at(120)), Step::Take { index: 10 });
+    }
+
+    #[test]
+    fn a_lease_whose_heartbeat_can_not_be_written_is_overdue_when_others_may_take_it() {
+        let mut lease = lease();
+        assert!(!lease.is_overdue(at(100)), "it is not ours");
+        lease.written(5, FenceNumber(1), at(0));
+        assert!(!lease.is_overdue(at(29)));
+        assert!(lease.is_overdue(at(30)));
+        lease.written(6, FenceNumber(1), at(31));
+        assert!(!lease.is_overdue(at(32)));
     }
 
     #[test]

@@ -266,11 +266,15 @@ impl Pool {
     fn report(&self, now: Moment) -> Report {
         if let Some(reconciler) = &self.reconciler {
             let status = reconciler.status(now);
+            let overdue = self.office.is_overdue(now).then(|| {
+                let why = self.office.problem.as_deref().unwrap_or("no answer yet");
+                format!("the heartbeat of the pool's lease can not be written: {why}")
+            });
             return Report {
-                ready: status.ready,
+                ready: status.ready && overdue.is_none(),
                 count: status.count,
                 desired: status.desired,
-                not_ready: status.not_ready,
+                not_ready: status.not_ready.or(overdue),
             };
         }
         let count = self.block.as_ref().map(|block| {
@@ -486,7 +490,7 @@ impl Pool {
             return false;
         };
         let Some(block) = &self.block else { return false };
-        if self.queued.is_empty() {
+        if self.queued.is_empty() || self.office.is_overdue(now) {
             return false;
         }
         let mut agents = BTreeMap::new();

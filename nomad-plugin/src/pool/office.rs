@@ -102,6 +102,11 @@ impl Office {
         self.lease.fence()
     }
 
+    /// Whether our last heartbeat is so old that others may have taken the lease.
+    pub(super) fn is_overdue(&self, now: Moment) -> bool {
+        self.lease.is_overdue(now)
+    }
+
     /// Who else holds it, as far as is known.
     pub(super) fn other(&self) -> Option<&HolderId> {
         self.lease.other()

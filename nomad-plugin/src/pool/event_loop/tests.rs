@@ -160,6 +160,30 @@ async fn a_scale_whose_record_can_not_be_written_is_answered_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn by_a_lease_that_others_may_have_taken_nothing_is_done_and_status_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("records");
+    let mut pool = pool(&records, 1);
+    in_office(&mut pool).await;
+    assert!(pool.report(pool.now()).ready);
+    std::fs::remove_dir_all(&records).unwrap();
+    std::fs::write(&records, "no directory").unwrap();
+    tokio::time::advance(pool.parts.settings.heartbeat * fleet::lease::STALE_BEATS).await;
+    pool.turn();
+    let finished = pool.tasks.join_next().await.unwrap();
+    pool.finished(finished);
+    let why = pool.report(pool.now()).not_ready.expect("it is not ready");
+    assert!(why.contains("heartbeat") && why.contains("rack.json"), "{why}");
+    let now = pool.now();
+    let (machine, operation) = (MachineName::new("n1").unwrap(), OperationId::new("x").unwrap());
+    let reason = fleet::Reason::new("test");
+    pool.queued.push_back((now, Effect::Light { machine, operation, reason }));
+    assert!(pool.is_saved(), "only the heartbeat is not written");
+    pool.turn();
+    assert!(pool.tasks.is_empty() && pool.queued.len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
     let warnings = Warnings::default();
     let counted = Arc::clone(&warnings.0);

@@ -12,6 +12,7 @@ mod first_contact;
 mod from_dark;
 mod late_starts;
 mod people;
+mod people_and_placements;
 mod under_work;
 mod utilisation;
 

@@ -20,6 +20,10 @@ use crate::sequence;
 /// client waits.
 const CALL_OFF_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long work that was placed between the proof of an empty node and its drain has to move, where nobody asked for
+/// a drain: as long as a task's usual end takes; then the drain is taken back and the machine stays.
+const PROOF_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How often an order may call off what runs: once, and once more if somebody began another drain meanwhile.
 const CALL_OFFS_MAX: u32 = 2;
 
@@ -238,11 +242,16 @@ pub(crate) fn who(origin: &Origin) -> String {
 
 fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
     let config = &machine.config;
-    let drains = order.drain && !order.force && matches!(work, Work::Runs(_));
+    // A node that is empty is drained too: else work may be placed there until the cut.
+    let drain = match work {
+        Work::Runs(_) | Work::Empty if order.drain => Some(config.drain_deadline),
+        Work::Empty => Some(PROOF_PATIENCE),
+        Work::Runs(_) | Work::NotAsked | Work::NoProof(_) => None,
+    };
     Task {
         verb: order.verb,
         on_soft_off_timeout: order.on_soft_off_timeout,
-        drain: drains.then_some(config.drain_deadline),
+        drain,
         soft_off: config.soft_off.as_ref().map(|soft_off| soft_off.deadline),
         settle: config.settle,
         off_dwell: config.off_dwell,

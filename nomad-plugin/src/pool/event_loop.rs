@@ -72,6 +72,8 @@ struct Pool {
     teller: Teller,
     tasks: JoinSet<Finished>,
     nomad_problem: Option<String>,
+    /// Why Status was answered not ready last: the host says nothing of it.
+    not_ready: Option<String>,
 }
 
 /// Runs a pool until it is told to stop, or nobody can ask it any more.
@@ -137,6 +139,7 @@ impl Pool {
             teller: Teller::default(),
             tasks: JoinSet::new(),
             nomad_problem: None,
+            not_ready: None,
             parts,
         }
     }
@@ -239,6 +242,12 @@ impl Pool {
             Request::Status { block, raw, answer } => {
                 self.take_block(*block, raw, now);
                 let report = self.report(now);
+                if let Some(why) =
+                    report.not_ready.as_ref().filter(|_| self.not_ready != report.not_ready)
+                {
+                    tracing::info!(pool = %self.parts.pool, reason = %why, "Status is answered not ready");
+                }
+                self.not_ready.clone_from(&report.not_ready);
                 if report.ready
                     && let (Some(reconciler), Some(block)) = (&mut self.reconciler, &self.block)
                 {

@@ -185,9 +185,7 @@ async fn by_a_lease_that_others_may_have_taken_nothing_is_done_and_status_is_not
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
-    let warnings = Warnings::default();
-    let counted = Arc::clone(&warnings.0);
-    let guard = tracing::subscriber::set_default(warnings);
+    let (guard, counted) = counting(tracing::Level::WARN);
     let folder = tempfile::tempdir().unwrap();
     let mut pool = pool(folder.path(), 1);
     in_office(&mut pool).await;
@@ -209,13 +207,37 @@ async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
     assert_eq!(pool.report(now).count, NodeCount(0));
 }
 
-/// Counts warnings.
-#[derive(Default)]
-struct Warnings(Arc<AtomicUsize>);
+#[tokio::test(start_paused = true)]
+async fn why_status_is_not_ready_is_logged_once_and_not_at_every_tick() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    pool.heard.values_mut().flatten().for_each(|heard| heard.machines.clear());
+    pool.look(pool.now());
+    let (guard, counted) = counting(tracing::Level::INFO);
+    for _ in 0..3 {
+        let (answer, mut report) = oneshot::channel();
+        let raw = crate::host::Config::new();
+        pool.answer(Request::Status { block: Box::new(block()), raw, answer });
+        let why = report.try_recv().unwrap().not_ready.expect("no machine is in the pool");
+        assert!(why.contains("pool rack"), "{why}");
+    }
+    assert_eq!(counted.load(Ordering::Relaxed), 1);
+    drop(guard);
+}
 
-impl tracing::Subscriber for Warnings {
+fn counting(level: tracing::Level) -> (tracing::subscriber::DefaultGuard, Arc<AtomicUsize>) {
+    let counted = Arc::new(AtomicUsize::new(0));
+    let guard = tracing::subscriber::set_default(Counter(level, Arc::clone(&counted)));
+    (guard, counted)
+}
+
+/// Counts what is logged at one level.
+struct Counter(tracing::Level, Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Counter {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN && metadata.target().starts_with("nomad_plugin")
+        *metadata.level() == self.0 && metadata.target().starts_with("nomad_plugin")
     }
 
     fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -227,7 +249,7 @@ impl tracing::Subscriber for Warnings {
     fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
 
     fn event(&self, _event: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 
     fn enter(&self, _span: &tracing::span::Id) {}

@@ -112,7 +112,7 @@ pub struct MachineLedger {
 pub enum Work {
     /// It was not asked about, because the order needs no proof: see [`needs_proof`].
     NotAsked,
-    /// None: the node is empty, down, or none of Nomad's.
+    /// None: the node is empty or down.
     Empty,
     /// Some, told in a sentence.
     Runs(String),

@@ -43,18 +43,22 @@ impl Nodes {
         Client::new(&settings).map(|client| Self { client: Some(client) })
     }
 
-    /// Whether the node is empty. What is not answered is not proof.
+    /// Whether the node is empty. What is not answered is not proof, nor is a name that Nomad does not know.
     pub(crate) async fn work(&self, node: &str) -> Work {
         let Some(client) = &self.client else {
             return Work::NoProof(
                 "this agent's file has no [nomad] section, hence nobody to ask".to_owned(),
             );
         };
-        match left(client, node).await {
-            Ok(None) => Work::Empty,
-            Ok(Some(sentence)) => Work::Runs(sentence),
-            Err(error) => Work::NoProof(chain(&error)),
-        }
+        let asked = async {
+            if registrations(client, node).await?.is_empty() {
+                return Ok(Work::NoProof(format!(
+                    "Nomad knows no node {node:?}; if it has another name there, give it as `node` of the machine"
+                )));
+            }
+            Ok(left(client, node).await?.map_or(Work::Empty, Work::Runs))
+        };
+        asked.await.unwrap_or_else(|error: Error| Work::NoProof(chain(&error)))
     }
 
     /// What still runs on the node, as a sentence; `None`: nothing.
@@ -204,4 +208,41 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A Nomad without nodes, for one question.
+    async fn answer_no_nodes(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0_u8; 4096];
+        assert!(stream.read(&mut asked).await.unwrap() > 0);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Nomad-Index: 7\r\n";
+        let answer = format!("{head}Connection: close\r\nContent-Length: 2\r\n\r\n[]");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_that_nomad_does_not_know_is_no_proof_and_its_name_is_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = NomadConfig {
+            address: format!("http://{}", listener.local_addr().unwrap()),
+            token_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            region: None,
+            tls_server_name: None,
+        };
+        let nodes = Nodes::new(Some(&config)).unwrap();
+        let (work, ()) = tokio::join!(nodes.work("nodee1"), answer_no_nodes(listener));
+        let Work::NoProof(why) = work else { panic!("{work:?}") };
+        assert!(why.contains("no node \"nodee1\""), "{why}");
+        assert!(why.contains("`node` of the machine"), "{why}");
+    }
 }

@@ -128,6 +128,7 @@ fn with_drain_the_work_moves_before_a_person_switches_its_machine() {
 
 /// A person's off.
 async fn switch_off(rig: &Rig, machine: &str) -> Result<()> {
+    rig.server.node_ready(machine).await?;
     let off = rig.power_agent(&["off", machine, "--reason", "fan is loud"]).await?;
     off.success().map(drop)
 }

@@ -204,7 +204,9 @@ impl Reconciler {
         for (name, machine) in &mut self.view.machines {
             let Some(node) = &machine.node else { continue };
             let ours = marks.get(name).is_some_and(|mark| mark.judge(node) == Ownership::Ours);
-            let out = node.status == NodeStatus::Ready && !node.eligible && node.is_idle();
+            // Data that is still to be fetched from it does not make it one that works.
+            let works = node.work().next().is_some();
+            let out = node.status == NodeStatus::Ready && !node.eligible && !works;
             if !out || ours || leaving.contains_key(name) {
                 continue;
             }
@@ -508,7 +510,8 @@ impl Reconciler {
 /// What this process saw of a machine over time.
 fn remember(memory: &mut Memory, machine: &MachineView, birth: bool, now: Moment) {
     let counts = machine.counts(now);
-    let idle = machine.node.as_ref().is_some_and(NodeView::is_idle);
+    // A machine that is off or boots is not idle yet: what a person cycled has its idle time anew.
+    let idle = machine.node.as_ref().is_some_and(|node| node.vouches() && node.is_idle());
     memory.on_since = counts.then(|| memory.on_since.unwrap_or(now));
     memory.idle_since = (counts && idle).then(|| memory.idle_since.unwrap_or(now));
     memory.adopted = counts && (memory.adopted || birth);

@@ -85,6 +85,22 @@ fn a_held_machine_is_neither_lit_nor_counted_nor_stopped() {
 }
 
 #[test]
+fn a_machine_that_a_person_cycled_has_its_idle_time_anew() {
+    let mut world = World::with(dark(true), Some(0), knobs());
+    world.policy = Policy::Fixed(1);
+    world.until(60, |world| world.lit().len() == 1);
+    world.run(300); // idle all the time
+    let name = world.lit().first().map(|name| (*name).to_owned()).unwrap();
+    let now = world.now;
+    world.rig(&name).person(PowerState::Off, now);
+    world.rig(&name).person(PowerState::On, now);
+    world.policy = Policy::Fixed(0);
+    world.until(300, |world| world.lit().is_empty());
+    let up = now + BOOT;
+    assert!(world.now >= up + 120, "idle_time from its return, not {} s", world.now - up);
+}
+
+#[test]
 fn a_hold_during_the_drain_gives_the_machine_back() {
     let mut world = working(2);
     world.nomad.run("web", JobKind::Service, 6);

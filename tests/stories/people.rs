@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nomad_api::ClientStatus;
+use nomad_api::{ClientStatus, NodeStatus, NodeStub};
 use testkit::diary::Diary;
 use testkit::rig::{PATH_BOUND, Rig, RigSpec, Said, fixed_policy};
 use testkit::work::ShellJob;
@@ -130,7 +130,10 @@ fn with_drain_the_work_moves_before_a_person_switches_its_machine() {
 async fn switch_off(rig: &Rig, machine: &str) -> Result<()> {
     rig.server.node_ready(machine).await?;
     let off = rig.power_agent(&["off", machine, "--reason", "fan is loud"]).await?;
-    off.success().map(drop)
+    off.success()?;
+    // Until then a ready node is proof that a machine is on, whatever its relay says.
+    let down = |node: &NodeStub| node.status == NodeStatus::Down;
+    rig.server.node_when(machine, "is down", PATH_BOUND, down).await.map(drop)
 }
 
 /// The two machines that are lit, and the one that is not.

@@ -205,6 +205,15 @@ fn answers_keep_their_bytes() {
 }
 
 #[test]
+fn a_refusal_for_want_of_a_role_keeps_its_bytes() {
+    let text = "\"eve\" (viewer) may not order machines";
+    check::<Answer, wire::SetPowerReply>(
+        "answer_forbidden.hex",
+        &Answer::Refused(Refusal { code: RefusalCode::Forbidden, text: text.to_owned() }),
+    );
+}
+
+#[test]
 fn an_inventory_keeps_its_bytes() {
     check::<Inventory, wire::InventoryReply>("inventory.hex", &inventory());
 }
@@ -256,6 +265,7 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         RefusalCode::NotEmpty,
         RefusalCode::WrongPool,
         RefusalCode::Expired,
+        RefusalCode::Forbidden,
     ];
     for code in codes {
         let sent = Refusal { code, text: "why".to_owned() };

@@ -57,6 +57,8 @@ pub enum RefusalCode {
     WrongPool,
     /// It arrived, or would have begun, too late.
     Expired,
+    /// Who orders may not: the role, or the machines that it covers, do not allow it.
+    Forbidden,
 }
 
 /// A refusal with its sentence for a person.

@@ -11,6 +11,8 @@ mod machine;
 mod memory;
 mod node;
 mod peer;
+pub mod quota;
+pub mod roles;
 mod sequence;
 mod server;
 pub mod soft_off;

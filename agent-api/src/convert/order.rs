@@ -113,6 +113,7 @@ impl From<&Refusal> for wire::Refusal {
             RefusalCode::NotEmpty => wire::RefusalCode::NotEmpty,
             RefusalCode::WrongPool => wire::RefusalCode::WrongPool,
             RefusalCode::Expired => wire::RefusalCode::Expired,
+            RefusalCode::Forbidden => wire::RefusalCode::Forbidden,
         };
         Self { code: code.into(), text: refusal.text.clone() }
     }
@@ -128,6 +129,7 @@ impl TryFrom<wire::Refusal> for Refusal {
             Ok(wire::RefusalCode::NotEmpty) => RefusalCode::NotEmpty,
             Ok(wire::RefusalCode::WrongPool) => RefusalCode::WrongPool,
             Ok(wire::RefusalCode::Expired) => RefusalCode::Expired,
+            Ok(wire::RefusalCode::Forbidden) => RefusalCode::Forbidden,
             Ok(wire::RefusalCode::Unspecified) | Err(_) => {
                 return Err(FieldError::unknown("code", refusal.code, "refusal code"));
             }

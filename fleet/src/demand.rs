@@ -6,11 +6,24 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::{Moment, NodeCount};
+use crate::{Moment, NodeCount, WhileStarting};
 
 /// Asks that are remembered of one voice. They are kept as falling maxima, so more would need a
 /// policy that asks for that many different counts within one window.
 pub const ASKS_MAX: usize = 64;
+
+/// How long no policy of a pool may call before it is the host that is silent and not a policy. A host
+/// calls every few seconds but for cooldowns, of which 5 minutes is its default.
+pub const HOST_SILENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How slowly a pool forgets what was asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damping {
+    /// A lower count takes effect only when every ask of this span was lower.
+    pub window: Duration,
+    /// A voice whose policy has not called Status for this long lapses.
+    pub ttl: Duration,
+}
 
 /// Which way a policy's action points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +36,33 @@ pub enum Direction {
     None,
 }
 
+/// A policy as it calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller<'a> {
+    /// The name of its demand.
+    pub voice: &'a str,
+    /// Its evaluation interval.
+    pub tick: Duration,
+    /// What it wants to be told while machines start.
+    pub while_starting: WhileStarting,
+}
+
 /// What the policies of one pool want.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demand {
     voices: BTreeMap<String, Voice>,
+    /// When any policy called last.
+    heard: Option<Moment>,
+    /// Voices that have lapsed and that nobody has asked about yet; at most one entry each.
+    lapsed: Vec<String>,
 }
 
 /// One policy, by the `demand` of its target block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Voice {
     level: NodeCount,
+    /// When its policy called last; `None`: not since this process has known of it.
+    heard: Option<Moment>,
     /// Asks below the level since the last that was not: when the run began, then falling maxima.
     lower_since: Option<Moment>,
     lower: VecDeque<(Moment, NodeCount)>,
@@ -52,7 +82,7 @@ impl Demand {
     #[must_use]
     pub fn standing(levels: impl IntoIterator<Item = (String, NodeCount)>) -> Self {
         let voices = levels.into_iter().map(|(name, level)| (name, Voice::at(level))).collect();
-        Self { voices }
+        Self { voices, heard: None, lapsed: Vec::new() }
     }
 
     /// The level of each voice: what a record keeps.
@@ -72,18 +102,22 @@ impl Demand {
         voice: &str,
         count: NodeCount,
         direction: Direction,
-        window: Duration,
+        damping: Damping,
         now: Moment,
     ) {
+        self.call(voice, now);
+        let desired = self.desired();
         let voice = self.voice(voice);
         voice.told = None;
         let count = match direction {
             Direction::Up => count.max(voice.level),
-            Direction::Down => count.min(voice.level),
+            // Of the pool's desired, and not of its own level: who asks for 3 where others want 5 wants
+            // 3, also when it has never asked for more.
+            Direction::Down => count.min(desired),
             Direction::None => count,
         };
         voice.hear(count, now);
-        voice.settle(window, now);
+        self.settle(damping, now);
     }
 
     /// Status was answered ready with `count`. A full tick after the last answer without an ask in
@@ -94,9 +128,10 @@ impl Demand {
         voice: &str,
         count: NodeCount,
         tick: Duration,
-        window: Duration,
+        damping: Damping,
         now: Moment,
     ) {
+        self.call(voice, now);
         let voice = self.voice(voice);
         match voice.told {
             Some(told) if now.since(told.at) < tick / 2 => {}
@@ -106,32 +141,77 @@ impl Demand {
             }
             None => voice.told = Some(Told { at: now, count: Some(count) }),
         }
-        voice.settle(window, now);
+        self.settle(damping, now);
     }
 
     /// Status was answered ready with a count that is in motion. Silence asks for what is desired: it
     /// neither raises, as the policy may be blind and not content, nor lets a window run out.
-    pub fn told_in_motion(&mut self, voice: &str, tick: Duration, window: Duration, now: Moment) {
+    pub fn told_in_motion(&mut self, voice: &str, tick: Duration, damping: Damping, now: Moment) {
+        self.call(voice, now);
         let voice = self.voice(voice);
         let same_tick = voice.told.filter(|told| now.since(told.at) < tick / 2);
         if voice.told.is_some() && same_tick.is_none() {
             voice.hear(voice.level, now);
         }
         voice.told = Some(Told { at: same_tick.map_or(now, |told| told.at), count: None });
-        voice.settle(window, now);
+        self.settle(damping, now);
     }
 
-    /// Lets windows that have run out take effect.
-    pub fn settle(&mut self, window: Duration, now: Moment) {
+    /// A policy called Status, whatever it was answered: its voice does not lapse.
+    ///
+    /// While nobody calls at all, the host is silent and not a policy: after that every voice has its
+    /// whole span anew.
+    pub fn call(&mut self, voice: &str, now: Moment) {
+        let last = self.heard.replace(now).unwrap_or(now);
+        for known in self.voices.values_mut() {
+            let heard = known.heard.get_or_insert(now);
+            if now.since(last) >= HOST_SILENCE {
+                *heard = now;
+            }
+        }
+        self.voice(voice).heard = Some(now);
+    }
+
+    /// Lets windows that have run out take effect, and voices lapse whose policies are gone.
+    pub fn settle(&mut self, damping: Damping, now: Moment) {
+        if let Some(last) = self.heard.filter(|last| now.since(*last) < HOST_SILENCE) {
+            let gone = |voice: &Voice| voice.lapse(damping.ttl, last).is_some_and(|at| at <= now);
+            let lapsed = self.voices.extract_if(.., |_, voice| gone(voice)).map(|(name, _)| name);
+            self.lapsed.extend(lapsed);
+        }
         for voice in self.voices.values_mut() {
-            voice.settle(window, now);
+            voice.settle(damping.window, now);
         }
     }
 
-    /// When a lower count takes effect next, if nobody asks for more until then.
+    /// The voices that have lapsed since this was asked last.
+    pub fn take_lapsed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lapsed)
+    }
+
+    /// When a lower count takes effect or a voice lapses next, if nobody calls until then.
     #[must_use]
-    pub fn next_change(&self, window: Duration) -> Option<Moment> {
-        self.voices.values().filter_map(|voice| voice.next_change(window)).min()
+    pub fn next_change(&self, damping: Damping) -> Option<Moment> {
+        let last = self.heard.unwrap_or_default();
+        let changes = |voice: &Voice| {
+            let lower = voice.next_change(damping.window);
+            lower.into_iter().chain(voice.lapse(damping.ttl, last)).min()
+        };
+        self.voices.values().filter_map(changes).min()
+    }
+
+    /// The voices whose policies have not called for a quarter of the span after which they lapse: name,
+    /// level, and when they do.
+    pub fn silent(
+        &self,
+        damping: Damping,
+        now: Moment,
+    ) -> impl Iterator<Item = (&str, NodeCount, Moment)> {
+        let last = self.heard.unwrap_or_default();
+        self.voices.iter().filter_map(move |(name, voice)| {
+            let quiet = voice.heard.is_some_and(|heard| now.since(heard) >= damping.ttl / 4);
+            Some((name.as_str(), voice.level, voice.lapse(damping.ttl, last).filter(|_| quiet)?))
+        })
     }
 
     /// The voices that ask for fewer: name, level, and when the lower count holds.
@@ -148,7 +228,7 @@ impl Demand {
 
 impl Voice {
     fn at(level: NodeCount) -> Self {
-        Self { level, lower_since: None, lower: VecDeque::new(), told: None }
+        Self { level, heard: None, lower_since: None, lower: VecDeque::new(), told: None }
     }
 
     fn hear(&mut self, count: NodeCount, now: Moment) {
@@ -195,141 +275,12 @@ impl Voice {
     fn next_change(&self, window: Duration) -> Option<Moment> {
         self.lower_since.map(|since| since + window)
     }
+
+    /// When it lapses; never where it was the `last` that called: then nobody asks for fewer.
+    fn lapse(&self, ttl: Duration, last: Moment) -> Option<Moment> {
+        self.heard.filter(|heard| *heard < last).map(|heard| heard + ttl)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WINDOW: Duration = Duration::from_secs(60);
-    const TICK: Duration = Duration::from_secs(10);
-
-    fn at(seconds: u64) -> Moment {
-        Moment::from_millis(seconds * 1000)
-    }
-
-    fn demand(level: u32) -> Demand {
-        Demand::standing([("default".to_owned(), NodeCount(level))])
-    }
-
-    fn ask(demand: &mut Demand, count: u32, direction: Direction, seconds: u64) {
-        demand.ask("default", NodeCount(count), direction, WINDOW, at(seconds));
-    }
-
-    #[test]
-    fn a_higher_ask_holds_at_once_and_a_lower_one_after_its_window() {
-        let mut demand = demand(1);
-        ask(&mut demand, 4, Direction::Up, 0);
-        assert_eq!(demand.desired(), NodeCount(4));
-        ask(&mut demand, 2, Direction::Down, 10);
-        assert_eq!(demand.desired(), NodeCount(4));
-        assert_eq!(demand.next_change(WINDOW), Some(at(70)));
-        demand.settle(WINDOW, at(69));
-        assert_eq!(demand.desired(), NodeCount(4));
-        demand.settle(WINDOW, at(70));
-        assert_eq!(demand.desired(), NodeCount(2));
-    }
-
-    #[test]
-    fn silence_while_the_count_is_in_motion_neither_raises_nor_lets_a_window_run_out() {
-        let mut demand = demand(4);
-        ask(&mut demand, 2, Direction::Down, 0);
-        demand.told("default", NodeCount(4), TICK, WINDOW, at(59));
-        demand.settle(WINDOW, at(60));
-        assert_eq!(demand.desired(), NodeCount(2));
-        demand.told_in_motion("default", TICK, WINDOW, at(69));
-        assert_eq!(demand.desired(), NodeCount(2), "4 was told before the first machine left");
-        ask(&mut demand, 1, Direction::Down, 70);
-        demand.told_in_motion("default", TICK, WINDOW, at(80));
-        demand.told_in_motion("default", TICK, WINDOW, at(90));
-        demand.told("default", NodeCount(2), TICK, WINDOW, at(131));
-        assert_eq!(
-            demand.desired(),
-            NodeCount(2),
-            "it was silent at 80, so not every ask was lower"
-        );
-        demand.told("default", NodeCount(3), TICK, WINDOW, at(141));
-        demand.told("default", NodeCount(3), TICK, WINDOW, at(151));
-        assert_eq!(demand.desired(), NodeCount(3), "what is not in motion is asked for by silence");
-    }
-
-    #[test]
-    fn the_highest_ask_of_the_window_wins() {
-        let mut demand = demand(5);
-        ask(&mut demand, 1, Direction::Down, 0);
-        ask(&mut demand, 3, Direction::Down, 30);
-        ask(&mut demand, 1, Direction::Down, 40);
-        demand.settle(WINDOW, at(65));
-        assert_eq!(demand.desired(), NodeCount(3));
-        demand.settle(WINDOW, at(99));
-        assert_eq!(demand.desired(), NodeCount(3), "3 stood until 40");
-        demand.settle(WINDOW, at(100));
-        assert_eq!(demand.desired(), NodeCount(1));
-    }
-
-    #[test]
-    fn silence_asks_for_what_was_told_and_restarts_the_window() {
-        let mut demand = demand(3);
-        let told = |demand: &mut Demand, seconds| {
-            demand.told("default", NodeCount(3), TICK, WINDOW, at(seconds));
-        };
-        ask(&mut demand, 1, Direction::Down, 0);
-        told(&mut demand, 10);
-        told(&mut demand, 10); // the same tick's second Status
-        assert!(demand.next_change(WINDOW).is_some(), "not silent yet");
-        told(&mut demand, 20);
-        assert_eq!(demand.next_change(WINDOW), None, "content with three");
-        demand.settle(WINDOW, at(600));
-        assert_eq!(demand.desired(), NodeCount(3));
-    }
-
-    #[test]
-    fn an_ask_between_two_status_calls_is_no_silence() {
-        let mut demand = demand(3);
-        for tick in 0..10 {
-            demand.told("default", NodeCount(3), TICK, WINDOW, at(tick * 10));
-            ask(&mut demand, 0, Direction::Down, tick * 10);
-        }
-        assert_eq!(demand.desired(), NodeCount(0));
-    }
-
-    #[test]
-    fn up_never_lowers_and_down_never_raises() {
-        let mut demand = demand(3);
-        ask(&mut demand, 1, Direction::Up, 0);
-        assert_eq!((demand.desired(), demand.next_change(WINDOW)), (NodeCount(3), None));
-        ask(&mut demand, 9, Direction::Down, 1);
-        assert_eq!(demand.desired(), NodeCount(3));
-    }
-
-    #[test]
-    fn the_largest_voice_wins() {
-        let mut demand = demand(3);
-        demand.ask("nightly", NodeCount(5), Direction::Up, WINDOW, at(0));
-        ask(&mut demand, 1, Direction::Down, 0);
-        demand.settle(WINDOW, at(60));
-        assert_eq!(demand.desired(), NodeCount(5));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn desired_is_never_below_the_highest_ask_that_stood_in_the_window(
-            asks in proptest::collection::vec((0_u32..6, 0_u64..40), 1..200),
-        ) {
-            let mut demand = demand(3);
-            let mut log = vec![(0, 3)];
-            let mut clock = 1000;
-            for (count, wait) in asks {
-                clock += wait;
-                ask(&mut demand, count, Direction::None, clock);
-                log.push((clock, count));
-                let from = clock.saturating_sub(60);
-                let stood = log.iter().enumerate().filter(|(place, (_, _))| {
-                    log.get(place + 1).is_none_or(|(next, _)| *next > from)
-                });
-                let highest = stood.map(|(_, (_, count))| *count).max().unwrap_or(0);
-                proptest::prop_assert_eq!(demand.desired(), NodeCount(highest));
-            }
-        }
-    }
-}
+mod tests;

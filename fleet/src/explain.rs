@@ -65,6 +65,18 @@ impl Reconciler {
             lines.push(Line::pool(format!("the agent at {agent} does not answer")));
         }
         if let Some(demand) = &self.demand {
+            if demand.levels().nth(1).is_some() {
+                let asks =
+                    demand.levels().map(|(voice, level)| format!("{voice} asks for {level}"));
+                let asks: Vec<String> = asks.collect();
+                lines.push(Line::pool(format!("{}; the largest is wanted", asks.join(", "))));
+            }
+            for (voice, level, lapses) in demand.silent(self.knobs.damping(), now) {
+                let left = lapses.since(now).as_secs();
+                lines.push(Line::pool(format!(
+                    "the policy with demand {voice}, which asked for {level}, does not call; its demand lapses in {left} s"
+                )));
+            }
             for (voice, level, lower) in demand.waiting(self.knobs.scale_in_window) {
                 let left = lower.since(now).as_secs();
                 lines.push(Line::pool(format!(

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use crate::OnSoftOffTimeout;
+use crate::demand::Damping;
 
 /// The knobs of one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Knobs {
     /// A lower count takes effect only when every ask of this span was lower.
     pub scale_in_window: Duration,
+    /// A demand whose policy has not called Status for this long lapses. A cooldown silences Status, so it
+    /// is longer than that.
+    pub demand_ttl: Duration,
     /// Machines without demand work for this long go first; a gate for machines that our orders did not light.
     pub idle_time: Duration,
     /// A machine stops no sooner than this after it was lit.
@@ -40,6 +44,7 @@ impl Default for Knobs {
         const MINUTE: Duration = Duration::from_secs(60);
         Self {
             scale_in_window: 5 * MINUTE,
+            demand_ttl: 30 * MINUTE,
             idle_time: 10 * MINUTE,
             min_on: 5 * MINUTE,
             min_off: Duration::from_secs(30),
@@ -53,6 +58,14 @@ impl Default for Knobs {
             selector: Selector::LeastBusy,
             on_soft_off_timeout: OnSoftOffTimeout::Cut,
         }
+    }
+}
+
+impl Knobs {
+    /// How slowly the pool forgets what was asked of it.
+    #[must_use]
+    pub const fn damping(&self) -> Damping {
+        Damping { window: self.scale_in_window, ttl: self.demand_ttl }
     }
 }
 
@@ -79,4 +92,46 @@ pub enum Selector {
     Empty,
     /// Only machines with no allocation but system ones.
     EmptyIgnoreSystem,
+}
+
+impl Selector {
+    /// Its word in the target block.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Selector::LeastBusy => "least_busy",
+            Selector::NewestCreateIndex => "newest_create_index",
+            Selector::OldestCreateIndex => "oldest_create_index",
+            Selector::Empty => "empty",
+            Selector::EmptyIgnoreSystem => "empty_ignore_system",
+        }
+    }
+
+    /// Whether it chooses only machines without work.
+    #[must_use]
+    pub const fn is_strict(self) -> bool {
+        matches!(self, Selector::Empty | Selector::EmptyIgnoreSystem)
+    }
+}
+
+/// Which nodes a policy lets us choose: all that are named must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeFilter {
+    /// `node_class`.
+    pub node_class: Option<String>,
+    /// `node_pool`.
+    pub node_pool: Option<String>,
+    /// `datacenter`.
+    pub datacenter: Option<String>,
+}
+
+impl NodeFilter {
+    /// Whether a node of this class, pool and datacenter may be chosen.
+    #[must_use]
+    pub fn takes(&self, node_class: &str, node_pool: &str, datacenter: &str) -> bool {
+        let agrees = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        agrees(&self.node_class, node_class)
+            && agrees(&self.node_pool, node_pool)
+            && agrees(&self.datacenter, datacenter)
+    }
 }

@@ -16,6 +16,7 @@ pub mod moment;
 pub mod names;
 pub mod pending;
 pub mod planner;
+pub mod policies;
 pub mod power;
 pub mod reconciler;
 pub mod scale_in;
@@ -24,13 +25,14 @@ pub mod shape;
 pub mod view;
 
 pub use arbiter::{Fences, Order, Refusal, RefusalCode};
-pub use knobs::{Knobs, Selector, WhileStarting};
+pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;
 pub use names::{
-    AllocId, ClusterId, DeviceName, Fence, FenceNumber, HolderId, MachineName, NameError,
-    NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
+    AllocId, ClusterId, DemandName, DeviceName, Fence, FenceNumber, HolderId, MachineName,
+    NameError, NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
 };
+pub use policies::{Discord, Policies, Terms};
 pub use power::{Commanded, Observed, Origin, Power, PowerState, Verb};
 pub use sequencer::{OnSoftOffTimeout, Phase, Sequencer};
 pub use shape::{Resources, Shape};

@@ -107,6 +107,8 @@ names! {
     ClusterId = "cluster id";
     /// Which process holds a pool's lease.
     HolderId = "holder id";
+    /// What a policy calls its demand on a pool that it shares.
+    DemandName = "demand";
     /// One plan of one pool.
     PlanId = "plan id";
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::demand::{Demand, Direction};
+use crate::demand::{Caller, Demand, Direction};
 pub use crate::effect::{Done, Effect};
 use crate::marks::{Mark, Ownership};
 use crate::planner::{Doing, Memory, Plan, Scene, plan};
@@ -271,22 +271,35 @@ impl Reconciler {
 
     /// A policy asked for a count.
     pub fn ask(&mut self, voice: &str, count: NodeCount, direction: Direction, now: Moment) {
-        let window = self.knobs.scale_in_window;
+        let damping = self.knobs.damping();
         if let Some(demand) = &mut self.demand {
-            demand.ask(voice, count, direction, window, now);
+            demand.ask(voice, count, direction, damping, now);
         }
     }
 
-    /// Status was answered ready with `count`; `tick` is the policy's evaluation interval.
-    pub fn told(&mut self, voice: &str, count: NodeCount, tick: Duration, now: Moment) {
-        let window = self.knobs.scale_in_window;
+    /// A policy called Status, whatever it is answered.
+    pub fn call(&mut self, voice: &str, now: Moment) {
+        if let Some(demand) = &mut self.demand {
+            demand.call(voice, now);
+        }
+    }
+
+    /// The demands that have lapsed since this was asked last: their policies are gone.
+    pub fn take_lapsed(&mut self) -> Vec<String> {
+        self.demand.as_mut().map(Demand::take_lapsed).unwrap_or_default()
+    }
+
+    /// Status was answered ready with `count`.
+    pub fn told(&mut self, caller: Caller<'_>, count: NodeCount, now: Moment) {
+        let Caller { voice, tick, while_starting } = caller;
+        let damping = self.knobs.damping();
         // The host's own APM fails while a node drains, so a utilisation policy is silent without being
         // content: taken for content, its silence would end every drain that outlasts a tick.
-        let blind = self.knobs.while_starting == WhileStarting::Wait
+        let blind = while_starting == WhileStarting::Wait
             && self.leaving.values().any(|scale_in| !matches!(scale_in.stage, Stage::Stuck(_)));
         match &mut self.demand {
-            Some(demand) if blind => demand.told_in_motion(voice, tick, window, now),
-            Some(demand) => demand.told(voice, count, tick, window, now),
+            Some(demand) if blind => demand.told_in_motion(voice, tick, damping, now),
+            Some(demand) => demand.told(voice, count, tick, damping, now),
             None => {}
         }
     }
@@ -294,8 +307,14 @@ impl Reconciler {
     /// What is told of the pool now.
     #[must_use]
     pub fn status(&self, now: Moment) -> PoolStatus {
+        self.status_for(self.knobs.while_starting, now)
+    }
+
+    /// What is told to a policy that wants to be told this while machines start.
+    #[must_use]
+    pub fn status_for(&self, while_starting: WhileStarting, now: Moment) -> PoolStatus {
         let starting = self.view.starting(now).count();
-        let waits = self.knobs.while_starting == WhileStarting::Wait && starting > 0;
+        let waits = while_starting == WhileStarting::Wait && starting > 0;
         let not_ready = if !self.view.nomad_answers {
             Some("Nomad does not answer".to_owned())
         } else if self.view.agents_heard == 0 {
@@ -324,9 +343,9 @@ impl Reconciler {
 
     /// What to do now, and when to look again though nothing changes.
     pub fn poll(&mut self, now: Moment) -> (Vec<Effect>, Option<Moment>) {
-        let window = self.knobs.scale_in_window;
+        let damping = self.knobs.damping();
         let Some(demand) = &mut self.demand else { return (Vec::new(), None) };
-        demand.settle(window, now);
+        demand.settle(damping, now);
         if !self.nomad_heard || !self.agent_heard {
             return (Vec::new(), None);
         }
@@ -353,8 +372,8 @@ impl Reconciler {
 
     /// When something changes though nobody says so.
     fn deadlines(&self, now: Moment) -> impl Iterator<Item = Moment> {
-        let window = self.knobs.scale_in_window;
-        let lower = self.demand.iter().filter_map(move |demand| demand.next_change(window));
+        let damping = self.knobs.damping();
+        let lower = self.demand.iter().filter_map(move |demand| demand.next_change(damping));
         let blocked = self.last_plan.blocked.iter().filter_map(|(_, why)| why.left());
         let orders = self.lighting.values().filter(|lighting| !lighting.calling);
         let orders = orders.flat_map(|order| [order.retry_at, order.unseen + ORDER_UNSEEN_MAX]);

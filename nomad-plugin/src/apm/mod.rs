@@ -44,6 +44,8 @@ pub struct ApmPlugin {
 /// All that queries of one configuration share.
 #[derive(Debug)]
 struct Asker {
+    /// The how manieth configuration of this process this is.
+    run: u64,
     settings: Settings,
     /// Queries look one after the other; who waited uses the look of the one before.
     state: tokio::sync::Mutex<State>,
@@ -193,14 +195,15 @@ impl Apm for ApmPlugin {
         }
         let nomad = nomad_api::Client::new(&settings.nomad);
         let nomad = nomad.map_err(|error| Fault::caused("config", &error))?;
+        let run = known.as_ref().map_or(1, |asker| asker.run + 1);
         let state = State {
             looker: Looker::new(nomad, Agents::at(&settings.agents)),
             sight: None,
             patience: BTreeMap::new(),
-            teller: Teller::new(self.me.clone()),
+            teller: Teller::new(&self.me, run),
             silent: BTreeSet::new(),
         };
-        *known = Some(Arc::new(Asker { settings, state: tokio::sync::Mutex::new(state) }));
+        *known = Some(Arc::new(Asker { run, settings, state: tokio::sync::Mutex::new(state) }));
         Ok(())
     }
 

@@ -20,7 +20,8 @@ const TELL_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What was told last, of each pool.
 #[derive(Debug)]
 pub(super) struct Teller {
-    me: HolderId,
+    /// Of this process and this configuration of it: readers merge plans of one id.
+    prefix: String,
     told: BTreeMap<PoolName, Told>,
     number: u64,
 }
@@ -33,8 +34,9 @@ struct Told {
 }
 
 impl Teller {
-    pub(super) const fn new(me: HolderId) -> Self {
-        Self { me, told: BTreeMap::new(), number: 0 }
+    /// `run`: the how manieth configuration of this process this is.
+    pub(super) fn new(me: &HolderId, run: u64) -> Self {
+        Self { prefix: format!("{me}-apm-{run}"), told: BTreeMap::new(), number: 0 }
     }
 
     /// The plan to tell now to the agents that answer; `None` where there is no news or it is too soon.
@@ -54,7 +56,7 @@ impl Teller {
             return None;
         }
         self.number = self.number.saturating_add(1);
-        let id = PlanId::new(format!("{}-apm-{}", self.me, self.number)).ok()?;
+        let id = PlanId::new(format!("{}-{}", self.prefix, self.number)).ok()?;
         self.told.insert(pool.clone(), Told { lines: texts, to: to.clone(), at: now });
         let line =
             |line: &Line| PlanLine { machine: line.machine.clone(), text: line.text.clone() };
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn lines_are_told_when_they_change_and_not_more_often_than_the_gap() {
-        let mut teller = Teller::new(HolderId::new("me").expect("a name"));
+        let mut teller = Teller::new(&HolderId::new("me").expect("a name"), 1);
         let pool = PoolName::new("rack").expect("a name");
         let to: BTreeSet<AgentAddress> = [AgentAddress::socket("/run/a.sock")].into();
         let mut told = |text: &str, to: &BTreeSet<AgentAddress>, seconds: u64| {

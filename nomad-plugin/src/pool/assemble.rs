@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use agent_api::{AgentAddress, Event, Machine};
 use fleet::{
-    AgentFacts, Commanded, Fence, FleetView, MachineName, MachineView, Moment, OperationFacts,
-    Phase, PoolName, Power, Progress,
+    AgentFacts, Commanded, Fence, FleetView, MachineName, MachineView, Moment, NodeFilter,
+    OperationFacts, Phase, PoolName, Power, Progress,
 };
 
 use super::nomad_side::{NomadFacts, node_view};
-use crate::target::block::NodeFilter;
 
 /// What an agent has said.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +45,7 @@ pub fn assemble(
     pool: &PoolName,
     nomad: &NomadFacts,
     agents: &BTreeMap<AgentAddress, Option<Heard>>,
-    filter: &NodeFilter,
+    filters: &[NodeFilter],
 ) -> FleetView {
     let mut view = FleetView { nomad_answers: nomad.answers, ..FleetView::default() };
     for (address, heard) in agents {
@@ -60,7 +59,7 @@ pub fn assemble(
                 // Until Nomad was asked about this node, its silence about it says nothing.
                 view.nomad_answers &= nomad.names.contains(&machine.node);
                 let agent = heard.answers.then(|| agent_facts(machine, *at));
-                let seen = machine_view(machine, agent, nomad, filter);
+                let seen = machine_view(machine, agent, nomad, filters);
                 view.machines.insert(name.clone(), seen);
             }
         }
@@ -72,12 +71,12 @@ fn machine_view(
     machine: &Machine,
     agent: Option<AgentFacts>,
     nomad: &NomadFacts,
-    filter: &NodeFilter,
+    filters: &[NodeFilter],
 ) -> MachineView {
     let facts = nomad.nodes.get(&machine.node);
     let node = facts.and_then(|facts| {
         let allocs = nomad.allocs.get(&facts.node.id).cloned().unwrap_or_default();
-        node_view(facts, allocs, filter)
+        node_view(facts, allocs, filters)
     });
     let own = facts.is_some_and(|facts| nomad.own_node.as_deref() == Some(facts.node.id.as_str()));
     MachineView { agent, node, own, set_aside: false, boot_deadline: machine.boot_deadline }

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use agent_api::{AgentAddress, Client as Agent};
 use fleet::reconciler::{Done, Effect, Reconciler};
-use fleet::{ClusterId, Fence, FenceNumber, MachineName, Moment, OperationId, Shape};
+use fleet::{
+    ClusterId, Discord, Fence, FenceNumber, FleetView, MachineName, Moment, OperationId, Shape,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::assemble::{Heard, assemble};
-use super::executor::{Executor, chain};
-use super::nomad_side::{NomadFacts, shape};
+use super::blocks::Blocks;
+use super::executor::Executor;
+use super::nomad_side::NomadFacts;
 use super::office::{Circumstances, Office, Returned, Turn};
 use super::plans::Teller;
 use super::record::Keeper;
+use super::shapes::Shapes;
 use super::watchers::{News, follow_agent, follow_nomad};
 use super::{PoolParts, Report, Request};
 use crate::host::{Direction, Fault, ScalingAction};
@@ -48,7 +52,10 @@ const EFFECT_AGE_MAX: Duration = Duration::from_secs(5);
 enum Finished {
     Effect(Box<Effect>, Done),
     Record(Returned),
+    /// A plan was told, or not: it is told again in its time.
     Noted,
+    /// A machine's shape was told to its agent, or not.
+    Shape(MachineName, Shape, bool),
 }
 
 struct Pool {
@@ -62,13 +69,12 @@ struct Pool {
     names: watch::Sender<BTreeSet<String>>,
     office: Office,
     reconciler: Option<Reconciler>,
-    block: Option<Block>,
-    raw: crate::host::Config,
+    blocks: Blocks,
     queued: VecDeque<(Moment, Effect)>,
     /// How the last call about a machine failed, until one succeeds: each way is warned of once.
     failures: BTreeMap<MachineName, String>,
     scales: Vec<oneshot::Sender<Result<(), Fault>>>,
-    shapes: BTreeMap<MachineName, Shape>,
+    shapes: Shapes,
     teller: Teller,
     tasks: JoinSet<Finished>,
     nomad_problem: Option<String>,
@@ -130,13 +136,12 @@ impl Pool {
             names: watch::Sender::new(BTreeSet::new()),
             office: Office::new(keeper, parts.me.clone(), settings.heartbeat),
             reconciler: None,
-            block: None,
-            raw: crate::host::Config::new(),
+            blocks: Blocks::default(),
             queued: VecDeque::new(),
             failures: BTreeMap::new(),
             scales: Vec::new(),
-            shapes: BTreeMap::new(),
-            teller: Teller::default(),
+            shapes: Shapes::default(),
+            teller: Teller::new(&parts.me, parts.run),
             tasks: JoinSet::new(),
             nomad_problem: None,
             not_ready: None,
@@ -201,94 +206,98 @@ impl Pool {
         });
     }
 
-    /// Has the reconciler look at everything as it is now.
-    fn look(&mut self, now: Moment) {
-        let Some(block) = &self.block else { return };
-        let view = assemble(&self.parts.pool, &self.nomad, &self.heard, &block.filter);
-        if let Some(reconciler) = &mut self.reconciler {
-            reconciler.observe(view, &block.voice, now);
-        }
-        self.note_shapes();
+    fn view(&self) -> FleetView {
+        assemble(&self.parts.pool, &self.nomad, &self.heard, &self.blocks.filters())
     }
 
-    /// Tells each agent the shape in which its machines' nodes are registered, where that is new to it.
-    fn note_shapes(&mut self) {
-        for (address, heard) in &self.heard {
-            let Some(heard) = heard.as_ref().filter(|heard| heard.answers) else { continue };
-            for (name, (machine, _)) in &heard.machines {
-                let node = self.nomad.nodes.get(&machine.node).map(|facts| &facts.node);
-                let ready = node.filter(|node| node.status == nomad_api::NodeStatus::Ready);
-                let Some(seen) = ready.map(shape) else { continue };
-                let known = machine.last_seen.as_ref() == Some(&seen);
-                if known || self.shapes.get(name) == Some(&seen) {
-                    continue;
-                }
-                self.shapes.insert(name.clone(), seen.clone());
-                let Some(agent) = self.agents.get(address).cloned() else { continue };
-                let name = name.clone();
-                self.tasks.spawn(async move {
-                    if let Err(error) = agent.record_shape(&name, &seen).await {
-                        tracing::debug!(machine = %name, err = %chain(&error), "a shape was not kept");
-                    }
-                    Finished::Noted
-                });
-            }
+    /// Has the reconciler look at everything as it is now.
+    fn look(&mut self, now: Moment) {
+        let Some(voice) = self.blocks.caller() else { return };
+        let view = self.view();
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.observe(view, voice, now);
         }
+        self.note_shapes(now);
     }
 
     fn answer(&mut self, request: Request) {
         let now = self.now();
         match request {
             Request::Status { block, raw, answer } => {
-                self.take_block(*block, raw, now);
-                let report = self.report(now);
-                if let Some(why) =
-                    report.not_ready.as_ref().filter(|_| self.not_ready != report.not_ready)
-                {
-                    tracing::info!(pool = %self.parts.pool, reason = %why, "Status is answered not ready");
-                }
-                self.not_ready.clone_from(&report.not_ready);
-                if report.ready
-                    && let (Some(reconciler), Some(block)) = (&mut self.reconciler, &self.block)
-                {
-                    reconciler.told(&block.voice, report.count, block.tick, now);
-                }
+                let report = self.status(&block, &raw, now);
                 // The host may have given up waiting; it asks again.
                 answer.send(report).ok();
             }
-            Request::Scale { block, action, answer } => self.scale(*block, &action, answer, now),
+            Request::Scale { block, raw, action, answer } => {
+                self.scale((&block, &raw), &action, answer, now);
+            }
             Request::Stop(_) => {}
         }
     }
 
-    fn take_block(&mut self, block: Block, raw: crate::host::Config, now: Moment) {
-        self.raw = raw.into_iter().filter(|(key, _)| !key.starts_with('_')).collect();
-        if self.block.as_ref() != Some(&block) {
+    fn status(&mut self, block: &Block, raw: &crate::host::Config, now: Moment) -> Report {
+        let discord = self.take_block(block, raw, now).err();
+        let report = self.report(block, discord, now);
+        if let Some(why) = report.not_ready.as_ref().filter(|_| self.not_ready != report.not_ready)
+        {
+            tracing::info!(pool = %self.parts.pool, reason = %why, "Status is answered not ready");
+        }
+        self.not_ready.clone_from(&report.not_ready);
+        if let Some(reconciler) = self.reconciler.as_mut().filter(|_| report.ready) {
+            reconciler.told(block.caller(), report.count, now);
+        }
+        report
+    }
+
+    /// Takes what a policy's block says; it is refused while it contradicts another's.
+    fn take_block(
+        &mut self,
+        block: &Block,
+        raw: &crate::host::Config,
+        now: Moment,
+    ) -> Result<(), Discord> {
+        let is_new = self.blocks.take(block, raw)?;
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.call(&block.voice, now);
+        }
+        if is_new {
             if let Some(reconciler) = &mut self.reconciler {
-                reconciler.set_knobs(block.knobs.clone());
+                reconciler.set_knobs(self.blocks.knobs());
             }
-            self.block = Some(block);
             self.look(now);
+        }
+        self.blocks.discord().map_or(Ok(()), Err)
+    }
+
+    /// Forgets the policies whose demands have lapsed.
+    fn forget_lapsed(&mut self) {
+        let Some(reconciler) = &mut self.reconciler else { return };
+        for voice in reconciler.take_lapsed() {
+            tracing::info!(
+                pool = %self.parts.pool, demand = %voice,
+                "a demand lapsed: its policy has not called for demand_ttl"
+            );
+            self.blocks.forget(&voice);
+            reconciler.set_knobs(self.blocks.knobs());
         }
     }
 
-    fn report(&self, now: Moment) -> Report {
+    fn report(&self, block: &Block, discord: Option<Discord>, now: Moment) -> Report {
+        let discord = discord.map(|discord| discord.to_string());
         if let Some(reconciler) = &self.reconciler {
-            let status = reconciler.status(now);
+            let status = reconciler.status_for(block.terms.knobs.while_starting, now);
             let overdue = self.office.is_overdue(now).then(|| {
                 let why = self.office.problem.as_deref().unwrap_or("no answer yet");
                 format!("the heartbeat of the pool's lease can not be written: {why}")
             });
+            let not_ready = discord.or(status.not_ready).or(overdue);
             return Report {
-                ready: status.ready && overdue.is_none(),
+                ready: not_ready.is_none(),
                 count: status.count,
                 desired: status.desired,
-                not_ready: status.not_ready.or(overdue),
+                not_ready,
             };
         }
-        let count = self.block.as_ref().map(|block| {
-            assemble(&self.parts.pool, &self.nomad, &self.heard, &block.filter).count(now)
-        });
         let why = match (self.office.other(), &self.office.problem, &self.nomad_problem) {
             (Some(holder), ..) => format!("{holder} holds the pool's lease"),
             (None, Some(problem), _) => problem.clone(),
@@ -297,15 +306,15 @@ impl Pool {
         };
         Report {
             ready: false,
-            count: count.unwrap_or_default(),
+            count: self.view().count(now),
             desired: None,
-            not_ready: Some(why),
+            not_ready: Some(discord.unwrap_or(why)),
         }
     }
 
     fn scale(
         &mut self,
-        block: Block,
+        (block, raw): (&Block, &crate::host::Config),
         action: &ScalingAction,
         answer: oneshot::Sender<Result<(), Fault>>,
         now: Moment,
@@ -320,14 +329,14 @@ impl Pool {
         if self.scales.len() >= SCALES_MAX {
             return refuse(answer, "the pool's record can not be written".to_owned());
         }
-        let Some(reconciler) = &mut self.reconciler else {
-            let why = self.report(now).not_ready.unwrap_or_default();
+        let discord = self.take_block(block, raw, now).err();
+        let is_refused = discord.is_some();
+        let Report { desired, not_ready, .. } = self.report(block, discord, now);
+        let reconciler = self.reconciler.as_mut().filter(|_| desired.is_some() && !is_refused);
+        let Some(reconciler) = reconciler else {
+            let why = not_ready.unwrap_or_default();
             return refuse(answer, format!("pool {} can not scale: {why}", self.parts.pool));
         };
-        if reconciler.status(now).desired.is_none() {
-            let why = reconciler.status(now).not_ready.unwrap_or_default();
-            return refuse(answer, format!("pool {} can not scale: {why}", self.parts.pool));
-        }
         let direction = match action.direction {
             Direction::Up => fleet::demand::Direction::Up,
             Direction::Down => fleet::demand::Direction::Down,
@@ -349,6 +358,7 @@ impl Pool {
                 Turn::Same => self.answer_unkept(),
             },
             Ok(Finished::Noted) => {}
+            Ok(Finished::Shape(name, shape, kept)) => self.shapes.ended(&name, shape, kept, now),
             Err(error) => {
                 tracing::error!(err = %error, "a task of the pool ended badly (a bug of ours)")
             }
@@ -397,6 +407,7 @@ impl Pool {
         // What is under way was ordered by a lease that is not ours any more, and its answers would
         // reach a reconciler that has not asked.
         self.tasks = JoinSet::new();
+        self.shapes.broken_off();
         for answer in self.scales.drain(..) {
             // The host may have given up waiting; it asks again.
             answer.send(Err(Fault::failed("another autoscaler has taken the pool's lease"))).ok();
@@ -405,7 +416,6 @@ impl Pool {
 
     /// The lease is ours: from now on the reconciler acts.
     fn take_office(&mut self, now: Moment) {
-        let Some(block) = &self.block else { return };
         if self.reconciler.is_some() {
             return;
         }
@@ -415,10 +425,11 @@ impl Pool {
         let Ok(prefix) = OperationId::new(format!("{me}-{run}.{number}")) else { return };
         let standing = self.office.standing().clone();
         let born = !standing.levels.is_empty();
+        self.blocks.inherit(self.office.targets(), |voice| standing.levels.contains_key(voice));
         tracing::info!(pool = %self.parts.pool, fence = ?self.office.fence(), "the pool's lease is ours");
         self.reconciler = Some(Reconciler::new(
             self.parts.pool.clone(),
-            block.knobs.clone(),
+            self.blocks.knobs(),
             born.then_some(standing),
             prefix,
         ));
@@ -435,6 +446,7 @@ impl Pool {
             self.queued.extend(effects.into_iter().map(|effect| (now, effect)));
             wake = wake.min(again.unwrap_or(wake));
         }
+        self.forget_lapsed();
         wake = wake.min(self.keep_record(now));
         if self.is_saved() {
             for answer in self.scales.drain(..) {
@@ -459,9 +471,9 @@ impl Pool {
     fn keep_record(&mut self, now: Moment) -> Moment {
         let around = Circumstances {
             standing: self.reconciler.as_ref().map(Reconciler::standing),
-            may_take: self.block.is_some() && self.all_attempted(),
+            may_take: self.blocks.caller().is_some() && self.all_attempted(),
             highest: self.highest_fence(),
-            target: &self.raw,
+            targets: self.blocks.raw(),
         };
         let (errand, wake) = self.office.poll(around, now, now + LOOK_AGAIN);
         if let Some(errand) = errand {
@@ -498,7 +510,6 @@ impl Pool {
         let (Some(number), Some(cluster)) = (self.office.fence(), self.cluster_id()) else {
             return false;
         };
-        let Some(block) = &self.block else { return false };
         if self.queued.is_empty() || self.office.is_overdue(now) {
             return false;
         }
@@ -515,7 +526,7 @@ impl Pool {
             nomad: self.parts.nomad.clone(),
             agents,
             fence: Fence { cluster, pool: self.parts.pool.clone(), number },
-            filter: block.filter.clone(),
+            filters: self.blocks.filters(),
         });
         let mut late = Vec::new();
         for (since, effect) in self.queued.drain(..) {
@@ -536,31 +547,13 @@ impl Pool {
         !late.is_empty()
     }
 
-    /// Tells the agents what the pool does and why, where that is new. Returns when to look again.
-    fn tell_plan(&mut self, now: Moment) -> Moment {
-        let later = now + LOOK_AGAIN;
-        let Some(reconciler) = &self.reconciler else { return later };
-        let lines = reconciler.explain(now);
-        let plans = self.teller.tell(&self.parts.pool, &self.parts.me, &lines, &self.heard, now);
-        for (address, plan) in plans {
-            let Some(agent) = self.agents.get(&address).cloned() else { continue };
-            self.tasks.spawn(async move {
-                if let Err(error) = agent.record_plan(&plan).await {
-                    tracing::debug!(agent = %address, err = %chain(&error), "a plan was not kept");
-                }
-                Finished::Noted
-            });
-        }
-        if self.teller.is_news(&lines) { self.teller.due().unwrap_or(later) } else { later }
-    }
-
     /// Gives the lease back.
     async fn release(&mut self) {
         let around = Circumstances {
             standing: self.reconciler.as_ref().map(Reconciler::standing),
             may_take: false,
             highest: FenceNumber::default(),
-            target: &self.raw,
+            targets: self.blocks.raw(),
         };
         if let Some(errand) = self.office.release(around) {
             let now = self.now();
@@ -570,5 +563,6 @@ impl Pool {
     }
 }
 
+mod tell;
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use agent_api::{AgentAddress, Answer, Client as Agent};
 use fleet::reconciler::{Done, Effect};
 use fleet::{
-    Fence, MachineName, NodeId, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb,
+    Fence, MachineName, NodeFilter, NodeId, OnSoftOffTimeout, OperationId, Order, Origin, Reason,
+    Verb,
 };
 use nomad_api::{Client as Nomad, DrainDeadline, DrainSpec, Eligibility};
 
 use super::nomad_side::read_node;
-use crate::target::block::NodeFilter;
 
 /// How long an order stays valid after its arrival at the agent: it is planned anew every few seconds,
 /// so one that could not begin within half a minute speaks of a pool that is not that way any more.
@@ -29,8 +29,8 @@ pub struct Executor {
     pub agents: BTreeMap<MachineName, (AgentAddress, Agent)>,
     /// The lease by which is ordered.
     pub fence: Fence,
-    /// Which nodes the policy may choose.
-    pub filter: NodeFilter,
+    /// Which nodes the policies let us choose.
+    pub filters: Vec<NodeFilter>,
 }
 
 impl Executor {
@@ -50,7 +50,7 @@ impl Executor {
             }
             Effect::MakeEligible { node, .. } => self.make_eligible(node).await,
             Effect::ReadNode { node, at_least, .. } => {
-                match read_node(&self.nomad, node, *at_least, &self.filter).await {
+                match read_node(&self.nomad, node, *at_least, &self.filters).await {
                     Ok(node) => Done::Read(node.map(Box::new)),
                     Err(error) => Done::Failed(chain(&error)),
                 }

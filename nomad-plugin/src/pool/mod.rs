@@ -10,12 +10,14 @@ use crate::settings::Settings;
 use crate::target::block::Block;
 
 pub mod assemble;
+mod blocks;
 mod event_loop;
 pub mod executor;
 pub mod nomad_side;
 mod office;
 mod plans;
 mod record;
+mod shapes;
 mod watchers;
 
 pub use event_loop::run;
@@ -41,6 +43,8 @@ pub enum Request {
     Scale {
         /// The policy's target block.
         block: Box<Block>,
+        /// The block as text, for the record.
+        raw: crate::host::Config,
         /// What is asked for.
         action: ScalingAction,
         /// Where the answer goes.

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fleet::{AllocId, AllocView, JobKind, NodeId, NodeView, Resources, Shape, Touch, TouchKind};
+use fleet::{
+    AllocId, AllocView, JobKind, NodeFilter, NodeId, NodeView, Resources, Shape, Touch, TouchKind,
+};
 use nomad_api::{
     Allocation, AllocationStub, Client, Eligibility, JobType, Node, NodeEvent, QueryOptions,
 };
 
-use crate::target::block::{NodeFilter, node_status};
+use crate::target::block::node_status;
 
 /// How long one blocking query waits: so long is a Nomad that has gone silent believed.
 pub const NOMAD_WAIT: Duration = Duration::from_secs(10);
@@ -159,7 +161,7 @@ pub async fn read_node(
     client: &Client,
     id: &NodeId,
     at_least: u64,
-    filter: &NodeFilter,
+    filters: &[NodeFilter],
 ) -> Result<Option<NodeView>, nomad_api::Error> {
     // Nomad answers a blocking query once its index is above the one given.
     let options = QueryOptions::after(at_least.saturating_sub(1), NOMAD_WAIT);
@@ -170,7 +172,7 @@ pub async fn read_node(
     for alloc in &whole {
         allocs.extend(from_alloc(client, alloc).await?);
     }
-    Ok(node_view(&NodeFacts { node, index: meta.index.max(at_least) }, allocs, filter))
+    Ok(node_view(&NodeFacts { node, index: meta.index.max(at_least) }, allocs, filters))
 }
 
 /// A node as decisions see it. `None` where Nomad's id for it is none.
@@ -178,7 +180,7 @@ pub async fn read_node(
 pub fn node_view(
     facts: &NodeFacts,
     allocs: Vec<AllocView>,
-    filter: &NodeFilter,
+    filters: &[NodeFilter],
 ) -> Option<NodeView> {
     let node = &facts.node;
     let full = node.events.len() >= NODE_EVENTS_KEPT;
@@ -190,7 +192,9 @@ pub fn node_view(
         eligible: node.eligibility == Eligibility::Eligible,
         draining: node.drain_strategy.is_some(),
         create_index: node.create_index,
-        selected: filter.takes(&node.node_class, &node.node_pool, &node.datacenter),
+        selected: filters
+            .iter()
+            .all(|filter| filter.takes(&node.node_class, &node.node_pool, &node.datacenter)),
         touches: node.events.iter().filter_map(touch).collect(),
         oldest_event: full.then(|| indexes().min().unwrap_or_default()),
         newest_event: indexes().max().unwrap_or_default(),

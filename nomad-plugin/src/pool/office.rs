@@ -8,8 +8,7 @@ use fleet::reconciler::Standing;
 use fleet::{FenceNumber, HolderId, Moment};
 
 use super::executor::chain;
-use super::record::{Keeper, Record, RecordError, Saved};
-use crate::host::Config;
+use super::record::{Keeper, Record, RecordError, Saved, Targets};
 
 /// How long a record that could not be read or written rests.
 const RECORD_RETRY: Duration = Duration::from_secs(2);
@@ -37,8 +36,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) may_take: bool,
     /// The highest fence that any reachable agent knows of this pool.
     pub(super) highest: FenceNumber,
-    /// The target block, for people who read the record.
-    pub(super) target: &'a Config,
+    /// The target blocks, for who takes over and for people who read the record.
+    pub(super) targets: &'a Targets,
 }
 
 /// What is to be done to the record.
@@ -117,6 +116,11 @@ impl Office {
         &self.record.standing
     }
 
+    /// The target blocks of the record.
+    pub(super) fn targets(&self) -> &Targets {
+        &self.record.targets
+    }
+
     /// What is to be done to the record now, if something is, and when to ask again.
     pub(super) fn poll(
         &mut self,
@@ -176,12 +180,17 @@ impl Office {
         index: u64,
     ) -> Errand {
         self.busy = true;
+        let standing = around.standing.unwrap_or_else(|| self.record.standing.clone());
+        // Policies that have not called here yet keep their blocks as long as their demands live.
+        let mut targets = self.record.targets.clone();
+        targets.retain(|voice, _| standing.levels.contains_key(voice));
+        targets.extend(around.targets.clone());
         let record = Record {
-            standing: around.standing.unwrap_or_else(|| self.record.standing.clone()),
+            standing,
             holder: fence.map(|_| self.lease.me().clone()),
             fence: fence.unwrap_or(self.record.fence),
             beat: self.record.beat + 1,
-            target: around.target.clone(),
+            targets,
         };
         Errand::Write(self.keeper.clone(), Box::new(record), index)
     }

@@ -17,19 +17,25 @@ const RETELL: Duration = Duration::from_secs(60);
 const TELL_GAP: Duration = Duration::from_secs(1);
 
 /// What was told last, and when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Teller {
+    /// Of this process and this run of the pool: readers merge plans of one id, so no two may share one.
+    prefix: String,
     told: Option<(String, Moment)>,
     number: u64,
 }
 
 impl Teller {
+    /// `run`: which of the pools that this process has started this is.
+    pub(super) fn new(me: &HolderId, run: u64) -> Self {
+        Self { prefix: format!("{me}-{run}"), told: None, number: 0 }
+    }
+
     /// The plan of each agent that answers, where there is something new to tell: the lines of the pool
     /// and of its own machines.
     pub(super) fn tell(
         &mut self,
         pool: &PoolName,
-        me: &HolderId,
         lines: &[Line],
         agents: &BTreeMap<AgentAddress, Option<Heard>>,
         now: Moment,
@@ -43,7 +49,9 @@ impl Teller {
             return Vec::new();
         }
         self.number += 1;
-        let Ok(id) = PlanId::new(format!("{me}-{}", self.number)) else { return Vec::new() };
+        let Ok(id) = PlanId::new(format!("{}-{}", self.prefix, self.number)) else {
+            return Vec::new();
+        };
         self.told = Some((gist, now));
         let mut plans = Vec::new();
         for (address, heard) in agents {

@@ -22,6 +22,9 @@ const ITEM: &str = "record";
 /// The largest record that is read from a file, in bytes: what a Nomad variable can hold.
 const RECORD_BYTES_MAX: u64 = 65_536;
 
+/// Target blocks by the name of their demand.
+pub(super) type Targets = BTreeMap<String, BTreeMap<String, String>>;
+
 /// A pool's record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
@@ -33,8 +36,8 @@ pub struct Record {
     pub fence: FenceNumber,
     /// Counts writes, so that a heartbeat is always a change.
     pub beat: u64,
-    /// The target block as last seen, for people.
-    pub target: BTreeMap<String, String>,
+    /// The target block of each policy as last seen, by the name of its demand.
+    pub targets: Targets,
 }
 
 /// Where a pool's record stands.
@@ -114,7 +117,10 @@ impl Keeper {
                 let text = variable.items.get(ITEM).map_or("", String::as_str);
                 Ok((decode(path, text)?, variable.modify_index))
             }
-            Place::File(path) => read_file(path),
+            Place::File(path) => {
+                let file = path.clone();
+                beside(path, move || read_file(&file)).await
+            }
         }
     }
 
@@ -132,7 +138,10 @@ impl Keeper {
                     PutOutcome::Conflict(_) => Ok(Saved::Conflict),
                 }
             }
-            Place::File(path) => write_file(path, record, index),
+            Place::File(path) => {
+                let (file, record) = (path.clone(), record.clone());
+                beside(path, move || write_file(&file, &record, index)).await
+            }
         }
     }
 }
@@ -143,6 +152,16 @@ impl Record {
     pub fn lease(&self, index: u64) -> LeaseRecord {
         LeaseRecord { index, holder: self.holder.clone(), fence: self.fence }
     }
+}
+
+/// Disks may take seconds, and the loop of every pool is on one thread.
+async fn beside<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, RecordError> + Send + 'static,
+) -> Result<T, RecordError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(RecordError::File { path: path.to_owned(), source: std::io::Error::other(error) })
+    })
 }
 
 /// In a file the beat is the index: each write raises it.
@@ -193,7 +212,9 @@ struct RecordJson {
     holder: Option<String>,
     fence: u64,
     beat: u64,
-    target: BTreeMap<String, String>,
+    /// Records of before several policies shared a pool have none; their policy tells it anew.
+    #[serde(default)]
+    targets: Targets,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -216,7 +237,7 @@ fn encode(record: &Record) -> String {
         holder: record.holder.as_ref().map(ToString::to_string),
         fence: record.fence.0,
         beat: record.beat,
-        target: record.target.clone(),
+        targets: record.targets.clone(),
     };
     // Maps with string keys and numbers always encode.
     serde_json::to_string(&json).unwrap_or_default()
@@ -242,7 +263,7 @@ fn decode(place: &str, text: &str) -> Result<Record, RecordError> {
         holder: holder.map_err(|error| malformed(error.to_string()))?,
         fence: FenceNumber(json.fence),
         beat: json.beat,
-        target: json.target,
+        targets: json.targets,
     })
 }
 
@@ -261,13 +282,24 @@ mod tests {
             holder: Some(HolderId::new("lamplighter-1").unwrap()),
             fence: FenceNumber(7),
             beat: 9,
-            target: BTreeMap::from([("pool".to_owned(), "rack".to_owned())]),
+            targets: BTreeMap::from([(
+                "default".to_owned(),
+                BTreeMap::from([("pool".to_owned(), "rack".to_owned())]),
+            )]),
         }
     }
 
     #[test]
     fn a_record_comes_back_as_it_was() {
         assert_eq!(decode("x", &encode(&record())).unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_of_before_several_policies_shared_a_pool_is_read() {
+        let old = r#"{"version":1,"levels":{"default":3},"marks":{},"holder":null,"fence":7,
+            "beat":9,"target":{"pool":"rack"}}"#;
+        let found = decode("x", old).unwrap();
+        assert_eq!((found.fence, found.targets), (FenceNumber(7), Targets::new()));
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::{Knobs, NodeStatus, OnSoftOffTimeout, PoolName, Selector, WhileStarting};
+use fleet::demand::Caller;
+use fleet::{
+    DemandName, Knobs, NodeFilter, NodeStatus, OnSoftOffTimeout, PoolName, Selector, Terms,
+    WhileStarting,
+};
 
 use crate::host::{Config, Fault};
 use crate::settings::duration;
@@ -13,6 +17,9 @@ pub const VOICE_DEFAULT: &str = "default";
 
 /// The host's default evaluation interval.
 const TICK_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The shortest `demand_ttl`: twice the host's default cooldown, during which a policy is silent.
+const DEMAND_TTL_MIN: Duration = Duration::from_secs(10 * 60);
 
 /// The host's deadline for `Status`, three quarters of the evaluation interval, as it passes it.
 const GRPC_TIMEOUT: &str = "_nomad_autoscaler_grpc_timeout";
@@ -41,6 +48,7 @@ const KEYS: &[&str] = &[
     "node_purge",
     "node_selector_strategy",
     "scale_in_window",
+    "demand_ttl",
     "idle_time",
     "min_on",
     "min_off",
@@ -58,34 +66,10 @@ pub struct Block {
     pub pool: PoolName,
     /// The name of its demand.
     pub voice: String,
-    /// Its knobs.
-    pub knobs: Knobs,
-    /// Which nodes may be chosen.
-    pub filter: NodeFilter,
+    /// Its knobs, and which nodes may be chosen.
+    pub terms: Terms,
     /// The policy's evaluation interval.
     pub tick: Duration,
-}
-
-/// Which nodes a policy may choose: all that are named must match.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NodeFilter {
-    /// `node_class`.
-    pub node_class: Option<String>,
-    /// `node_pool`.
-    pub node_pool: Option<String>,
-    /// `datacenter`.
-    pub datacenter: Option<String>,
-}
-
-impl NodeFilter {
-    /// Whether a node of this class, pool and datacenter may be chosen.
-    #[must_use]
-    pub fn takes(&self, node_class: &str, node_pool: &str, datacenter: &str) -> bool {
-        let agrees = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-        agrees(&self.node_class, node_class)
-            && agrees(&self.node_pool, node_pool)
-            && agrees(&self.datacenter, datacenter)
-    }
 }
 
 impl Block {
@@ -109,6 +93,9 @@ impl Block {
         })?;
         let pool = PoolName::new(pool.as_str())
             .map_err(|error| Fault::caused("the target block's pool", &error))?;
+        let voice = config.get("demand").map_or(VOICE_DEFAULT, String::as_str);
+        let voice = DemandName::new(voice)
+            .map_err(|error| Fault::caused("the target block's demand", &error))?;
         let filter = NodeFilter {
             node_class: config.get("node_class").cloned(),
             node_pool: config.get("node_pool").cloned(),
@@ -119,11 +106,17 @@ impl Block {
         });
         Ok(Self {
             pool,
-            voice: config.get("demand").map_or(VOICE_DEFAULT, String::as_str).to_owned(),
-            knobs: knobs(config)?,
-            filter,
+            voice: voice.as_str().to_owned(),
+            terms: Terms { knobs: knobs(config)?, filter },
             tick: timeout.map_or(TICK_DEFAULT, |timeout| timeout * 4 / 3),
         })
+    }
+
+    /// The policy as it calls.
+    #[must_use]
+    pub fn caller(&self) -> Caller<'_> {
+        let while_starting = self.terms.knobs.while_starting;
+        Caller { voice: &self.voice, tick: self.tick, while_starting }
     }
 }
 
@@ -132,6 +125,7 @@ fn knobs(config: &Config) -> Result<Knobs, Fault> {
     let span = |key, default| duration(config, key).map(|found| found.unwrap_or(default));
     Ok(Knobs {
         scale_in_window: span("scale_in_window", default.scale_in_window)?,
+        demand_ttl: demand_ttl(config, default.demand_ttl)?,
         idle_time: span("idle_time", default.idle_time)?,
         min_on: span("min_on", default.min_on)?,
         min_off: span("min_off", default.min_off)?,
@@ -152,12 +146,13 @@ fn knobs(config: &Config) -> Result<Knobs, Fault> {
             "node_selector_strategy",
             default.selector,
             &[
-                ("least_busy", Selector::LeastBusy),
-                ("newest_create_index", Selector::NewestCreateIndex),
-                ("oldest_create_index", Selector::OldestCreateIndex),
-                ("empty", Selector::Empty),
-                ("empty_ignore_system", Selector::EmptyIgnoreSystem),
-            ],
+                Selector::LeastBusy,
+                Selector::NewestCreateIndex,
+                Selector::OldestCreateIndex,
+                Selector::Empty,
+                Selector::EmptyIgnoreSystem,
+            ]
+            .map(|selector| (selector.as_str(), selector)),
         )?,
         on_soft_off_timeout: word(
             config,
@@ -166,6 +161,18 @@ fn knobs(config: &Config) -> Result<Knobs, Fault> {
             &[("cut", OnSoftOffTimeout::Cut), ("quarantine", OnSoftOffTimeout::Quarantine)],
         )?,
     })
+}
+
+/// A demand must outlast the silence of a cooldown.
+fn demand_ttl(config: &Config, default: Duration) -> Result<Duration, Fault> {
+    let found = duration(config, "demand_ttl")?.unwrap_or(default);
+    if found < DEMAND_TTL_MIN {
+        return Err(Fault::failed(format!(
+            "demand_ttl = {:?}: expected at least {DEMAND_TTL_MIN:?}: a policy is silent during its cooldown",
+            config.get("demand_ttl").map_or("", String::as_str)
+        )));
+    }
+    Ok(found)
 }
 
 fn word<T: Copy>(
@@ -234,15 +241,15 @@ mod tests {
     #[test]
     fn a_truth_is_written_as_the_hosts_own_targets_take_it() {
         let purges =
-            |text| read(&[("pool", "rack"), ("node_purge", text)]).unwrap().knobs.node_purge;
+            |text| read(&[("pool", "rack"), ("node_purge", text)]).unwrap().terms.knobs.node_purge;
         assert!(["1", "t", "T", "true", "TRUE", "True"].into_iter().all(purges));
         assert!(!["0", "f", "F", "false", "FALSE", "False"].into_iter().any(purges));
     }
 
     #[test]
     fn the_drain_deadline_is_sent_only_where_it_is_named() {
-        assert_eq!(read(&[("pool", "rack")]).unwrap().knobs.node_drain_deadline, None);
+        assert_eq!(read(&[("pool", "rack")]).unwrap().terms.knobs.node_drain_deadline, None);
         let block = read(&[("pool", "rack"), ("node_drain_deadline", "15m")]).unwrap();
-        assert_eq!(block.knobs.node_drain_deadline, Some(Duration::from_secs(900)));
+        assert_eq!(block.terms.knobs.node_drain_deadline, Some(Duration::from_secs(900)));
     }
 }

@@ -172,7 +172,7 @@ impl Target for TargetPlugin {
         }
         let pool = block.pool.clone();
         let (answer, result) = oneshot::channel();
-        self.pool(&pool)?.ask(Request::Scale { block, action, answer })?;
+        self.pool(&pool)?.ask(Request::Scale { block, raw: config, action, answer })?;
         match tokio::time::timeout(SCALE_WAIT, result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Fault::failed(format!("pool {pool} begins anew; ask again"))),

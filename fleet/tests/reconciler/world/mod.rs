@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use agent::Rig;
 use check::Check;
-use fleet::demand::Direction;
+use fleet::demand::{Caller, Direction};
 use fleet::reconciler::{Done, Effect, Reconciler, Standing};
 use fleet::{
     FleetView, Knobs, MachineName, MachineView, Moment, NodeCount, OperationId, PoolName, Verb,
@@ -192,7 +192,8 @@ impl World {
         if !status.ready {
             return;
         }
-        self.rec.told("default", status.count, tick, at);
+        let while_starting = self.knobs.while_starting;
+        self.rec.told(Caller { voice: "default", tick, while_starting }, status.count, at);
         let count = match self.policy {
             Policy::Pending => self.nomad.pending(),
             Policy::Fixed(count) => count,

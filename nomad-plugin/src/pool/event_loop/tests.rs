@@ -54,7 +54,7 @@ fn dark_machine() -> Machine {
 /// Turns until the record says what it must, and the pool of one dark machine is born.
 async fn in_office(pool: &mut Pool) {
     let now = pool.now();
-    pool.take_block(block(), crate::host::Config::new(), now);
+    pool.take_block(&block(), &crate::host::Config::new(), now).unwrap();
     let machine = dark_machine();
     let machines = [(machine.name.clone(), (machine, now))].into();
     let heard = Heard { answers: true, machines, fences: Vec::new() };
@@ -74,7 +74,7 @@ fn ask_for_one(pool: &mut Pool) -> oneshot::Receiver<Result<(), Fault>> {
     let (direction, meta) = (Direction::Up, serde_json::Map::new());
     let action = ScalingAction { count: 1, reason: String::new(), error: false, direction, meta };
     let now = pool.now();
-    pool.scale(block(), &action, answer, now);
+    pool.scale((&block(), &crate::host::Config::new()), &action, answer, now);
     pool.turn();
     result
 }
@@ -165,14 +165,14 @@ async fn by_a_lease_that_others_may_have_taken_nothing_is_done_and_status_is_not
     let records = folder.path().join("records");
     let mut pool = pool(&records, 1);
     in_office(&mut pool).await;
-    assert!(pool.report(pool.now()).ready);
+    assert!(pool.report(&block(), None, pool.now()).ready);
     std::fs::remove_dir_all(&records).unwrap();
     std::fs::write(&records, "no directory").unwrap();
     tokio::time::advance(pool.parts.settings.heartbeat * fleet::lease::STALE_BEATS).await;
     pool.turn();
     let finished = pool.tasks.join_next().await.unwrap();
     pool.finished(finished);
-    let why = pool.report(pool.now()).not_ready.expect("it is not ready");
+    let why = pool.report(&block(), None, pool.now()).not_ready.expect("it is not ready");
     assert!(why.contains("heartbeat") && why.contains("rack.json"), "{why}");
     let now = pool.now();
     let (machine, operation) = (MachineName::new("n1").unwrap(), OperationId::new("x").unwrap());
@@ -204,7 +204,66 @@ async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
         assert_eq!(counted.load(Ordering::Relaxed), 3);
     }
     drop(guard);
-    assert_eq!(pool.report(now).count, NodeCount(0));
+    assert_eq!(pool.report(&block(), None, now).count, NodeCount(0));
+}
+
+fn named(voice: &str, more: &[(&str, &str)]) -> (Block, crate::host::Config) {
+    let base = [("pool", "rack"), ("demand", voice)];
+    let pairs = base.iter().chain(more);
+    let config: crate::host::Config =
+        pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    (Block::read(&config, &mut Vec::new()).unwrap(), config)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_policies_share_a_pool_and_neither_is_obeyed_while_they_contradict_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    let (day, night) = (named("day", &[("min_on", "1h")]), named("night", &[("idle_time", "1h")]));
+    for (block, raw) in [&day, &night] {
+        assert!(pool.status(block, raw, pool.now()).ready);
+    }
+    let knobs = pool.blocks.knobs();
+    assert_eq!(
+        (knobs.min_on, knobs.idle_time),
+        (Duration::from_secs(3600), Duration::from_secs(3600))
+    );
+
+    let other = named("night", &[("node_class", "gpu")]);
+    let why = pool.status(&other.0, &other.1, pool.now()).not_ready.unwrap();
+    assert!(
+        why.contains("\"night\"") && why.contains("\"gpu\"") && why.contains("\"day\""),
+        "{why}"
+    );
+    assert_eq!(
+        pool.status(&day.0, &day.1, pool.now()).not_ready,
+        Some(why),
+        "it can not tell which is meant"
+    );
+    let mut refused = ask_for_one(&mut pool);
+    let fault = refused.try_recv().unwrap().unwrap_err().to_string();
+    assert!(fault.contains("contradict"), "{fault}");
+    assert!(pool.status(&night.0, &night.1, pool.now()).ready, "they agree again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_knows_the_knobs_of_policies_that_have_not_called_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = pool(folder.path(), 1);
+    in_office(&mut first).await;
+    let (block, raw) = named("night", &[("idle_time", "1h")]);
+    first.status(&block, &raw, first.now());
+    first.turn();
+    while !first.is_saved() {
+        let finished = first.tasks.join_next().await.unwrap();
+        first.finished(finished);
+        first.turn();
+    }
+    first.release().await;
+    let mut second = pool(folder.path(), 2);
+    in_office(&mut second).await;
+    assert_eq!(second.blocks.knobs().idle_time, Duration::from_secs(3600));
 }
 
 #[tokio::test(start_paused = true)]

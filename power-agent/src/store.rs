@@ -3,20 +3,25 @@
 //! The file holds JSON by name. Each value carries the boot in which it was written: moments of another boot are put
 //! at the clock's origin when they are read, where they are older than anything.
 
+#[cfg(test)]
+mod crash;
 mod doc;
+mod error;
+mod place;
+mod synced;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fleet::{Fence, FenceNumber, Fences, MachineName};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
+pub use self::error::StoreError;
+use self::place::{Directory, Place};
+use self::synced::{Synced, Watched};
 use crate::clock::{BootId, Clock};
 use crate::memory::{Change, KeptPlan, MachineMemory, Operation};
-
-/// The file's name in the state directory.
-pub(crate) const FILE_NAME: &str = "agent.redb";
 
 /// How much of the file is held in memory, in bytes: all of it, for most racks; redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
@@ -26,68 +31,8 @@ const OPERATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("operat
 const FENCES: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("fences");
 const PLANS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("plans");
 
-/// Why the journal can not be used. Nothing moves then.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The state directory can not be made.
-    #[error("state directory {}: can not be made; create it for this user, or name another as `agent.state`", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another process has it open.
-    #[error("journal {}: another agent has it open; stop that one, or name another state directory as `agent.state`", path.display())]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It can not be opened.
-    #[error("journal {}: can not be opened; if the file is damaged, move it away: the agent then reads the lines as they are, and holds must be given again", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the database said.
-        #[source]
-        source: Box<redb::Error>,
-    },
-    /// A value in it can not be understood.
-    #[error("journal {}: {what} can not be understood; it was written by a newer agent, or is damaged: run that agent, or move the file away", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// Which value.
-        what: String,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The agent stopped while it was being written.
-    #[error("journal {}: the agent stops; give the order again when it is back", path.display())]
-    Stopping {
-        /// The file.
-        path: PathBuf,
-        /// What the runtime said.
-        #[source]
-        source: tokio::task::JoinError,
-    },
-    /// Reading or writing it failed.
-    #[error("journal {}: can not be {doing}; look at the disk", path.display())]
-    Disk {
-        /// The file.
-        path: PathBuf,
-        /// `read` or `written`.
-        doing: &'static str,
-        /// What the database said.
-        #[source]
-        source: Box<redb::Error>,
-    },
-}
-
 /// All that was on the disk.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loaded {
     /// By machine; also of machines that the rack file no longer names.
     pub machines: BTreeMap<MachineName, MachineMemory>,
@@ -104,7 +49,9 @@ pub(crate) struct Loaded {
 pub(crate) struct Store {
     path: PathBuf,
     boot: BootId,
-    /// `None`: it has failed, and could not be opened again yet.
+    place: Box<dyn Place>,
+    synced: Synced,
+    /// `None`: a write has failed, and the file could not be laid anew yet.
     database: Mutex<Option<Database>>,
 }
 
@@ -114,20 +61,25 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub(crate) fn open(directory: &Path, boot: BootId) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(directory)
-            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        let path = directory.join(FILE_NAME);
-        let database = open_file(&path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.clone() },
-            error => StoreError::Open { path: path.clone(), source: Box::new(error.into()) },
-        })?;
-        let store = Self { path, boot, database: Mutex::new(Some(database)) };
-        store.prepare().map_err(|source| store.disk("written", source))?;
-        Ok(store)
+        let place = Directory::take(directory)?;
+        let path = place.path();
+        Self::at(Box::new(place), path, boot)
     }
 
-    /// Does something with the database. One that has failed takes nothing more until it is opened again, also when the
-    /// disk has room: that is done at once, before another agent takes the file, or else by whoever comes next.
+    /// Opens the journal that lies in a place.
+    fn at(place: Box<dyn Place>, path: PathBuf, boot: BootId) -> Result<Self, StoreError> {
+        let synced = Synced::default();
+        match open(place.as_ref(), &synced) {
+            Ok(database) => {
+                Ok(Self { path, boot, place, synced, database: Mutex::new(Some(database)) })
+            }
+            Err(source) => Err(StoreError::Open { path, source: Box::new(source) }),
+        }
+    }
+
+    /// Does something with the database. After a failure nobody knows what of it is on the disk, and what is read back
+    /// from the system's memory is no answer: the file is laid anew as it was when the last write returned. That is
+    /// tried at once, and else by whoever comes next; until then nothing is written and nothing moves.
     fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
@@ -135,28 +87,22 @@ impl Store {
         let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let database = match held.take() {
             Some(database) => database,
-            None => open_file(&self.path)?,
+            None => self.mended()?,
         };
         let done = work(&database);
         *held = if done.is_ok() {
             Some(database)
         } else {
             drop(database);
-            open_file(&self.path).ok()
+            self.mended().ok()
         };
         done
     }
 
-    fn prepare(&self) -> Result<(), redb::Error> {
-        self.with(|database| {
-            let transaction = database.begin_write()?;
-            transaction.open_table(MACHINES)?;
-            transaction.open_table(OPERATIONS)?;
-            transaction.open_table(FENCES)?;
-            transaction.open_table(PLANS)?;
-            transaction.commit()?;
-            Ok(())
-        })
+    /// The database as it was when the last write returned, on bytes of which no write has failed.
+    fn mended(&self) -> Result<Database, redb::Error> {
+        self.place.renew(&self.synced.head())?;
+        open(self.place.as_ref(), &self.synced)
     }
 
     /// Reads everything.
@@ -233,8 +179,12 @@ impl Store {
         if let Some((pool, author)) = &change.forgotten_plan {
             transaction.open_table(PLANS)?.remove((pool.as_str(), author.as_str()))?;
         }
-        transaction.commit()?;
-        Ok(())
+        let before = self.synced.head();
+        match transaction.commit() {
+            Err(error) if self.synced.head() == before => Err(error.into()),
+            // Also where something after the write failed: it is on the disk.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn fences(&self) -> Result<Fences, StoreError> {
@@ -298,7 +248,28 @@ impl Store {
     }
 }
 
-/// Takes the file for this process alone; makes it where there is none.
-fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
-    Database::builder().set_cache_size(CACHE_BYTES).create(path)
+/// Opens what lies in a place, and makes the tables that a journal of an older agent has not.
+fn open(place: &dyn Place, synced: &Synced) -> Result<Database, redb::Error> {
+    let bytes = place.open()?;
+    if bytes.len()? == 0 {
+        let empty = "the file is empty, and an agent never leaves it so".to_owned();
+        return Err(redb::Error::Corrupted(empty));
+    }
+    prepared(Watched::new(bytes, synced)?)
+}
+
+/// A database on these bytes. All of it is checked, not only after a crash: what has been altered from outside is an
+/// error, and not another hold or fence.
+fn prepared(bytes: impl StorageBackend) -> Result<Database, redb::Error> {
+    let database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(bytes)?;
+    let transaction = database.begin_write()?;
+    transaction.open_table(MACHINES)?;
+    transaction.open_table(OPERATIONS)?;
+    transaction.open_table(FENCES)?;
+    transaction.open_table(PLANS)?;
+    transaction.commit()?;
+    Ok(database)
 }

@@ -1,6 +1,7 @@
 //! RACK.toml: what stands in the rack. Parsed once, checked whole, with the place of every mistake.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::board::Kind;
+use crate::board::Unpowered;
+use crate::fault::Fault;
 use crate::machine::Nature;
 use crate::relay::Power;
 
@@ -32,6 +35,10 @@ pub struct RackConfig {
     pub boards: BTreeMap<String, BoardConfig>,
     /// The machines by name.
     pub machines: BTreeMap<String, MachineConfig>,
+    /// The feeds' names.
+    pub feeds: BTreeSet<String>,
+    /// What is wrong from the start.
+    pub faults: Vec<Fault>,
 }
 
 /// A checked board.
@@ -41,10 +48,16 @@ pub struct BoardConfig {
     pub kind: Kind,
     /// How many relays it has.
     pub channels: u8,
-    /// The link to its port's far end.
+    /// The link to its port's far end: the name that changes when the bus is found in another order.
     pub link: PathBuf,
+    /// A link to that link, which stays where it is, as `/dev/serial/by-path` has them.
+    pub by_path: Option<PathBuf>,
     /// How long it is deaf after a frame.
     pub min_gap: Duration,
+    /// The feed that it has its power from; `None`: its power never fails.
+    pub feed: Option<String>,
+    /// What its relays do when that fails.
+    pub unpowered: Unpowered,
 }
 
 /// A checked machine.
@@ -54,6 +67,8 @@ pub struct MachineConfig {
     pub board: String,
     /// The channel, counted from 1.
     pub channel: u8,
+    /// The feed behind the relay; `None`: it never fails.
+    pub feed: Option<String>,
     /// The relay's state at the start. A machine that is found on is up.
     pub found: Power,
     /// Its times and watts.
@@ -121,7 +136,16 @@ struct RackFile {
     boards: BTreeMap<Spanned<String>, BoardFile>,
     #[serde(default)]
     machines: BTreeMap<Spanned<String>, MachineFile>,
+    #[serde(default)]
+    feeds: BTreeMap<Spanned<String>, FeedFile>,
+    #[serde(default)]
+    faults: Vec<Spanned<String>>,
 }
+
+/// A feed has a name, and nothing else that matters here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeedFile {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,8 +153,12 @@ struct BoardFile {
     kind: Kind,
     channels: Spanned<u8>,
     link: Spanned<PathBuf>,
+    by_path: Option<Spanned<PathBuf>>,
     #[serde(default = "default_gap")]
     min_gap_ms: Spanned<u64>,
+    feed: Option<Spanned<String>>,
+    #[serde(default)]
+    unpowered: Unpowered,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +166,7 @@ struct BoardFile {
 struct MachineFile {
     board: Spanned<String>,
     channel: Spanned<u8>,
+    feed: Option<Spanned<String>>,
     #[serde(default)]
     on: bool,
     boot_ms: Spanned<u64>,
@@ -168,24 +197,17 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
         at: err.span().map_or(0, |span| span.start),
         what: err.message().to_owned(),
     })?;
-    let mut boards = BTreeMap::new();
-    let mut links: BTreeMap<PathBuf, String> = BTreeMap::new();
-    for (name, board) in file.boards {
+    let mut feeds = BTreeSet::new();
+    for (name, FeedFile {}) in file.feeds {
         named(&name)?;
-        let checked = check_board(&board, home)?;
-        if let Some(other) = links.insert(checked.link.clone(), name.get_ref().clone()) {
-            return Err(mistake(
-                &board.link,
-                format!("found the link of board {other:?}, expected one of its own"),
-            ));
-        }
-        boards.insert(name.into_inner(), checked);
+        feeds.insert(name.into_inner());
     }
+    let boards = check_boards(file.boards, &feeds, home)?;
     let mut machines = BTreeMap::new();
     let mut outlets: BTreeMap<(String, u8), String> = BTreeMap::new();
     for (name, machine) in file.machines {
         named(&name)?;
-        let checked = check_machine(&machine, &boards, home)?;
+        let checked = check_machine(&machine, &boards, &feeds, home)?;
         let outlet = (checked.board.clone(), checked.channel);
         if let Some(other) = outlets.insert(outlet, name.get_ref().clone()) {
             return Err(mistake(
@@ -199,8 +221,60 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
         }
         machines.insert(name.into_inner(), checked);
     }
-    let socket = home.join(file.socket);
-    Ok(RackConfig { socket, edge_log: home.join(file.edge_log), boards, machines })
+    let faults = file
+        .faults
+        .iter()
+        .map(|fault| fault.get_ref().parse().map_err(|what| mistake(fault, what)));
+    Ok(RackConfig {
+        socket: home.join(file.socket),
+        edge_log: home.join(file.edge_log),
+        faults: faults.collect::<Result<_, _>>()?,
+        boards,
+        machines,
+        feeds,
+    })
+}
+
+fn check_boards(
+    file: BTreeMap<Spanned<String>, BoardFile>,
+    feeds: &BTreeSet<String>,
+    home: &Path,
+) -> Result<BTreeMap<String, BoardConfig>, Mistake> {
+    let mut boards = BTreeMap::new();
+    let mut links: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (name, board) in file {
+        named(&name)?;
+        let checked = check_board(&board, feeds, home)?;
+        let by_path = board.by_path.as_ref().zip(checked.by_path.as_ref());
+        for (place, link) in by_path.into_iter().chain([(&board.link, &checked.link)]) {
+            if let Some(other) = links.insert(link.clone(), name.get_ref().clone()) {
+                return Err(mistake(
+                    place,
+                    format!("found the link of board {other:?}, expected one of its own"),
+                ));
+            }
+        }
+        boards.insert(name.into_inner(), checked);
+    }
+    Ok(boards)
+}
+
+/// A feed that the file declares.
+fn fed(
+    feed: Option<&Spanned<String>>,
+    feeds: &BTreeSet<String>,
+) -> Result<Option<String>, Mistake> {
+    let Some(feed) = feed else { return Ok(None) };
+    if !feeds.contains(feed.get_ref()) {
+        let known: Vec<&str> = feeds.iter().map(String::as_str).collect();
+        let what = format!(
+            "found the feed {:?}, expected one that has its own table [feeds.NAME]; there is {}",
+            feed.get_ref(),
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        );
+        return Err(mistake(feed, what));
+    }
+    Ok(Some(feed.get_ref().clone()))
 }
 
 fn named(name: &Spanned<String>) -> Result<(), Mistake> {
@@ -215,7 +289,11 @@ fn named(name: &Spanned<String>) -> Result<(), Mistake> {
     Ok(())
 }
 
-fn check_board(board: &BoardFile, home: &Path) -> Result<BoardConfig, Mistake> {
+fn check_board(
+    board: &BoardFile,
+    feeds: &BTreeSet<String>,
+    home: &Path,
+) -> Result<BoardConfig, Mistake> {
     let channels = *board.channels.get_ref();
     if channels == 0 || channels > CHANNELS_MAX {
         return Err(mistake(
@@ -227,13 +305,17 @@ fn check_board(board: &BoardFile, home: &Path) -> Result<BoardConfig, Mistake> {
         kind: board.kind,
         channels,
         link: home.join(board.link.get_ref()),
+        by_path: board.by_path.as_ref().map(|link| home.join(link.get_ref())),
         min_gap: wait(&board.min_gap_ms)?,
+        feed: fed(board.feed.as_ref(), feeds)?,
+        unpowered: board.unpowered,
     })
 }
 
 fn check_machine(
     machine: &MachineFile,
     boards: &BTreeMap<String, BoardConfig>,
+    feeds: &BTreeSet<String>,
     home: &Path,
 ) -> Result<MachineConfig, Mistake> {
     let board = machine.board.get_ref();
@@ -268,6 +350,7 @@ fn check_machine(
     Ok(MachineConfig {
         board: board.clone(),
         channel,
+        feed: fed(machine.feed.as_ref(), feeds)?,
         found: if machine.on { Power::On } else { Power::Off },
         nature: nature(machine)?,
         command,

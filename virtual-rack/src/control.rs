@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 
 use crate::board::Kind;
 use crate::edges::EdgeRecord;
+use crate::fault::Fault;
 use crate::lcus::Counts;
 use crate::machine::Phase;
 use crate::moment::Moment;
@@ -56,6 +57,23 @@ pub enum Request {
         /// An error after this many milliseconds.
         timeout_ms: u64,
     },
+    /// From now on something is wrong; answered with all that is.
+    Fault {
+        /// What and where: see [`crate::fault::WORDS`].
+        fault: Fault,
+    },
+    /// From now on nothing is wrong at a place; answered with all that still is elsewhere.
+    Heal {
+        /// A machine, a board with its relays, `BOARD:CHANNEL`, a feed, or `all`.
+        place: String,
+    },
+    /// Somebody moves a relay past the agent: at the board's button, or with another program.
+    ByHand {
+        /// `BOARD:CHANNEL`.
+        relay: String,
+        /// Where to.
+        power: Power,
+    },
     /// End the rack and everything that it started.
     Quit,
 }
@@ -70,6 +88,10 @@ pub enum Reply {
     Edges(Vec<EdgeRecord>),
     /// To `soft-off` and `wait`: the machine as it is now.
     Machine(MachineState),
+    /// To `fault` and `heal`: all that is wrong now.
+    Faults(Vec<Fault>),
+    /// To `by-hand`.
+    Done,
     /// To `quit`: everything is dead and the links are gone.
     Ended(Ended),
     /// To anything that could not be done.
@@ -94,6 +116,10 @@ pub struct RackState {
     pub boards: BTreeMap<String, BoardState>,
     /// The machines by name.
     pub machines: BTreeMap<String, MachineState>,
+    /// The feeds by name, and whether their mains are there.
+    pub feeds: BTreeMap<String, Power>,
+    /// All that is wrong.
+    pub faults: Vec<Fault>,
 }
 
 /// A board as it is now.
@@ -101,10 +127,12 @@ pub struct RackState {
 pub struct BoardState {
     /// Which board stands in.
     pub kind: Kind,
-    /// The link that an agent opens.
+    /// The link that an agent opens, as it is named now.
     pub link: PathBuf,
-    /// The pseudo-terminal behind it.
-    pub port: PathBuf,
+    /// The pseudo-terminal behind it; `None`: the board is not on the bus.
+    pub port: Option<PathBuf>,
+    /// Whether the board has power.
+    pub mains: Power,
     /// The contacts, channel 1 first.
     pub relays: Vec<Power>,
     /// What it has heard.
@@ -126,6 +154,8 @@ pub struct MachineState {
     pub since_us: Moment,
     /// What it draws.
     pub watts: f64,
+    /// Whether its programs stand still.
+    pub hangs: bool,
     /// Its command.
     pub command: CommandState,
 }
@@ -292,6 +322,41 @@ impl Client {
         self.ask_machine(&Request::Wait { machine, state, timeout_ms }).await
     }
 
+    /// Makes something wrong, in the words of [`crate::fault::WORDS`]; returns all that is.
+    ///
+    /// # Errors
+    /// Where the words make no sense, or the rack has no such place.
+    pub async fn fault(&self, fault: &str) -> Result<Vec<Fault>, ClientError> {
+        let fault = fault.parse().map_err(ClientError::Refused)?;
+        self.ask_faults(&Request::Fault { fault }).await
+    }
+
+    /// Heals a place, or `all`; returns all that is still wrong.
+    ///
+    /// # Errors
+    /// Where the rack has no such place.
+    pub async fn heal(&self, place: &str) -> Result<Vec<Fault>, ClientError> {
+        self.ask_faults(&Request::Heal { place: place.to_owned() }).await
+    }
+
+    /// Moves a relay, `BOARD:CHANNEL`, past the agent.
+    ///
+    /// # Errors
+    /// Where the rack has no such relay.
+    pub async fn by_hand(&self, relay: &str, power: Power) -> Result<(), ClientError> {
+        match self.ask(&Request::ByHand { relay: relay.to_owned(), power }).await? {
+            Reply::Done => Ok(()),
+            other => Err(self.strange(&other, "done")),
+        }
+    }
+
+    async fn ask_faults(&self, request: &Request) -> Result<Vec<Fault>, ClientError> {
+        match self.ask(request).await? {
+            Reply::Faults(faults) => Ok(faults),
+            other => Err(self.strange(&other, "the rack's faults")),
+        }
+    }
+
     /// Ends the rack; returns once everything that it started is dead and its links are gone.
     ///
     /// # Errors
@@ -319,7 +384,13 @@ impl Client {
             Request::Wait { timeout_ms, .. } => {
                 REPLY_WAIT + Duration::from_millis(*timeout_ms).min(WAIT_MAX)
             }
-            Request::State | Request::Edges | Request::SoftOff { .. } | Request::Quit => REPLY_WAIT,
+            Request::State
+            | Request::Edges
+            | Request::SoftOff { .. }
+            | Request::Fault { .. }
+            | Request::Heal { .. }
+            | Request::ByHand { .. }
+            | Request::Quit => REPLY_WAIT,
         };
         let line = tokio::time::timeout(patience, self.exchange(request))
             .await

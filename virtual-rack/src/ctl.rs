@@ -6,7 +6,9 @@ use crate::control::CommandState;
 use crate::control::MachineState;
 use crate::control::RackState;
 use crate::control::Reply;
+use crate::edges::Cause;
 use crate::edges::EdgeRecord;
+use crate::fault::Fault;
 use crate::moment::Moment;
 
 /// A reply as text, lines ended.
@@ -17,6 +19,8 @@ pub fn render(reply: &Reply) -> String {
         Reply::State(state) => render_state(&mut text, state),
         Reply::Edges(edges) => edges.iter().try_for_each(|edge| render_edge(&mut text, edge)),
         Reply::Machine(machine) => render_machine(&mut text, "", machine),
+        Reply::Faults(faults) => render_faults(&mut text, faults),
+        Reply::Done => writeln!(text, "done"),
         Reply::Ended(ended) => writeln!(text, "ended after {}", seconds(ended.at_us)),
         Reply::Error(reason) => writeln!(text, "{reason}"),
     };
@@ -31,7 +35,11 @@ fn render_state(text: &mut String, state: &RackState) -> std::fmt::Result {
         writeln!(
             text,
             "board {name}  {}  {}  accepted {} queries {} lost {} bad {} ignored {}",
-            board.link.display(),
+            if board.port.is_some() {
+                board.link.display().to_string()
+            } else {
+                "unplugged".to_owned()
+            },
             relays.join(" "),
             heard.accepted,
             heard.queries,
@@ -44,7 +52,17 @@ fn render_state(text: &mut String, state: &RackState) -> std::fmt::Result {
     for (name, machine) in &state.machines {
         render_machine(text, &format!("{name:width$}  "), machine)?;
     }
+    for fault in &state.faults {
+        writeln!(text, "fault {fault}")?;
+    }
     writeln!(text, "{:.1} W at {}", state.watts, seconds(state.at_us))
+}
+
+fn render_faults(text: &mut String, faults: &[Fault]) -> std::fmt::Result {
+    if faults.is_empty() {
+        return writeln!(text, "nothing is wrong");
+    }
+    faults.iter().try_for_each(|fault| writeln!(text, "fault {fault}"))
 }
 
 fn render_machine(text: &mut String, name: &str, machine: &MachineState) -> std::fmt::Result {
@@ -69,11 +87,18 @@ fn render_edge(text: &mut String, edge: &EdgeRecord) -> std::fmt::Result {
     let machine = edge.machine.as_deref().unwrap_or("-");
     writeln!(
         text,
-        "{:>10}  {} {}  {machine}  {}",
+        "{:>10}  {} {}  {machine}  {}{}",
         seconds(edge.at_us),
         edge.board,
         edge.channel,
-        edge.edge
+        edge.edge,
+        match edge.cause {
+            Cause::Frame => "",
+            Cause::Late => "  (late: a fault)",
+            Cause::Fault => "  (a fault)",
+            Cause::Mains => "  (mains)",
+            Cause::Hand => "  (by hand)",
+        }
     )
 }
 

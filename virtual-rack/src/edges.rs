@@ -25,6 +25,14 @@ pub const EDGE_LOG_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub enum Cause {
     /// The board obeyed a frame on its serial line.
     Frame,
+    /// The board obeyed a frame late, or once more: a fault.
+    Late,
+    /// A contact stuck, or was healed.
+    Fault,
+    /// The board lost its power, or got it back.
+    Mains,
+    /// Somebody moved it past the agent.
+    Hand,
 }
 
 /// One movement of one contact.

@@ -34,14 +34,16 @@ pub enum Heard {
     Query,
 }
 
-/// What a board has heard since its start. Every byte ends in exactly one of these.
+/// What a board has heard since its start. Every byte that reached it while it had power ends in
+/// exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Set frames that were obeyed (also those that changed nothing).
     pub accepted: u64,
     /// Status queries that were heard in time.
     pub queries: u64,
-    /// Frames and queries that began within the board's minimum gap and were not obeyed.
+    /// Frames and queries that began within the board's minimum gap, or that a fault took away, and
+    /// were not obeyed.
     pub lost: u64,
     /// Frames with a wrong sum, frames that never ended, and stray bytes.
     pub bad: u64,
@@ -89,6 +91,23 @@ impl Decoder {
             self.partial.clear();
             self.counts.bad += 1;
         }
+    }
+
+    /// The frame or query that was understood just now was not heard after all: a fault took it.
+    pub fn lose(&mut self, heard: Heard) {
+        let counted = match heard {
+            Heard::Set { .. } => &mut self.counts.accepted,
+            Heard::Query => &mut self.counts.queries,
+        };
+        *counted = counted.saturating_sub(1);
+        self.counts.lost += 1;
+    }
+
+    /// Forgets a frame that was half heard, and when the last one was: the board lost its power.
+    pub fn reset(&mut self) {
+        self.counts.bad += u64::from(!self.partial.is_empty());
+        self.partial.clear();
+        self.busy_since = None;
     }
 
     /// One byte that arrived at `now`.
@@ -180,6 +199,11 @@ mod tests {
     const ON_1: [u8; 4] = [0xA0, 0x01, 0x01, 0xA2];
     const OFF_2: [u8; 4] = [0xA0, 0x02, 0x00, 0xA2];
 
+    fn board(gap: Duration) -> crate::board::Board {
+        let unpowered = crate::board::Unpowered::Drop;
+        crate::board::Board::new(crate::board::Kind::LcusAscii, 4, gap, unpowered)
+    }
+
     fn hear(decoder: &mut Decoder, bytes: &[u8], millis: u64) -> Vec<Heard> {
         let at = Moment::from_millis(millis);
         bytes.iter().filter_map(|byte| decoder.hear(*byte, at)).collect()
@@ -265,7 +289,7 @@ mod tests {
             gap_ms in prop_oneof![Just(0), Just(50)],
         ) {
             let gap = Duration::from_millis(gap_ms);
-            let mut whole = crate::board::Board::new(crate::board::Kind::LcusAscii, 4, gap);
+            let mut whole = board(gap);
             let mut split = whole.clone();
             let expected = whole.receive(&bytes, Moment::START);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();

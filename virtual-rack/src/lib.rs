@@ -1,15 +1,16 @@
 //! The virtual rack: a process that stands in for the hardware, so that the power agent uses its
 //! real drivers and never knows. The models (`lcus`, `relay`, `board`, `machine`, `rack`) are pure,
 //! with the time as an argument; `wiring` and the files it uses own ports, processes and sockets.
-//! Where the faults to come will be consulted is said at `Relay::drive`, `Board::receive`'s answer,
-//! `Machine::current`, `Machine::soft_off` and `Machine::deadline`.
+//! What can go wrong is in `fault`, what does by chance in `storm`; each model asks its own faults.
 
 pub mod board;
+pub mod chance;
 mod clock;
 pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod edges;
+pub mod fault;
 pub mod lcus;
 pub mod machine;
 pub mod moment;
@@ -19,4 +20,5 @@ pub mod rack;
 pub mod relay;
 pub mod script;
 mod server;
+pub mod storm;
 pub mod wiring;

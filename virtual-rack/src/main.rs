@@ -13,8 +13,12 @@ use virtual_rack::config;
 use virtual_rack::control::Client;
 use virtual_rack::control::Request;
 use virtual_rack::ctl;
+use virtual_rack::fault;
 use virtual_rack::machine::Phase;
+use virtual_rack::relay::Power;
 use virtual_rack::script;
+use virtual_rack::storm;
+use virtual_rack::storm::Storm;
 use virtual_rack::wiring;
 
 /// A process that stands in for the hardware of a rack.
@@ -35,6 +39,8 @@ enum Command {
         /// Steps to play once the rack is ready, one a line: `[at TIME] VERB …`.
         #[arg(long)]
         script: Option<PathBuf>,
+        #[command(flatten)]
+        chance: Chance,
     },
     /// Asks a running rack.
     Ctl {
@@ -47,6 +53,20 @@ enum Command {
         #[command(subcommand)]
         verb: Verb,
     },
+}
+
+/// Faults by chance, from the rack's start on.
+#[derive(clap::Args)]
+struct Chance {
+    /// Play faults by chance: the same seed and rack file give the same faults at the same times.
+    #[arg(long, value_name = "SEED")]
+    fault_seed: Option<u64>,
+    /// When all is healed and nothing more goes wrong.
+    #[arg(long, value_name = "TIME", value_parser = script::duration, requires = "fault_seed")]
+    fault_time: Option<Duration>,
+    /// The mean time between two faults; at most three places are sick at once.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = script::duration)]
+    fault_every: Duration,
 }
 
 #[derive(Subcommand)]
@@ -70,6 +90,27 @@ enum Verb {
         #[arg(long, default_value = "30s", value_parser = script::duration)]
         timeout: Duration,
     },
+    /// From now on something is wrong; prints all that is.
+    #[command(after_long_help = fault::WORDS)]
+    Fault {
+        /// Where: MACHINE, BOARD, BOARD:CHANNEL or FEED.
+        place: String,
+        /// What, with its figure; `fault --help` has them all.
+        #[arg(required = true)]
+        fault: Vec<String>,
+    },
+    /// From now on nothing is wrong at a place; prints what still is.
+    Heal {
+        /// A machine, a board with its relays, BOARD:CHANNEL, a feed, or all.
+        place: String,
+    },
+    /// Move a relay past the agent, as a person at the board does.
+    ByHand {
+        /// BOARD:CHANNEL.
+        relay: String,
+        /// on or off.
+        power: Power,
+    },
     /// End the rack and everything that it started.
     Quit,
 }
@@ -78,7 +119,7 @@ enum Verb {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
-        Command::Run { rack, script } => run(rack, script).await,
+        Command::Run { rack, script, chance } => run(rack, script, chance).await,
         Command::Ctl { socket, json, verb } => ask(socket, json, verb).await,
     };
     match outcome {
@@ -90,7 +131,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(rack: PathBuf, script: Option<PathBuf>) -> anyhow::Result<()> {
+async fn run(rack: PathBuf, script: Option<PathBuf>, chance: Chance) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -100,12 +141,17 @@ async fn run(rack: PathBuf, script: Option<PathBuf>) -> anyhow::Result<()> {
         .init();
     let config = config::read(&rack)?;
     let script = script.map(|path| script::read(&path)).transpose()?;
+    let length = chance.fault_time.unwrap_or(storm::LENGTH_DEFAULT);
+    let storm = chance
+        .fault_seed
+        .map(|seed| Storm::new(seed, length, chance.fault_every).map_err(anyhow::Error::msg))
+        .transpose()?;
     let announce = |config: &config::RackConfig| {
         let mut out = std::io::stdout();
         writeln!(out, "ready {}", config.socket.display())?;
         out.flush()
     };
-    Ok(wiring::run(config, script, announce).await?)
+    Ok(wiring::run_in(config, script, storm, announce).await?)
 }
 
 async fn ask(socket: PathBuf, json: bool, verb: Verb) -> anyhow::Result<()> {
@@ -118,6 +164,12 @@ async fn ask(socket: PathBuf, json: bool, verb: Verb) -> anyhow::Result<()> {
             state,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         },
+        Verb::Fault { place, fault } => {
+            let fault = format!("{place} {}", fault.join(" "));
+            Request::Fault { fault: fault.parse().map_err(anyhow::Error::msg)? }
+        }
+        Verb::Heal { place } => Request::Heal { place },
+        Verb::ByHand { relay, power } => Request::ByHand { relay, power },
         Verb::Quit => Request::Quit,
     };
     let reply = Client::new(socket).ask(&request).await?;

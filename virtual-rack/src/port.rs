@@ -37,11 +37,13 @@ pub(crate) struct Port {
     closes: AsyncFd<File>,
     path: PathBuf,
     link: PathBuf,
+    by_path: Option<PathBuf>,
 }
 
 impl Port {
     /// Makes a line in raw mode (an echo would hand the agent its own frames) and the link to it.
-    pub(crate) fn open(link: &Path) -> std::io::Result<Self> {
+    /// Another link, `by_path`, leads to that one.
+    pub(crate) fn open(link: &Path, by_path: Option<&Path>) -> std::io::Result<Self> {
         let near =
             rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         rustix::pty::grantpt(&near)?;
@@ -63,9 +65,21 @@ impl Port {
             closes: readable(closes)?,
             path,
             link: link.to_owned(),
+            by_path: by_path.map(Path::to_owned),
         };
         place_link(&port.path, link)?;
+        if let Some(by_path) = by_path {
+            if let Some(directory) = by_path.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            place_link(link, by_path)?;
+        }
         Ok(port)
+    }
+
+    /// The link that leads here.
+    pub(crate) fn link(&self) -> &Path {
+        &self.link
     }
 
     /// The pseudo-terminal that the link leads to.
@@ -108,10 +122,14 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        if std::fs::read_link(&self.link).is_ok_and(|target| target == self.path)
-            && let Err(err) = std::fs::remove_file(&self.link)
-        {
-            tracing::warn!(link = %self.link.display(), %err, "could not remove a board's link");
+        let by_path = self.by_path.as_deref().map(|by_path| (by_path, self.link.as_path()));
+        let links = by_path.into_iter().chain([(self.link.as_path(), self.path.as_path())]);
+        for (link, leads_to) in links {
+            if std::fs::read_link(link).is_ok_and(|target| target == leads_to)
+                && let Err(err) = std::fs::remove_file(link)
+            {
+                tracing::warn!(link = %link.display(), %err, "could not remove a board's link");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands of machines as real processes, and their death: a power cut leaves nothing alive.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ const SEAL_WITHOUT_ROOT: [&str; 7] =
 const PROBE_WAIT: Duration = Duration::from_secs(10);
 /// `unshare` needs a few milliseconds until its child is there to be signalled.
 const CHILD_WAIT: Duration = Duration::from_secs(5);
+/// Looks at a family until all are stopped: two are enough unless they fork meanwhile.
+const LOOKS_MAX: usize = 32;
 /// Pause between two looks for that child.
 const CHILD_PAUSE: Duration = Duration::from_millis(5);
 
@@ -147,6 +150,12 @@ impl Programs {
                 if let Stage::Runs(running) = &mut bench.stage {
                     let order = terminate(running.leader, running.sealed, machine.to_owned());
                     running.terminating = Some(self.tasks.spawn(order));
+                }
+            }
+            Effect::Freeze | Effect::Thaw => {
+                if let Stage::Runs(running) = &bench.stage {
+                    let signal = if effect == Effect::Freeze { Signal::STOP } else { Signal::CONT };
+                    signal_family(running.leader, signal, machine);
                 }
             }
             Effect::Kill => {
@@ -268,6 +277,45 @@ impl Running {
             Err(err) => tracing::error!(pid = %self.leader, %err, "could not kill a command"),
         }
     }
+}
+
+/// Signals a process and all its descendants. Those that are stopped make no more; hence a few looks
+/// find them all, as fast as they may have been forking.
+fn signal_family(leader: Pid, signal: Signal, machine: &str) {
+    let mut signalled = BTreeSet::new();
+    for _ in 0..LOOKS_MAX {
+        let family = family(leader);
+        let fresh: Vec<Pid> =
+            family.into_iter().filter(|pid| signalled.insert(pid.as_raw_nonzero())).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        for pid in fresh {
+            match rustix::process::kill_process(pid, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(err) => tracing::warn!(machine, %pid, %err, "could not stop or continue"),
+            }
+        }
+    }
+    tracing::warn!(machine, "its processes come faster than they can be stopped");
+}
+
+/// A process and all that descend from it, parents first.
+fn family(leader: Pid) -> Vec<Pid> {
+    let mut found = vec![leader];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
+        for thread in threads.flatten() {
+            let children =
+                std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let pids =
+                children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+            found.extend(pids);
+        }
+    }
+    found
 }
 
 /// Emptied, and appended to from then on: two machines may share one.

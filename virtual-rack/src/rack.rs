@@ -1,11 +1,14 @@
 //! The whole rack as one model: what is plugged in where, and what follows from a byte, an order or
 //! the passing of time. Pure; the wiring carries out what it returns.
 
+mod wrong;
+
 use std::collections::BTreeMap;
 
 use crate::board::Board;
 use crate::board::Reaction;
 use crate::config::RackConfig;
+use crate::edges::Cause;
 use crate::machine::Effect;
 use crate::machine::Machine;
 use crate::machine::NotUp;
@@ -26,6 +29,8 @@ pub enum Action {
         machine: Option<String>,
         /// Where the contact moved to.
         power: Power,
+        /// Why.
+        cause: Cause,
     },
     /// Send bytes out of a board's port.
     Answer {
@@ -64,6 +69,32 @@ pub enum SoftOffRefused {
     },
 }
 
+/// What was asked of a rack and can not be; nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such thing in it.
+    #[error("found no {what} {name:?}, expected one of {known}")]
+    Unknown {
+        /// Machine, board, channel or feed.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Only what is on can hang.
+    #[error("machine {machine} can not hang: found it {phase}, expected it on")]
+    NotOn {
+        /// Its name.
+        machine: String,
+        /// Where it is.
+        phase: Phase,
+    },
+    /// What was written is no place.
+    #[error("{0}")]
+    NoPlace(String),
+}
+
 /// A machine and the relay that it hangs on.
 #[derive(Debug, Clone)]
 pub struct Plugged {
@@ -71,6 +102,8 @@ pub struct Plugged {
     pub board: String,
     /// Counted from 1.
     pub channel: u8,
+    /// The feed behind the contact.
+    pub feed: Option<String>,
     /// Its model.
     pub machine: Machine,
 }
@@ -79,7 +112,10 @@ pub struct Plugged {
 #[derive(Debug, Clone)]
 pub struct Rack {
     boards: BTreeMap<String, Board>,
+    /// The feeds of the boards that have one.
+    board_feeds: BTreeMap<String, String>,
     machines: BTreeMap<String, Plugged>,
+    feeds: BTreeMap<String, Power>,
 }
 
 impl Rack {
@@ -89,7 +125,7 @@ impl Rack {
         let mut boards: BTreeMap<String, Board> = config
             .boards
             .iter()
-            .map(|(name, b)| (name.clone(), Board::new(b.kind, b.channels, b.min_gap)))
+            .map(|(name, b)| (name.clone(), Board::new(b.kind, b.channels, b.min_gap, b.unpowered)))
             .collect();
         let mut machines = BTreeMap::new();
         for (name, m) in &config.machines {
@@ -100,10 +136,17 @@ impl Rack {
                 Power::Off => Machine::dark(m.nature),
                 Power::On => Machine::up(m.nature),
             };
-            let plugged = Plugged { board: m.board.clone(), channel: m.channel, machine };
+            let (board, feed) = (m.board.clone(), m.feed.clone());
+            let plugged = Plugged { board, channel: m.channel, feed, machine };
             machines.insert(name.clone(), plugged);
         }
-        Self { boards, machines }
+        let board_feeds = config
+            .boards
+            .iter()
+            .filter_map(|(name, b)| Some((name.clone(), b.feed.clone()?)))
+            .collect();
+        let feeds = config.feeds.iter().map(|feed| (feed.clone(), Power::On)).collect();
+        Self { boards, board_feeds, machines, feeds }
     }
 
     /// What runs on the machines that are found on, to be started once.
@@ -132,37 +175,59 @@ impl Rack {
         self.machines.get(name).map(|plugged| &plugged.machine)
     }
 
+    /// The feeds by name, and whether their mains are there.
+    #[must_use]
+    pub fn feeds(&self) -> &BTreeMap<String, Power> {
+        &self.feeds
+    }
+
     /// Bytes reached a board's port at `now`.
     pub fn receive(&mut self, name: &str, bytes: &[u8], now: Moment) -> Vec<Action> {
         let mut actions = self.elapse(now);
         let Some(board) = self.boards.get_mut(name) else { return actions };
-        for reaction in board.receive(bytes, now) {
+        let reactions = board.receive(bytes, now);
+        actions.extend(self.react(name, reactions, now));
+        actions
+    }
+
+    fn react(&mut self, board: &str, reactions: Vec<Reaction>, now: Moment) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for reaction in reactions {
             match reaction {
                 Reaction::Answer(bytes) => {
-                    actions.push(Action::Answer { board: name.to_owned(), bytes });
+                    actions.push(Action::Answer { board: board.to_owned(), bytes });
                 }
-                Reaction::Edge { channel, power } => {
-                    actions.extend(self.edge(name, channel, power, now));
+                Reaction::Edge { channel, power, cause } => {
+                    actions.extend(self.edge(board, channel, power, cause, now));
                 }
             }
         }
         actions
     }
 
-    /// The current follows the contact; the command's death comes before the log's line, because a
-    /// cut is instant and writing is not.
-    fn edge(&mut self, board: &str, channel: u8, power: Power, now: Moment) -> Vec<Action> {
+    /// The current follows the contact, where there are mains behind it; the command's death comes
+    /// before the log's line, because a cut is instant and writing is not.
+    fn edge(
+        &mut self,
+        board: &str,
+        channel: u8,
+        power: Power,
+        cause: Cause,
+        now: Moment,
+    ) -> Vec<Action> {
+        let feeds = &self.feeds;
         let plugged = self
             .machines
             .iter_mut()
             .find(|(_, plugged)| plugged.board == board && plugged.channel == channel);
         let mut actions = Vec::new();
         let machine = plugged.map(|(name, plugged)| {
-            let effect = plugged.machine.current(power, now);
+            let current = through(power, plugged, feeds);
+            let effect = plugged.machine.current(current, now);
             actions.extend(effect.map(|effect| command(name, effect)));
             name.clone()
         });
-        actions.push(Action::LogEdge { board: board.to_owned(), channel, machine, power });
+        actions.push(Action::LogEdge { board: board.to_owned(), channel, machine, power, cause });
         actions
     }
 
@@ -182,7 +247,7 @@ impl Rack {
             .machine
             .soft_off(now)
             .map_err(|reason| SoftOffRefused::NotUp { machine: name.to_owned(), reason })?;
-        actions.push(command(name, effect));
+        actions.extend(effect.map(|effect| command(name, effect)));
         Ok(actions)
     }
 
@@ -196,16 +261,36 @@ impl Rack {
     /// When something happens by itself next.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        self.machines.values().filter_map(|plugged| plugged.machine.deadline()).min()
+        let machines = self.machines.values().filter_map(|plugged| plugged.machine.deadline());
+        machines.chain(self.boards.values().filter_map(Board::deadline)).min()
     }
 
-    /// Time passed.
+    /// Time passed: everything that was due until `now` happens, in its order.
     pub fn elapse(&mut self, now: Moment) -> Vec<Action> {
-        self.machines
-            .iter_mut()
-            .filter_map(|(name, plugged)| Some(command(name, plugged.machine.elapse(now)?)))
-            .collect()
+        let mut actions = Vec::new();
+        // Each round ends at least one phase or one pending act, and none makes another that is due
+        // at the same moment.
+        while let Some(due) = self.deadline().filter(|due| *due <= now) {
+            let machines = self
+                .machines
+                .iter_mut()
+                .filter_map(|(name, plugged)| Some(command(name, plugged.machine.elapse(due)?)));
+            actions.extend(machines);
+            let boards: Vec<String> = self.boards.keys().cloned().collect();
+            for board in boards {
+                let reactions =
+                    self.boards.get_mut(&board).map(|b| b.elapse(due)).unwrap_or_default();
+                actions.extend(self.react(&board, reactions, due));
+            }
+        }
+        actions
     }
+}
+
+/// The current that a contact lets through to a machine.
+fn through(contact: Power, plugged: &Plugged, feeds: &BTreeMap<String, Power>) -> Power {
+    let mains = plugged.feed.as_ref().and_then(|feed| feeds.get(feed));
+    if mains == Some(&Power::Off) { Power::Off } else { contact }
 }
 
 fn command(machine: &str, effect: Effect) -> Action {
@@ -250,7 +335,8 @@ mod tests {
 
     fn edge(channel: u8, machine: Option<&str>, power: Power) -> Action {
         let machine = machine.map(str::to_owned);
-        Action::LogEdge { board: "a".to_owned(), channel, machine, power }
+        let cause = Cause::Frame;
+        Action::LogEdge { board: "a".to_owned(), channel, machine, power, cause }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::control::Request;
 use crate::control::WAIT_MAX;
+use crate::fault::relay_place;
 use crate::moment::Moment;
+use crate::storm::Storm;
 
 /// A script is a page that a person writes.
 const SCRIPT_BYTES_MAX: u64 = 256 * 1024;
@@ -27,8 +29,17 @@ pub struct Step {
     pub line: usize,
     /// Not before this moment.
     pub at: Moment,
-    /// What is asked.
-    pub request: Request,
+    /// What is done.
+    pub act: Act,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Asks the rack.
+    Ask(Request),
+    /// Plays faults by chance to their end.
+    Storm(Storm),
 }
 
 /// A mistake in a script.
@@ -82,20 +93,28 @@ pub fn parse(text: &str, path: &Path) -> Result<Script, ScriptError> {
         if words.is_empty() {
             continue;
         }
-        let (at, request) = step(&words).map_err(|what| ScriptError::Wrong {
+        let (at, act) = step(&words).map_err(|what| ScriptError::Wrong {
             path: path.to_owned(),
             line,
             what,
         })?;
-        steps.push(Step { line, at, request });
+        steps.push(Step { line, at, act });
     }
     Ok(Script { path: path.to_owned(), steps })
 }
 
-fn step(words: &[&str]) -> Result<(Moment, Request), String> {
+fn step(words: &[&str]) -> Result<(Moment, Act), String> {
     match words {
-        ["at", time, verb @ ..] => Ok((Moment::START + duration(time)?, request(verb)?)),
-        verb => Ok((Moment::START, request(verb)?)),
+        ["at", time, verb @ ..] => Ok((Moment::START + duration(time)?, act(verb)?)),
+        verb => Ok((Moment::START, act(verb)?)),
+    }
+}
+
+fn act(words: &[&str]) -> Result<Act, String> {
+    match words {
+        ["storm", seed, length] => Storm::read(seed, length, None).map(Act::Storm),
+        ["storm", seed, length, every] => Storm::read(seed, length, Some(every)).map(Act::Storm),
+        words => request(words).map(Act::Ask),
     }
 }
 
@@ -110,9 +129,16 @@ fn request(words: &[&str]) -> Result<Request, String> {
             state: state.parse()?,
             timeout_ms: u64::try_from(duration(timeout)?.as_millis()).unwrap_or(u64::MAX),
         }),
+        ["fault", fault @ ..] => Ok(Request::Fault { fault: fault.join(" ").parse()? }),
+        ["heal", place] => Ok(Request::Heal { place: (*place).to_owned() }),
+        ["by-hand", relay, power] => {
+            relay_place(relay)?;
+            Ok(Request::ByHand { relay: (*relay).to_owned(), power: power.parse()? })
+        }
         _ => Err(format!(
             "found {:?}, expected [at TIME] and one of: state, edges, quit, soft-off MACHINE, \
-             wait MACHINE STATE TIMEOUT",
+             wait MACHINE STATE TIMEOUT, fault PLACE FAULT, heal PLACE, by-hand BOARD:CHANNEL \
+             on|off, storm SEED TIME [EVERY]",
             words.join(" ")
         )),
     }
@@ -162,9 +188,9 @@ mod tests {
         assert_eq!(
             script.steps,
             [
-                Step { line: 2, at: Moment::START, request: wait },
-                Step { line: 4, at: late, request: soft_off },
-                Step { line: 5, at: Moment::START, request: Request::Quit },
+                Step { line: 2, at: Moment::START, act: Act::Ask(wait) },
+                Step { line: 4, at: late, act: Act::Ask(soft_off) },
+                Step { line: 5, at: Moment::START, act: Act::Ask(Request::Quit) },
             ]
         );
     }
@@ -175,8 +201,14 @@ mod tests {
             (
                 "state\npress node1",
                 "day.txt:2: found \"press node1\", expected [at TIME] and one of: state, edges, \
-                 quit, soft-off MACHINE, wait MACHINE STATE TIMEOUT",
+                 quit, soft-off MACHINE, wait MACHINE STATE TIMEOUT, fault PLACE FAULT, heal PLACE, \
+                 by-hand BOARD:CHANNEL on|off, storm SEED TIME [EVERY]",
             ),
+            (
+                "at 1s fault a:x welded-open",
+                "day.txt:1: found the relay \"a:x\", expected BOARD:CHANNEL with a channel from 1 on",
+            ),
+            ("storm x 1s", "day.txt:1: found the seed \"x\", expected a whole number"),
             (
                 "at soon state",
                 "day.txt:1: found the time \"soon\", expected one like 500ms, 1.5s or 2m, at most 60m",

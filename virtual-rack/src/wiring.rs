@@ -1,9 +1,12 @@
 //! The rack's event loop: the models on one side; ports, processes, socket and clock on the other.
 
+mod lines;
+mod play;
+mod tell;
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -16,34 +19,32 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::RackConfig;
-use crate::control::BoardState;
 use crate::control::EDGES_KEPT_MAX;
 use crate::control::Ended;
-use crate::control::MachineState;
-use crate::control::RackState;
 use crate::control::Reply;
 use crate::control::Request;
 use crate::control::WAIT_MAX;
-use crate::edges::Cause;
 use crate::edges::EdgeLog;
 use crate::edges::EdgeLogError;
 use crate::edges::EdgeRecord;
+use crate::fault::BoardFault;
+use crate::fault::Fault;
 use crate::machine::Phase;
 use crate::moment::Moment;
-use crate::port::Port;
 use crate::programs::Programs;
 use crate::rack::Action;
-use crate::rack::Plugged;
 use crate::rack::Rack;
-use crate::relay::Relay;
 use crate::script::Script;
 use crate::server;
 use crate::server::Ask;
+use crate::storm::Storm;
+use crate::wiring::lines::Lines;
+use crate::wiring::lines::Portion;
 
 /// Portions of bytes that wait for the loop. The loop never blocks; more than a few are never there.
 const PORTIONS_MAX: usize = 64;
-/// Requests that wait for the loop: one per control connection, and the script.
-const ASKS_MAX: usize = 65;
+/// Requests that wait for the loop: one per control connection, the script and the storm.
+const ASKS_MAX: usize = 66;
 /// `wait`s under way: as many as there can be connections, and the script.
 const WAITERS_MAX: usize = 65;
 /// After a SIGKILL the kernel needs milliseconds; a namespace full of Nomad tasks some more.
@@ -100,13 +101,9 @@ pub enum RunError {
     /// A script's step failed; the rack stayed up until it was told to end.
     #[error("{0}")]
     Script(String),
-}
-
-/// Bytes that arrived at a board.
-struct Portion {
-    board: String,
-    bytes: Vec<u8>,
-    at: Moment,
+    /// What the rack file says is wrong from the start can not be.
+    #[error("faults: {0}")]
+    Faults(String),
 }
 
 /// A `wait` under way.
@@ -121,7 +118,7 @@ struct Wiring {
     config: RackConfig,
     clock: Clock,
     rack: Rack,
-    ports: BTreeMap<String, Arc<Port>>,
+    lines: Lines,
     answers_dropped: BTreeMap<String, u64>,
     programs: Programs,
     log: EdgeLog,
@@ -143,20 +140,29 @@ pub async fn run(
     script: Option<Script>,
     announce: impl FnOnce(&RackConfig) -> std::io::Result<()>,
 ) -> Result<(), RunError> {
+    run_in(config, script, None, announce).await
+}
+
+/// [`run`] with faults by chance, from the start of the rack on.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in(
+    config: RackConfig,
+    script: Option<Script>,
+    storm: Option<Storm>,
+    announce: impl FnOnce(&RackConfig) -> std::io::Result<()>,
+) -> Result<(), RunError> {
     let ends = Ends::listen()
         .map_err(|source| RunError::Process { what: "could not listen for signals", source })?;
     let path = config.socket.clone();
     let unbound = |source| RunError::Socket { path: path.clone(), source };
     let claim = server::Claim::new(&path).await.map_err(unbound)?;
-    let mut wiring = Wiring::assemble(config).await?;
     let (portions_in, portions) = mpsc::channel(PORTIONS_MAX);
+    let mut wiring = Wiring::assemble(config, portions_in).await?;
     let (asks_in, asks) = mpsc::channel(ASKS_MAX);
     let (closing_in, closing) = watch::channel(false);
-    let mut listeners = JoinSet::new();
-    for (board, port) in &wiring.ports {
-        listeners.spawn(listen(board.clone(), port.clone(), wiring.clock, portions_in.clone()));
-    }
-    wiring.start()?;
+    wiring.start().await?;
     let (listener, socket_file) = claim.reveal().map_err(unbound)?;
     announce(&wiring.config)
         .map_err(|source| RunError::Process { what: "could not announce the start", source })?;
@@ -164,10 +170,14 @@ pub async fn run(
     server.spawn(server::serve(listener, asks_in.clone(), closing));
     let mut inlets = Inlets { ends, portions, asks, script: JoinSet::new(), script_failure: None };
     if let Some(script) = script {
-        inlets.script.spawn(play(script, wiring.clock, asks_in));
+        let (config, clock) = (wiring.config.clone(), wiring.clock);
+        inlets.script.spawn(play::script(script, config, clock, asks_in.clone()));
+    }
+    if let Some(storm) = storm {
+        let (config, clock) = (wiring.config.clone(), wiring.clock);
+        inlets.script.spawn(play::storm(storm, config, clock, asks_in));
     }
     let ended = wiring.drive(&mut inlets).await;
-    listeners.shutdown().await;
     inlets.script.shutdown().await;
     let at_us = wiring.end().await;
     drop(socket_file);
@@ -219,26 +229,31 @@ struct Inlets {
 }
 
 impl Wiring {
-    async fn assemble(config: RackConfig) -> Result<Self, RunError> {
+    async fn assemble(
+        config: RackConfig,
+        portions: mpsc::Sender<Portion>,
+    ) -> Result<Self, RunError> {
         let log = EdgeLog::open(&config.edge_log)?;
         let programs = Programs::prepare(&config.machines).await.map_err(|err| {
             RunError::CommandLog { what: err.to_string(), source: err.into_source() }
         })?;
-        let mut ports = BTreeMap::new();
+        let clock = Clock::start();
+        let mut lines = Lines::new(clock, portions);
         for (board, settings) in &config.boards {
-            let port = Port::open(&settings.link).map_err(|source| RunError::Port {
-                board: board.clone(),
-                link: settings.link.clone(),
-                source,
-            })?;
-            ports.insert(board.clone(), Arc::new(port));
+            lines.plug(board, settings.link.clone(), settings.by_path.clone()).map_err(
+                |source| RunError::Port {
+                    board: board.clone(),
+                    link: settings.link.clone(),
+                    source,
+                },
+            )?;
         }
         let rack = Rack::assemble(&config);
         Ok(Self {
             config,
-            clock: Clock::start(),
+            clock,
             rack,
-            ports,
+            lines,
             answers_dropped: BTreeMap::new(),
             programs,
             log,
@@ -248,10 +263,17 @@ impl Wiring {
         })
     }
 
-    /// Starts what runs on machines that are found on.
-    fn start(&mut self) -> Result<(), EdgeLogError> {
+    /// Starts what runs on machines that are found on, and what is wrong from the start.
+    async fn start(&mut self) -> Result<(), RunError> {
+        let now = self.clock.now();
         let actions = self.rack.start();
-        self.carry_out(actions, self.clock.now())
+        self.carry_out(actions, now)?;
+        for fault in self.config.faults.clone() {
+            let failed = self.rack.fail(fault, now);
+            let actions = failed.map_err(|refused| RunError::Faults(refused.to_string()))?;
+            self.carry_out(actions, now)?;
+        }
+        self.find_the_bus().await.map_err(RunError::Faults)
     }
 
     /// Runs until the rack is told to end; returns who asked for it over the socket, to be answered
@@ -272,7 +294,7 @@ impl Wiring {
                 exit = self.programs.ended() => self.programs.note(exit),
                 Some(Ask { request, answer }) = inlets.asks.recv() => match request {
                     Request::Quit => return Ok(Some(answer)),
-                    request => self.ask(request, answer)?,
+                    request => self.ask(request, answer).await?,
                 },
                 Some(Ok(Err(failure))) = inlets.script.join_next() => {
                     tracing::error!(failure, "the script ended early; the rack stays up");
@@ -296,12 +318,12 @@ impl Wiring {
             match action {
                 Action::Command { machine, effect } => self.programs.apply(&machine, effect),
                 Action::Answer { board, bytes } => {
-                    if !self.ports.get(&board).is_some_and(|port| port.send(&bytes)) {
+                    if !self.lines.send(&board, &bytes) {
                         *self.answers_dropped.entry(board).or_default() += 1;
                     }
                 }
-                Action::LogEdge { board, channel, machine, power } => {
-                    tracing::info!(board, channel, machine, edge = %power, "a contact moved");
+                Action::LogEdge { board, channel, machine, power, cause } => {
+                    tracing::info!(board, channel, machine, edge = %power, ?cause, "a contact moved");
                     let record = EdgeRecord {
                         at_us: at,
                         wall_us: self.clock.wall_us(at),
@@ -309,7 +331,7 @@ impl Wiring {
                         channel,
                         machine,
                         edge: power,
-                        cause: Cause::Frame,
+                        cause,
                     };
                     self.log.append(&record)?;
                     if self.edges.len() == EDGES_KEPT_MAX {
@@ -344,28 +366,98 @@ impl Wiring {
         Ok(())
     }
 
-    fn ask(&mut self, asked: Request, answer: oneshot::Sender<Reply>) -> Result<(), EdgeLogError> {
+    async fn ask(
+        &mut self,
+        asked: Request,
+        answer: oneshot::Sender<Reply>,
+    ) -> Result<(), EdgeLogError> {
         let now = self.clock.now();
         match asked {
             Request::State => self.reply(answer, |wiring| Reply::State(wiring.state(now))),
             Request::Edges => self.reply(answer, Self::edges_reply),
             Request::SoftOff { machine } => {
-                let outcome = self.rack.soft_off(&machine, now);
-                match outcome {
-                    Ok(actions) => {
-                        self.carry_out(actions, now)?;
-                        self.reply(answer, |wiring| wiring.machine_reply(&machine));
-                    }
-                    Err(refused) => self.reply(answer, |_| Reply::Error(refused.to_string())),
-                }
+                let done = self.rack.soft_off(&machine, now);
+                self.done(done, answer, |wiring| wiring.machine_reply(&machine))?;
             }
             Request::Wait { machine, state, timeout_ms } => {
                 let deadline = now + Duration::from_millis(timeout_ms).min(WAIT_MAX);
                 self.wait(Waiter { machine, state, deadline, answer });
             }
+            Request::Fault { fault } => {
+                let done = match self.has_room_for(&fault) {
+                    Ok(()) => {
+                        self.rack.fail(fault.clone(), now).map_err(|refused| refused.to_string())
+                    }
+                    Err(taken) => Err(taken),
+                };
+                if done.is_ok() {
+                    tracing::info!(%fault, "a fault begins");
+                }
+                let bus = self.find_the_bus().await;
+                self.done(done, answer, |wiring| wiring.faults_reply(bus))?;
+            }
+            Request::Heal { place } => {
+                let done = self.rack.heal(&place, now);
+                let bus = self.find_the_bus().await;
+                if done.is_ok() {
+                    tracing::info!(place, "healed");
+                }
+                self.done(done, answer, |wiring| wiring.faults_reply(bus))?;
+            }
+            Request::ByHand { relay, power } => {
+                let done = self.rack.by_hand(&relay, power, now);
+                self.done(done, answer, |_| Reply::Done)?;
+            }
             Request::Quit => self.reply(answer, |_| Reply::Error("ended already".to_owned())),
         }
         Ok(())
+    }
+
+    /// Carries out what the models made of a request, or says why they refused it.
+    fn done<E: std::fmt::Display>(
+        &mut self,
+        done: Result<Vec<Action>, E>,
+        answer: oneshot::Sender<Reply>,
+        with: impl FnOnce(&mut Self) -> Reply,
+    ) -> Result<(), EdgeLogError> {
+        match done {
+            Ok(actions) => {
+                self.carry_out(actions, self.clock.now())?;
+                self.reply(answer, with);
+            }
+            Err(refused) => self.reply(answer, |_| Reply::Error(refused.to_string())),
+        }
+        Ok(())
+    }
+
+    /// A board's new name must be free before it is given.
+    fn has_room_for(&self, fault: &Fault) -> Result<(), String> {
+        let Fault::Board(board, BoardFault::Renamed(name)) = fault else { return Ok(()) };
+        let Some(settings) = self.config.boards.get(board) else { return Ok(()) };
+        let link = settings.link.with_file_name(name);
+        self.lines.free_for(board, &link).map_err(|err| format!("board {board}: {err}"))
+    }
+
+    /// Brings each board's line to where its faults say that it is.
+    async fn find_the_bus(&mut self) -> Result<(), String> {
+        let mut troubles = Vec::new();
+        for (board, settings) in &self.config.boards {
+            let link = match self.rack.on_the_bus(board) {
+                Some(BoardFault::Unplugged) => None,
+                Some(BoardFault::Renamed(name)) => Some(settings.link.with_file_name(name)),
+                _ => Some(settings.link.clone()),
+            };
+            if self.lines.link(board) == link.as_deref() {
+                continue;
+            }
+            self.lines.unplug(board).await;
+            let Some(link) = link else { continue };
+            if let Err(err) = self.lines.plug(board, link.clone(), settings.by_path.clone()) {
+                let place = link.display();
+                troubles.push(format!("board {board}: no serial line behind {place}: {err}"));
+            }
+        }
+        if troubles.is_empty() { Ok(()) } else { Err(troubles.join("; ")) }
     }
 
     fn wait(&mut self, waiter: Waiter) {
@@ -386,106 +478,13 @@ impl Wiring {
         }
     }
 
-    fn edges_reply(&mut self) -> Reply {
-        if self.edges_forgotten {
-            return Reply::Error(format!(
-                "more than {EDGES_KEPT_MAX} edges have been; all are in {}",
-                self.config.edge_log.display()
-            ));
-        }
-        Reply::Edges(self.edges.iter().cloned().collect())
-    }
-
-    fn machine_reply(&mut self, name: &str) -> Reply {
-        let found = self.rack.machines().find(|(machine, _)| *machine == name);
-        match found {
-            Some((_, plugged)) => Reply::Machine(self.machine_state(name, plugged)),
-            None => Reply::Error(format!(
-                "found no machine {name:?}, expected one of {}",
-                self.rack.known_machines()
-            )),
-        }
-    }
-
-    fn machine_state(&self, name: &str, plugged: &Plugged) -> MachineState {
-        MachineState {
-            board: plugged.board.clone(),
-            channel: plugged.channel,
-            state: plugged.machine.phase(),
-            since_us: plugged.machine.since(),
-            watts: plugged.machine.watts(),
-            command: self.programs.state(name),
-        }
-    }
-
-    fn state(&mut self, now: Moment) -> RackState {
-        let mut boards = BTreeMap::new();
-        for (name, board) in self.rack.boards() {
-            let Some(settings) = self.config.boards.get(name) else { continue };
-            let Some(port) = self.ports.get(name) else { continue };
-            let state = BoardState {
-                kind: board.kind(),
-                link: settings.link.clone(),
-                port: port.path().to_owned(),
-                relays: board.relays().iter().map(Relay::contact).collect(),
-                frames: board.counts(now),
-                answers_dropped: self.answers_dropped.get(name).copied().unwrap_or_default(),
-            };
-            boards.insert(name.to_owned(), state);
-        }
-        let machines: BTreeMap<String, MachineState> = self
-            .rack
-            .machines()
-            .map(|(name, plugged)| (name.to_owned(), self.machine_state(name, plugged)))
-            .collect();
-        let watts = machines.values().map(|machine| machine.watts).sum();
-        RackState { at_us: now, watts, boards, machines }
-    }
-
     /// Kills what runs, removes the links, answers those who wait.
-    async fn end(self) -> Moment {
-        for waiter in self.waiters {
+    async fn end(mut self) -> Moment {
+        for waiter in std::mem::take(&mut self.waiters) {
             waiter.answer.send(Reply::Error("the rack ended meanwhile".to_owned())).err();
         }
         self.programs.end(DEATH_WAIT).await;
-        drop(self.ports);
+        self.lines.end().await;
         self.clock.now()
     }
-}
-
-/// Hands on what an agent writes to a board, with the moment of its arrival.
-async fn listen(board: String, port: Arc<Port>, clock: Clock, portions: mpsc::Sender<Portion>) {
-    loop {
-        match port.read().await {
-            Ok(bytes) => {
-                let at = clock.now();
-                if portions.send(Portion { board: board.clone(), bytes, at }).await.is_err() {
-                    return;
-                }
-            }
-            Err(err) => {
-                tracing::error!(board, %err, "a board's line can not be read any more");
-                return;
-            }
-        }
-    }
-}
-
-/// Plays a script through the loop's own door. The first step that fails ends it.
-async fn play(script: Script, clock: Clock, asks: mpsc::Sender<Ask>) -> Result<(), String> {
-    for step in script.steps {
-        tokio::time::sleep_until(clock.instant(step.at).into()).await;
-        let (answer, answered) = oneshot::channel();
-        if asks.send(Ask { request: step.request, answer }).await.is_err() {
-            return Ok(());
-        }
-        match answered.await {
-            Ok(Reply::Error(what)) => {
-                return Err(format!("{}:{}: {what}", script.path.display(), step.line));
-            }
-            Ok(reply) => tracing::info!(line = step.line, ?reply, "a script's step was done"),
-            Err(_) => return Ok(()),
-        }
-    }
-    Ok(())
 }

@@ -64,7 +64,7 @@ fn unknown_keys_and_wrong_types_are_refused_at_their_place() {
     check(
         "watts = 6.5",
         "wats = 6.5",
-        "17:1: unknown field `wats`, expected one of `board`, `channel`, `on`, `boot_ms`, \
+        "17:1: unknown field `wats`, expected one of `board`, `channel`, `feed`, `on`, `boot_ms`, \
          `shutdown_ms`, `watts`, `boot_watts`, `halted_watts`, `command`, `command_log`",
     );
     check(
@@ -95,6 +95,33 @@ fn outlets_are_refused_where_they_are_taken_or_do_not_exist() {
         "link = \"board-b\"",
         "link = \"board-a\"",
         "10:8: found the link of board \"a\", expected one of its own",
+    );
+}
+
+#[test]
+fn feeds_links_and_faults_are_refused_where_they_make_no_sense() {
+    check(
+        "channel = 8\n",
+        "channel = 8\nfeed = \"left\"\n",
+        "23:8: found the feed \"left\", expected one that has its own table [feeds.NAME]; there is none",
+    );
+    check(
+        "min_gap_ms = 100",
+        "unpowered = \"toggle\"",
+        "11:13: unknown variant `toggle`, expected `drop` or `hold`",
+    );
+    check(
+        "min_gap_ms = 100",
+        "by_path = \"board-a\"",
+        "11:11: found the link of board \"a\", expected one of its own",
+    );
+    check(
+        "[boards.a]",
+        "faults = [\"node1 no-boot\", \"a:1 explodes\"]\n[boards.a]",
+        &format!(
+            "3:28: found the fault \"a:1 explodes\", expected one of:\n{}",
+            virtual_rack::fault::WORDS
+        ),
     );
 }
 

@@ -171,6 +171,18 @@ impl Bench {
         command_lines().filter(|line| line.starts_with(program) && line.contains(&home)).collect()
     }
 
+    /// The ids of those processes.
+    pub(crate) fn pids(&self, program: &str) -> Vec<String> {
+        let home = self.home.path().display().to_string();
+        let entries = std::fs::read_dir("/proc").expect("proc is mounted").flatten();
+        let ours = entries.filter(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.starts_with(program) && line.contains(&home)
+        });
+        ours.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// How many processes name this rack's directory.
     pub(crate) fn survivors(&self) -> usize {
         self.processes("").len()

@@ -2,6 +2,7 @@
 //! processes. Method: every wait is for a condition, with a bound; the host may be slow.
 
 mod bench;
+mod faults;
 
 use std::io::Read;
 use std::io::Write;

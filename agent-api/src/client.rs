@@ -1,14 +1,17 @@
-//! One agent, called over its socket: typed in, typed out, and no call without a deadline.
+//! One agent, called over its socket or the network: typed in, typed out, and no call without a deadline.
 //!
 //! It neither retries nor decides: an order is repeated by its operation id, by whoever gave it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::{MachineName, Order, PoolName, Shape};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+use crate::channel::Line;
+use crate::credentials::Credentials;
 use crate::wire::power_agent_client::PowerAgentClient;
 use crate::{AgentAddress, Answer, Event, FieldError, Inventory, Plan, wire};
 
@@ -18,7 +21,7 @@ pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an order may take to be answered: as a call, and before it the agent asks Nomad whether the node is empty, which has its own deadline of 10 s.
 pub const ORDER_DEADLINE: Duration = Duration::from_secs(25);
 
-/// How long connecting may take: the socket is on this host.
+/// How long connecting may take, TLS included: a Pi of the first kind signs in some 50 ms, and a LAN answers at once.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How often a silent connection is asked whether it lives. A killed agent closes its socket at once; this finds a hung one.
@@ -73,22 +76,27 @@ pub enum AgentError {
 #[derive(Debug, Clone)]
 pub struct Client {
     address: AgentAddress,
-    inner: PowerAgentClient<Channel>,
+    line: Arc<Line>,
 }
 
 impl Client {
-    /// A client of the agent at `address`; connects with the first call. Needs a tokio runtime.
+    /// A client of the agent at `address`; connects with the first call. Needs a tokio runtime. For an agent on the
+    /// network see [`Client::connect_lazy_with`].
     #[must_use]
     pub fn connect_lazy(address: &AgentAddress) -> Self {
-        let endpoint = Endpoint::from_shared(address.to_string())
-            .expect("an address that begins with unix: is taken as it is")
-            .connect_timeout(CONNECT_DEADLINE)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        let inner = PowerAgentClient::new(endpoint.connect_lazy())
+        Self::connect_lazy_with(address, None)
+    }
+
+    /// The same with what proves our name on the network; without it, calls to an agent there fail and say so.
+    #[must_use]
+    pub fn connect_lazy_with(address: &AgentAddress, credentials: Option<&Credentials>) -> Self {
+        Self { address: address.clone(), line: Line::to(address, credentials) }
+    }
+
+    fn inner(&self) -> PowerAgentClient<Channel> {
+        PowerAgentClient::new(self.line.channel())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { address: address.clone(), inner }
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Which agent this is.
@@ -103,7 +111,7 @@ impl Client {
     /// See [`AgentError`].
     pub async fn inventory(&self) -> Result<Inventory, AgentError> {
         let what = "inventory";
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let call = inner.inventory(wire::InventoryRequest {});
         let reply = self.within(what, CALL_DEADLINE, call).await?;
         reply.try_into().map_err(|source| self.malformed(what, source))
@@ -115,7 +123,7 @@ impl Client {
     /// See [`AgentError`]; a refusal with a code is an [`Answer`] and no error.
     pub async fn set_power(&self, order: &Order) -> Result<Answer, AgentError> {
         let what = "set power";
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let call = inner.set_power(wire::SetPowerRequest::from(order));
         let reply = self.within(what, ORDER_DEADLINE, call).await?;
         reply.try_into().map_err(|source| self.malformed(what, source))
@@ -126,7 +134,7 @@ impl Client {
     /// # Errors
     /// See [`AgentError`].
     pub async fn release(&self, machine: &MachineName, by: &str) -> Result<bool, AgentError> {
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let request = wire::ReleaseRequest { machine: machine.to_string(), by: by.to_owned() };
         let call = inner.release(request);
         Ok(self.within("release", CALL_DEADLINE, call).await?.was_held)
@@ -137,7 +145,7 @@ impl Client {
     /// # Errors
     /// See [`AgentError`].
     pub async fn watch(&self) -> Result<Watch, AgentError> {
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let call = inner.watch(wire::WatchRequest {});
         let events = self.within("watch", CALL_DEADLINE, call).await?;
         Ok(Watch { client: self.clone(), events })
@@ -148,7 +156,7 @@ impl Client {
     /// # Errors
     /// See [`AgentError`].
     pub async fn record_plan(&self, plan: &Plan) -> Result<(), AgentError> {
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let call = inner.record_plan(wire::RecordPlanRequest { plan: Some(plan.into()) });
         self.within("record plan", CALL_DEADLINE, call).await.map(|_| ())
     }
@@ -159,7 +167,7 @@ impl Client {
     /// See [`AgentError`].
     pub async fn plans(&self, pool: &PoolName) -> Result<Vec<Plan>, AgentError> {
         let what = "plans";
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let call = inner.plans(wire::PlansRequest { pool: pool.to_string() });
         let reply = self.within(what, CALL_DEADLINE, call).await?;
         let plans: Result<Vec<Plan>, FieldError> =
@@ -176,7 +184,7 @@ impl Client {
         machine: &MachineName,
         shape: &Shape,
     ) -> Result<(), AgentError> {
-        let mut inner = self.inner.clone();
+        let mut inner = self.inner();
         let request =
             wire::RecordShapeRequest { machine: machine.to_string(), shape: Some(shape.into()) };
         self.within("record shape", CALL_DEADLINE, inner.record_shape(request)).await.map(|_| ())

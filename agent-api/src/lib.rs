@@ -3,8 +3,10 @@
 //! [`wire`] is generated and stays at the edge; everybody else speaks the types of [`inventory`] and [`order`].
 
 pub mod address;
+mod channel;
 pub mod client;
 pub mod convert;
+pub mod credentials;
 pub mod inventory;
 pub mod order;
 
@@ -25,6 +27,7 @@ pub mod wire {
 pub use address::{AddressError, AgentAddress};
 pub use client::{AgentError, Client, Watch};
 pub use convert::FieldError;
+pub use credentials::Credentials;
 pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
 pub use inventory::{
     CommandedAge, Event, Hold, Inventory, Machine, Operation, Outlet, Plan, PlanLine,

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{AgentConfig, Config, OutletPath};
 use crate::device::DeviceHandle;
 use crate::drivers::{DriverError, Readings};
+use crate::identity::Keeper;
 use crate::machine::{Machine, MachineOutlet};
 use crate::memory::{AUTHOR_BYTES_MAX, Change, KeptPlan, PLAN_LINE_BYTES_MAX, PLAN_LINES_MAX};
 use crate::node::{Nodes, chain};
@@ -50,7 +51,7 @@ pub enum RequestError {
     },
     /// The operation id was given to another order.
     #[error(
-        "operation id {id} was given before, to `{verb} {machine}`; give each order its own id"
+        "operation id {id} was given before, to `{verb} {machine}` by {by}; give each order its own id"
     )]
     IdTaken {
         /// The id.
@@ -59,6 +60,8 @@ pub enum RequestError {
         verb: &'static str,
         /// Of which machine.
         machine: MachineName,
+        /// By whom.
+        by: String,
     },
     /// A plan is larger than what is kept.
     #[error("the plan's {what} is {found}; at most {max} is kept")]
@@ -94,6 +97,7 @@ pub struct Agent {
     pub(crate) machines: BTreeMap<MachineName, Arc<Machine>>,
     pub(crate) devices: BTreeMap<DeviceName, DeviceHandle>,
     pub(crate) nodes: Nodes,
+    pub(crate) keeper: Keeper,
     pub(crate) store: Arc<Store>,
     /// Everything that is written is written under this lock, so that no older state overtakes a newer one.
     pub(crate) book: tokio::sync::Mutex<Book>,
@@ -112,6 +116,7 @@ impl Agent {
         devices: BTreeMap<DeviceName, DeviceHandle>,
         nodes: Nodes,
         store: Store,
+        keeper: Keeper,
     ) -> Result<(Arc<Self>, Vec<adopt::HalfDone>), StoreError> {
         let mut loaded = store.load()?;
         let mut machines = BTreeMap::new();
@@ -140,6 +145,7 @@ impl Agent {
             machines,
             devices,
             nodes,
+            keeper,
             store: Arc::new(store),
             book: tokio::sync::Mutex::new(Book::of(loaded)),
             stop: watch::Sender::new(false),

@@ -7,16 +7,17 @@ pub mod clock;
 pub mod config;
 pub mod device;
 pub mod drivers;
+pub mod identity;
 mod machine;
 mod memory;
 mod node;
-mod peer;
 pub mod quota;
 pub mod roles;
 mod sequence;
 mod server;
 pub mod soft_off;
 mod store;
+pub mod tls;
 pub mod wiring;
 
 pub use store::StoreError;

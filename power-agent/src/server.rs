@@ -1,24 +1,31 @@
-//! The agent's gRPC service: wire in, typed call, wire out. Who asks is told by the kernel, not by the message.
+//! The agent's gRPC service: wire in, typed call, wire out. The gate has let in who asks; which machines, is asked here.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_api::client::MESSAGE_BYTES_MAX;
 use agent_api::wire::power_agent_server::{PowerAgent, PowerAgentServer};
-use agent_api::{Event, FieldError, Order, Plan, wire};
-use fleet::{MachineName, Origin, PoolName, Shape};
+use agent_api::{Answer, Event, FieldError, Order, Plan, wire};
+use fleet::{MachineName, Moment, Origin, PoolName, Refusal, RefusalCode, Shape};
 use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tonic::transport::server::UdsConnectInfo;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use crate::agent::{Agent, Note, RequestError};
 use crate::clock::Clock;
+use crate::identity::{Identity, Turned};
 use crate::node::chain;
-use crate::peer::user_name;
+use crate::roles::{Deed, Denied};
 
 /// How many may watch at once: the plugin's processes, some screens; each holds a place in the queue of changes.
 const WATCHERS_MAX: usize = 64;
+
+/// How long a watch goes on before who watches is asked about again: as long as a poll of the devices; to check a
+/// certificate at each change would keep a Pi busy.
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -40,21 +47,34 @@ impl PowerAgent for Service {
 
     async fn inventory(
         &self,
-        _request: Request<wire::InventoryRequest>,
+        request: Request<wire::InventoryRequest>,
     ) -> Result<Response<wire::InventoryReply>, Status> {
-        Ok(Response::new((&self.agent.inventory().await).into()))
+        let who = Identity::of(&request)?;
+        Ok(Response::new((&who.sight(self.agent.inventory().await)).into()))
     }
 
     async fn set_power(
         &self,
         request: Request<wire::SetPowerRequest>,
     ) -> Result<Response<wire::SetPowerReply>, Status> {
-        let peer = peer(&request);
+        let who = Identity::of(&request)?;
         let mut order = Order::try_from(request.into_inner()).map_err(|e| malformed(&e))?;
         if let Origin::Person(claimed) = &order.origin {
-            order.origin = Origin::Person(user_name(peer, claimed).await);
+            order.origin = Origin::Person(who.person(claimed));
         }
-        let answer = self.agent.order(order).await.map_err(|error| status(&error))?;
+        let call = format!("{} {}", order.verb.as_str(), order.machine);
+        let answer = match self.may_order(&who, &order) {
+            Ok(()) => self.agent.order(order).await,
+            Err(turned) => {
+                self.agent.turn_away(&who.caller, &call, &turned);
+                return forbidden(&turned);
+            }
+        };
+        if let Err(error @ RequestError::IdTaken { .. }) = &answer {
+            let turned = Turned::Replayed(error.to_string());
+            self.agent.turn_away(&who.caller, &call, &turned);
+        }
+        let answer = answer.map_err(|error| status(&error))?;
         Ok(Response::new((&answer).into()))
     }
 
@@ -62,49 +82,43 @@ impl PowerAgent for Service {
         &self,
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
-        let peer = peer(&request);
+        let who = Identity::of(&request)?;
         let wire::ReleaseRequest { machine, by } = request.into_inner();
         let machine = machine_name(machine)?;
-        let by = user_name(peer, &by).await;
+        self.over(&who, &machine, "release")?;
+        let by = who.person(&by);
         let was_held = self.agent.release(&machine, &by).await.map_err(|error| status(&error))?;
         Ok(Response::new(wire::ReleaseReply { was_held }))
     }
 
     async fn watch(
         &self,
-        _request: Request<wire::WatchRequest>,
+        request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let who = Identity::of(&request)?;
         if self.agent.watcher_count() >= WATCHERS_MAX {
             let text = format!("{WATCHERS_MAX} watch already; end one of them");
             return Err(Status::resource_exhausted(text));
         }
         // Subscribed before the snapshot is taken, so that no change falls between.
         let changes = self.agent.changes();
-        let first = Event::Snapshot(self.agent.inventory().await);
+        let first = Event::Snapshot(who.sight(self.agent.inventory().await));
         let agent = Arc::clone(&self.agent);
-        let rest = stream::unfold((agent, changes), |(agent, mut changes)| async move {
-            loop {
-                let event = match changes.recv().await {
-                    Ok(Note::Changed(name)) => agent.changed(&name),
-                    Err(RecvError::Lagged(_)) => Some(Event::Snapshot(agent.inventory().await)),
-                    Ok(Note::Stopping) | Err(RecvError::Closed) => return None,
-                };
-                if let Some(event) = event {
-                    return Some((event, (agent, changes)));
-                }
-            }
-        });
-        let events = stream::once(async { first }).chain(rest);
-        Ok(Response::new(Box::pin(events.map(|event| Ok((&event).into())))))
+        let watching = Watching { agent, changes, who, asked: Clock.now() };
+        let rest = stream::unfold(Some(watching), next_event);
+        let events = stream::once(async { Ok(first) }).chain(rest);
+        Ok(Response::new(Box::pin(events.map(|event| event.map(|event| (&event).into())))))
     }
 
     async fn record_plan(
         &self,
         request: Request<wire::RecordPlanRequest>,
     ) -> Result<Response<wire::RecordPlanReply>, Status> {
+        let who = Identity::of(&request)?;
         let plan = request.into_inner().plan;
         let plan = plan.ok_or_else(|| Status::invalid_argument("field plan: missing"))?;
         let plan = Plan::try_from(plan).map_err(|error| malformed(&error))?;
+        self.turned(&who, "record plan", who.may_touch_pool(&plan.pool))?;
         self.agent.record_plan(plan).await.map_err(|error| status(&error))?;
         Ok(Response::new(wire::RecordPlanReply {}))
     }
@@ -113,8 +127,10 @@ impl PowerAgent for Service {
         &self,
         request: Request<wire::PlansRequest>,
     ) -> Result<Response<wire::PlansReply>, Status> {
+        let who = Identity::of(&request)?;
         let pool = PoolName::new(request.into_inner().pool);
         let pool = pool.map_err(|e| Status::invalid_argument(format!("field pool: {e}")))?;
+        self.turned(&who, "plans", who.may_touch_pool(&pool))?;
         let plans = self.agent.plans(&pool).await;
         Ok(Response::new(wire::PlansReply { plans: plans.iter().map(Into::into).collect() }))
     }
@@ -123,8 +139,10 @@ impl PowerAgent for Service {
         &self,
         request: Request<wire::RecordShapeRequest>,
     ) -> Result<Response<wire::RecordShapeReply>, Status> {
+        let who = Identity::of(&request)?;
         let wire::RecordShapeRequest { machine, shape } = request.into_inner();
         let machine = machine_name(machine)?;
+        self.over(&who, &machine, "record shape")?;
         let shape = shape.ok_or_else(|| Status::invalid_argument("field shape: missing"))?;
         self.agent
             .record_shape(&machine, Shape::from(shape))
@@ -134,17 +152,102 @@ impl PowerAgent for Service {
     }
 }
 
-impl Agent {
-    fn changed(&self, name: &MachineName) -> Option<Event> {
-        let machine = self.machine(name).ok()?;
-        Some(Event::Changed(Box::new(machine.view(Clock.now()))))
+impl Service {
+    /// Whether somebody may touch a machine.
+    fn over(&self, who: &Identity, machine: &MachineName, call: &str) -> Result<(), Status> {
+        self.turned(who, call, who.may_touch(machine, self.agent.pool_of(machine)))
+    }
+
+    fn turned(&self, who: &Identity, call: &str, may: Result<(), Denied>) -> Result<(), Status> {
+        may.map_err(|denied| {
+            let turned = Turned::from(denied);
+            self.agent.turn_away(&who.caller, call, &turned);
+            turned.status()
+        })
+    }
+
+    /// Whether somebody may give this order, and has not given too many.
+    fn may_order(&self, who: &Identity, order: &Order) -> Result<(), Turned> {
+        match &order.origin {
+            Origin::Person(_) if order.force => who.may(Deed::Force)?,
+            Origin::Person(_) => who.may(Deed::Order)?,
+            Origin::Autoscaler(fence) => {
+                who.may(Deed::Scale)?;
+                who.may_touch_pool(&fence.pool)?;
+            }
+        }
+        who.may_touch(&order.machine, self.agent.pool_of(&order.machine))?;
+        self.agent.keeper.count_order(who, Clock.now())
     }
 }
 
-/// The user id of the process at the other end of the socket.
-fn peer<T>(request: &Request<T>) -> Option<u32> {
-    let info = request.extensions().get::<UdsConnectInfo>()?;
-    info.peer_cred.map(|peer| peer.uid())
+/// One watch.
+struct Watching {
+    agent: Arc<Agent>,
+    changes: Receiver<Note>,
+    who: Identity,
+    /// When it was last asked who watches.
+    asked: Moment,
+}
+
+/// The next event of a watch. Who watches is asked about again and again: a certificate may be revoked meanwhile.
+async fn next_event(
+    watching: Option<Watching>,
+) -> Option<(Result<Event, Status>, Option<Watching>)> {
+    let mut watching = watching?;
+    loop {
+        let note = timeout(ASKED_AGAIN, watching.changes.recv()).await.ok();
+        if let Err(turned) = watching.ask_again() {
+            watching.agent.turn_away(&watching.who.caller, "watch", &turned);
+            return Some((Err(turned.status()), None));
+        }
+        let (agent, who) = (&watching.agent, &watching.who);
+        let event = match note {
+            Some(Ok(Note::Changed(name))) => agent.changed(&name, who),
+            Some(Err(RecvError::Lagged(_))) => {
+                Some(Event::Snapshot(who.sight(agent.inventory().await)))
+            }
+            Some(Ok(Note::Stopping) | Err(RecvError::Closed)) => return None,
+            None => None,
+        };
+        if let Some(event) = event {
+            return Some((Ok(event), Some(watching)));
+        }
+    }
+}
+
+impl Watching {
+    fn ask_again(&mut self) -> Result<(), Turned> {
+        let now = Clock.now();
+        if now.since(self.asked) >= ASKED_AGAIN {
+            self.asked = now;
+            self.who = self.agent.keeper.identify(&self.who.caller)?;
+        }
+        Ok(())
+    }
+}
+
+impl Agent {
+    fn changed(&self, name: &MachineName, who: &Identity) -> Option<Event> {
+        let machine = self.machine(name).ok()?;
+        let seen = who.covers(name, machine.config.pool.as_ref());
+        seen.then(|| Event::Changed(Box::new(machine.view(Clock.now()))))
+    }
+
+    fn pool_of(&self, name: &MachineName) -> Option<&PoolName> {
+        self.machine(name).ok()?.config.pool.as_ref()
+    }
+}
+
+/// An order that is not allowed is refused with its code; one too many, or of nobody, is an error of the call.
+fn forbidden(turned: &Turned) -> Result<Response<wire::SetPowerReply>, Status> {
+    match turned {
+        Turned::Denied(denied) => {
+            let refusal = Refusal { code: RefusalCode::Forbidden, text: denied.to_string() };
+            Ok(Response::new((&Answer::Refused(refusal)).into()))
+        }
+        other => Err(other.status()),
+    }
 }
 
 fn machine_name(name: String) -> Result<MachineName, Status> {

@@ -2,25 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
+use agent_api::client::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::agent::Agent;
 use crate::clock::BootId;
 use crate::config::Config;
 use crate::device::{self, DeviceHandle};
+use crate::identity::{GateLayer, Keeper};
 use crate::node::{Nodes, chain};
 use crate::server::Service;
 use crate::store::{Store, StoreError};
+use crate::tls::Trust;
+use crate::tls::door::{self, Door};
+use crate::tls::link::Link;
 
 /// How long the end waits for outlets that are on their way and for machines in their dwell: a cycle of 60 s and its
 /// movement; less than the 90 s after which systemd kills.
@@ -31,6 +38,9 @@ const CALLERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it may take to learn whether somebody answers on an old socket: it is on this host.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many calls one connection may have open at once: a plugin's watch and an order for each machine of a rack.
+const STREAMS_MAX: u32 = 256;
 
 /// The socket's mode: its owner and its group may give orders.
 const SOCKET_MODE: u32 = 0o660;
@@ -55,6 +65,20 @@ pub enum ServeError {
     NoSocket {
         /// The path.
         path: PathBuf,
+    },
+    /// The files of [tls] can not be used.
+    #[error("the agent does not start: [tls] can not work")]
+    Tls(#[from] agent_api::credentials::FileError),
+    /// It can not listen on the network.
+    #[error(
+        "address {address}: can not listen there; is it an address of this host, and is the port free? It stands as `listen` in [agent]"
+    )]
+    Network {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
     },
     /// The socket can not be made.
     #[error("socket {}: can not be made; look at the rights of its directory", path.display())]
@@ -105,7 +129,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve_until(
-    config: Config,
+    mut config: Config,
     boot: BootId,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -113,6 +137,10 @@ pub async fn serve_until(
     // The journal's lock is what makes this the only agent of its hardware: it comes first.
     let store = Store::open(&config.agent.state, boot)?;
     let nodes = Nodes::new(config.nomad.as_ref())?;
+    let network = match config.network.take() {
+        Some(network) => Some((Arc::new(Trust::load(&network.tls)?), bind(network.listen).await?)),
+        None => None,
+    };
     let listener = listen(&socket).await?;
     let mut owners = JoinSet::new();
     let mut devices = BTreeMap::new();
@@ -121,13 +149,16 @@ pub async fn serve_until(
         owners.spawn(task);
         devices.insert(name.clone(), handle);
     }
-    let (agent, half_done) = Agent::new(config, devices, nodes, store)?;
+    let trust = network.as_ref().map(|(trust, _)| Arc::clone(trust));
+    let keeper = Keeper::new(std::mem::take(&mut config.access), trust);
+    let (agent, half_done) = Agent::new(config, devices, nodes, store, keeper)?;
     agent.adopt(half_done).await;
     for device in agent.devices.values() {
         agent.spawn(poll(Arc::clone(&agent), device.clone()));
     }
     tracing::info!(socket = %socket.display(), machines = agent.machines.len(), "agent serves");
-    let served = serve_socket(&agent, listener, stop).await;
+    let links = open_doors(&agent, (listener, socket_group(&socket)?), network);
+    let served = serve_links(&agent, links, stop).await;
     end(agent, owners).await;
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(err = %error, "socket was gone already");
@@ -135,9 +166,25 @@ pub async fn serve_until(
     served
 }
 
-async fn serve_socket(
+/// Takes connections from the socket and, where it is so configured, from the network.
+fn open_doors(
     agent: &Arc<Agent>,
-    listener: UnixListener,
+    (socket, group): (UnixListener, u32),
+    network: Option<(Arc<Trust>, TcpListener)>,
+) -> mpsc::Receiver<std::io::Result<Link>> {
+    let (sender, links) = mpsc::channel(door::WAITING_MAX);
+    if let Some((trust, listener)) = network {
+        agent.spawn(door::renew(Arc::clone(agent), Arc::clone(&trust)));
+        let door = Door::new(Arc::clone(agent), trust, sender.clone());
+        agent.spawn(door.open(listener));
+    }
+    agent.spawn(door::local(Arc::clone(agent), socket, group, sender));
+    links
+}
+
+async fn serve_links(
+    agent: &Arc<Agent>,
+    links: mpsc::Receiver<std::io::Result<Link>>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let mut stopping = agent.stop.subscribe();
@@ -145,8 +192,12 @@ async fn serve_socket(
         drop(stopping.wait_for(|stop| *stop).await);
     };
     let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(GateLayer(Arc::clone(agent)))
         .add_service(Service::server(Arc::clone(agent)))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), closing);
+        .serve_with_incoming_shutdown(ReceiverStream::new(links), closing);
     let mut server = std::pin::pin!(server);
     tokio::select! {
         served = &mut server => return served.map_err(ServeError::from),
@@ -206,6 +257,23 @@ async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
         }
         trouble = now_wrong;
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| ServeError::Network { address, source })?;
+    // The port may have been 0: then the kernel has chosen one.
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(%address, "listens on the network, by mutual TLS");
+    Ok(listener)
+}
+
+/// The group that may open the socket.
+fn socket_group(path: &Path) -> Result<u32, ServeError> {
+    let found = std::fs::metadata(path);
+    found
+        .map(|found| found.gid())
+        .map_err(|source| ServeError::Socket { path: path.to_owned(), source })
 }
 
 /// Listens on the socket; an old one goes only where nobody answers on it.

@@ -261,14 +261,32 @@ fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
 /// An id stands for one order.
 fn check_id(book: &Book, order: &Order) -> Result<(), RequestError> {
     match book.operation(&order.operation) {
-        Some(known) if known.machine != order.machine || known.verb != order.verb => {
+        Some(known)
+            if known.machine != order.machine
+                || known.verb != order.verb
+                || !is_same_side(&known.origin, &order.origin) =>
+        {
             Err(RequestError::IdTaken {
                 id: order.operation.clone(),
                 verb: known.verb.as_str(),
                 machine: known.machine.clone(),
+                by: who(&known.origin),
             })
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether two orders are of one person, or of the autoscalers of one pool: a lease may have gone to another meanwhile.
+fn is_same_side(one: &Origin, other: &Origin) -> bool {
+    match (one, other) {
+        (Origin::Person(one), Origin::Person(other)) => one == other,
+        (Origin::Autoscaler(one), Origin::Autoscaler(other)) => {
+            one.cluster == other.cluster && one.pool == other.pool
+        }
+        (Origin::Person(_), Origin::Autoscaler(_)) | (Origin::Autoscaler(_), Origin::Person(_)) => {
+            false
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a device; what the file says is checked, and whether a port exists.
 
+mod access;
 mod finding;
 mod placeholder;
 mod read;
@@ -15,7 +16,10 @@ use std::time::Duration;
 use fleet::{DeviceName, MachineName, PoolName, Shape};
 
 use crate::drivers::{DriverConfig, OutletNumber};
+use crate::roles::Access;
+use crate::tls::Trust;
 
+pub use access::{Network, TlsConfig};
 pub use finding::{Finding, Findings, Severity};
 pub use fleet::duration::{DurationError, parse_duration, show_duration};
 pub use placeholder::fill;
@@ -43,6 +47,10 @@ pub struct Config {
     pub pools: BTreeSet<PoolName>,
     /// The machines, by name.
     pub machines: BTreeMap<MachineName, MachineConfig>,
+    /// Where the agent listens on the network; `None`: nowhere.
+    pub network: Option<Network>,
+    /// Who may what.
+    pub access: Access,
 }
 
 /// The agent itself.
@@ -159,7 +167,11 @@ impl Config {
         let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let base = whole.parent().unwrap_or(Path::new(""));
         let draft = read::parse(file, &source, base)?;
-        let findings = Findings::new(file, &source, rules::look_at_ports(&draft.devices));
+        let mut found = rules::look_at_ports(&draft.devices);
+        if let Some(Err(error)) = draft.access.tls().map(Trust::load) {
+            found.push(draft.access.unusable(&error));
+        }
+        let findings = Findings::new(file, &source, found);
         if findings.has_errors() { Err(findings) } else { Ok((draft.into_config(), findings)) }
     }
 

@@ -1,6 +1,7 @@
 //! From the text of a rack file to a draft: every value typed, with the places that the rules need.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use fleet::{DeviceName, MachineName, NameError, PoolName, Resources, Shape};
 use toml::de::DeTable;
 
+use super::access::{AccessDraft, read_listen};
 use super::finding::{Finding, Findings, Report};
 use super::section::{At, Section, unknown_word};
 use super::{
@@ -46,6 +48,7 @@ pub(crate) struct Draft {
     pub(crate) devices: Vec<DeviceDraft>,
     pub(crate) pools: Vec<At<PoolName>>,
     pub(crate) machines: Vec<MachineDraft>,
+    pub(crate) access: AccessDraft,
 }
 
 /// One device; `config` is `None` where its section has an error of its own.
@@ -67,6 +70,7 @@ impl Draft {
     pub(crate) fn into_config(self) -> Config {
         let devices = self.devices.into_iter();
         let machines = self.machines.into_iter();
+        let (network, access) = self.access.into_parts();
         Config {
             agent: self.agent.value,
             nomad: self.nomad,
@@ -77,6 +81,8 @@ impl Draft {
             machines: machines
                 .map(|machine| (machine.config.name.clone(), machine.config))
                 .collect(),
+            network,
+            access,
         }
     }
 }
@@ -100,7 +106,7 @@ pub(crate) fn parse(file: &Path, source: &str, base: &Path) -> Result<Draft, Fin
 }
 
 fn read_root(root: &mut Section<'_>) -> Draft {
-    let agent = read_agent(root);
+    let (agent, listen) = read_agent(root);
     let nomad = root.section("nomad", "a section [nomad]").and_then(read_nomad);
     let mut devices = Vec::new();
     for (name, section) in root.named("devices") {
@@ -123,7 +129,8 @@ fn read_root(root: &mut Section<'_>) -> Draft {
             machines.push(read_machine(name, section, &defaults));
         }
     }
-    Draft { agent, nomad, devices, pools, machines }
+    let access = AccessDraft::read(root, listen);
+    Draft { agent, nomad, devices, pools, machines, access }
 }
 
 fn named<T>(name: &At<String>, section: &Section<'_>) -> Option<At<T>>
@@ -139,7 +146,7 @@ where
     }
 }
 
-fn read_agent(root: &mut Section<'_>) -> At<AgentConfig> {
+fn read_agent(root: &mut Section<'_>) -> (At<AgentConfig>, Option<At<SocketAddr>>) {
     let mut agent = AgentConfig {
         name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         socket: PathBuf::from(SOCKET_DEFAULT),
@@ -147,7 +154,7 @@ fn read_agent(root: &mut Section<'_>) -> At<AgentConfig> {
         poll: POLL_DEFAULT,
     };
     let Some(mut section) = root.section("agent", "a section [agent]") else {
-        return At { value: agent, span: 0..0 };
+        return (At { value: agent, span: 0..0 }, None);
     };
     if let Some(name) = section.text("name", "\"rack-a\"") {
         agent.name = name.value;
@@ -163,8 +170,9 @@ fn read_agent(root: &mut Section<'_>) -> At<AgentConfig> {
     if let Some(poll) = section.duration("poll", POLL, "\"10s\"") {
         agent.poll = poll;
     }
+    let listen = read_listen(&mut section);
     section.finish();
-    At { value: agent, span }
+    (At { value: agent, span }, listen)
 }
 
 fn read_nomad(mut section: Section<'_>) -> Option<NomadConfig> {

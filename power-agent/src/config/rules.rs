@@ -18,6 +18,9 @@ pub(crate) fn check(draft: &Draft, report: &Report) {
     check_pools(draft, report);
     check_nodes(&draft.machines, report);
     check_outlets(draft, report);
+    let machines = draft.machines.iter().map(|machine| machine.config.name.as_str()).collect();
+    let pools = draft.pools.iter().map(|pool| pool.value.as_str()).collect();
+    draft.access.check(&machines, &pools, report);
 }
 
 fn check_socket(agent: &At<AgentConfig>, report: &Report) {

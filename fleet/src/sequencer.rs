@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use self::state::{
     Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, State, Step, Task,
 };
-use crate::{Moment, PowerState};
+use crate::{Moment, PowerState, Verb};
 
 /// How often an outlet is driven before it is given up. A lost frame or a bouncing USB adapter is over by then; a
 /// board that did not obey five times will not obey the sixth time either.
@@ -75,8 +75,14 @@ impl Sequencer {
     /// A sequence that another process left half done and that nobody finishes: it has failed, and says why.
     #[must_use]
     pub fn abandoned(record: Record, why: &str) -> Self {
+        // It died between off and on, and what is history moves no relay: a person or a policy has to.
+        let between = record.task.verb == Verb::Cycle
+            && matches!(record.phase(), Phase::Cutting | Phase::Dwelling | Phase::Energizing);
         let mut record = Record { state: State::Failed { untouched: false }, ..record };
         record.add_evidence(why);
+        if between {
+            record.add_evidence("it may be off because of that: look at it, and order `on`");
+        }
         Self { record }
     }
 

@@ -351,6 +351,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             Just(NodeSign::Down), Just(NodeSign::Up), Just(NodeSign::NotKnown), Just(NodeSign::Silent)
         ].prop_map(Input::NodeSeen),
         1 => text().prop_map(Input::CalledOff),
+        1 => text().prop_map(Input::Unwritten),
     ]
 }
 
@@ -438,5 +439,53 @@ proptest! {
         prop_assert_eq!(bench.line, verb.leaves());
         let wrong = bench.edges.iter().filter(|(_, state)| *state != verb.leaves()).count();
         prop_assert_eq!(wrong, usize::from(verb == Verb::Cycle && lit));
+    }
+}
+
+/// A task whose next steps can not be written down from a phase on.
+fn unwritten_from(task: Task, line: PowerState, phase: Phase) -> (Bench, Sequencer) {
+    let mut bench = Bench::new(line);
+    let mut sequencer = Sequencer::begin(task, bench.now);
+    for _ in 0..ACTIONS_MAX {
+        sequencer.poll(bench.now);
+        if sequencer.record().phase() == phase {
+            sequencer.handle(Input::Unwritten("no space left".to_owned()), bench.now);
+            break;
+        }
+        bench.act(&mut sequencer);
+    }
+    bench.run(&mut sequencer);
+    (bench, sequencer)
+}
+
+#[test]
+fn what_can_not_be_written_down_before_the_machine_was_touched_is_not_done() {
+    let drained = Task { drain: Some(Duration::from_secs(60)), ..task(Verb::Off) };
+    let hard = |verb| Task { soft_off: None, ..task(verb) };
+    for (task, line, phase) in [
+        (hard(Verb::On), PowerState::Off, Phase::Energizing),
+        (hard(Verb::Off), PowerState::On, Phase::Cutting),
+        (hard(Verb::Cycle), PowerState::On, Phase::Cutting),
+        (hard(Verb::Cycle), PowerState::Off, Phase::Dwelling),
+        (drained.clone(), PowerState::On, Phase::Draining),
+        (drained, PowerState::On, Phase::SoftOff),
+    ] {
+        let drains = task.drain.is_some() && phase == Phase::SoftOff;
+        let (bench, sequencer) = unwritten_from(task, line, phase);
+        assert!(bench.edges.is_empty(), "{phase}: {:?}", bench.edges);
+        assert!(sequencer.record().left_untouched(), "{phase}");
+        let evidence = &sequencer.record().evidence;
+        assert!(evidence.contains("nothing was moved: no space left"), "{evidence}");
+        assert_eq!(bench.left_as, if drains { vec![Eligible::Yes] } else { Vec::new() }, "{phase}");
+    }
+}
+
+#[test]
+fn a_cycle_that_has_cut_comes_on_again_also_where_nothing_can_be_written() {
+    for phase in [Phase::Dwelling, Phase::Energizing] {
+        let (bench, sequencer) = unwritten_from(task(Verb::Cycle), PowerState::On, phase);
+        assert_eq!(sequencer.record().state, State::Done, "{phase}");
+        assert_eq!(bench.line, PowerState::On);
+        assert_eq!(bench.edges.len(), 2);
     }
 }

@@ -74,7 +74,9 @@ pub enum RequestError {
         max: usize,
     },
     /// The journal can not be written.
-    #[error("nothing was moved, because the intent could not be written down")]
+    #[error(
+        "nothing was moved, because the intent could not be written down; an agent that ends before its disk is well may find it there and take it up"
+    )]
     Journal(#[from] StoreError),
     /// The agent is stopping.
     #[error("the agent is stopping; give the order again when it is back")]
@@ -256,14 +258,18 @@ impl Agent {
         self.store.commit_durably(change).await
     }
 
-    /// Writes a machine's state down as it is now. Its sequence goes on if that fails: what it will do is on the disk
-    /// since it began, and to stop half way would be worse.
-    pub(crate) async fn journal(&self, machine: &Machine) {
+    /// Writes a machine's state down as it is now.
+    ///
+    /// # Errors
+    /// Why it is not on the disk, as a sentence.
+    pub(crate) async fn journal(&self, machine: &Machine) -> Result<(), String> {
         let _book = self.book.lock().await;
         let name = &machine.config.name;
-        if let Err(error) = self.write_machine(name, machine.memory()).await {
-            tracing::error!(machine = %name, err = chain(&error), "progress could not be written down");
-        }
+        self.write_machine(name, machine.memory()).await.map_err(|error| {
+            let err = chain(&error);
+            tracing::error!(machine = %name, err, "progress could not be written down");
+            err
+        })
     }
 
     /// Reads one device and tells all machines that hang on it.

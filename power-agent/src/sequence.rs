@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::sequencer::{Action, Input, NODE_POLL, State};
 use fleet::{Commanded, DeviceName, Fault, FaultClass, Moment, Origin, Phase, PowerState, Verb};
@@ -14,22 +15,28 @@ use crate::machine::{Machine, State as MachineState};
 use crate::memory::{Change, Ended, MachineMemory};
 use crate::node::chain;
 use crate::soft_off;
+use crate::store::StoreError;
+
+/// How long a sequence or its end waits before it tries again to be written down.
+const UNWRITTEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs the machine's sequence to its end, or until the agent stops at a place where nothing is lost by stopping.
 pub(crate) async fn run(agent: Arc<Agent>, machine: Arc<Machine>) {
     let mut stopping = agent.stop.subscribe();
-    let mut written: Option<Phase> = None;
+    // Its first phase is on the disk: it was written when the order was taken, or read from there.
+    let mut written = phase(&machine);
     while let Some((action, phase)) = next(&machine) {
         if action == Action::Finished {
             finish(&agent, &machine).await;
             return;
         }
+        let mut action = action;
         if written != Some(phase) {
-            // The first phase was written when the order was taken.
-            if written.is_some() || phase != Phase::Accepted {
-                agent.journal(&machine).await;
+            match agent.journal(&machine).await {
+                Ok(()) => written = Some(phase),
+                Err(why) if calls_off(&machine, &why) => continue,
+                Err(_) => action = shortened(action, Clock.now() + UNWRITTEN_PAUSE),
             }
-            written = Some(phase);
         }
         agent.publish(&machine.config.name);
         let input = if may_stop(phase) {
@@ -45,6 +52,27 @@ pub(crate) async fn run(agent: Arc<Agent>, machine: Arc<Machine>) {
             live.sequencer.handle(input, Clock.now());
         }
     }
+}
+
+/// A wait that ends in time for another try.
+fn shortened(action: Action, end: Moment) -> Action {
+    match action {
+        Action::Wait { until } => Action::Wait { until: until.min(end) },
+        other => other,
+    }
+}
+
+fn phase(machine: &Machine) -> Option<Phase> {
+    machine.state().live.as_ref().map(|live| live.sequencer.record().phase())
+}
+
+/// Tells the sequence that it is not on the disk; whether that takes it elsewhere.
+fn calls_off(machine: &Machine, why: &str) -> bool {
+    let mut state = machine.state();
+    let Some(live) = &mut state.live else { return false };
+    let before = live.sequencer.record().state.clone();
+    live.sequencer.handle(Input::Unwritten(why.to_owned()), Clock.now());
+    live.sequencer.record().state != before
 }
 
 /// Where an agent may stop: the next one goes on from the journal, and no outlet is on its way or off for a dwell.
@@ -165,14 +193,31 @@ async fn ask(machine: &Machine) -> Result<(), String> {
     }
 }
 
-/// Writes the end down, and only then lets it be seen: a watcher may look at the machine at any time.
+/// Writes the end down, and only then lets it be seen: a watcher may look at the machine at any time. Tries until it is
+/// written or the agent stops; the next one then finishes the sequence anew from what it finds.
 pub(crate) async fn finish(agent: &Agent, machine: &Machine) {
+    let mut stopping = agent.stop.subscribe();
+    while let Err(error) = try_finish(agent, machine).await {
+        let name = &machine.config.name;
+        tracing::error!(node = %name, err = chain(&error), "end could not be written down, and is not told");
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(UNWRITTEN_PAUSE) => {}
+        }
+    }
+}
+
+/// As [`finish`], once.
+///
+/// # Errors
+/// Why it is not on the disk.
+pub(crate) async fn try_finish(agent: &Agent, machine: &Machine) -> Result<(), StoreError> {
     let mut book = agent.book.lock().await;
     let now = Clock.now();
     let name = &machine.config.name;
     let mut memory = machine.memory();
     let Some((id, ended)) = close(&machine.state(), &mut memory, name.as_str(), now) else {
-        return;
+        return Ok(());
     };
     let operation = book.ended(&id, ended.clone());
     if let Some((_, operation)) = &operation {
@@ -183,9 +228,7 @@ pub(crate) async fn finish(agent: &Agent, machine: &Machine) {
         operation: operation.clone(),
         ..Change::default()
     };
-    if let Err(error) = agent.store.commit_durably(change).await {
-        tracing::error!(node = %name, operation = %id, err = chain(&error), "end could not be written down");
-    }
+    agent.store.commit_durably(change).await?;
     if let Some((place, operation)) = operation {
         tracing::info!(
             node = %name, operation = %id, verb = operation.verb.as_str(), origin = %who(&operation.origin),
@@ -197,6 +240,7 @@ pub(crate) async fn finish(agent: &Agent, machine: &Machine) {
     machine.settle(memory);
     drop(book);
     agent.publish(name);
+    Ok(())
 }
 
 /// Takes the ended sequence out of what is remembered of the machine, with all that follows from it.

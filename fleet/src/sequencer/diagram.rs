@@ -19,6 +19,7 @@ pub(super) enum Event {
 pub(super) fn step(record: &mut Record, event: Event, now: Moment) {
     let state = std::mem::replace(&mut record.state, State::Done);
     record.state = match (state, event) {
+        (state, Event::Told(Input::Unwritten(why))) => unwritten(record, state, &why, now),
         (State::Cutting(movement), event) => moved(record, PowerState::Off, movement, event, now),
         (State::Energizing(movement), event) => moved(record, PowerState::On, movement, event, now),
         (state @ (State::Draining { .. } | State::Undraining { .. }), event) => {
@@ -167,6 +168,26 @@ fn undrain(record: &mut Record, why: String, now: Moment) -> State {
         record.add_evidence(&why);
         State::Failed { untouched: true }
     }
+}
+
+/// The journal takes nothing more.
+fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State {
+    // In these states the machine was not asked yet and no outlet has moved.
+    let untouched = match &state {
+        State::Draining { .. } | State::SoftOff { .. } => true,
+        State::Cutting(_) => record.task.soft_off.is_none() && !record.moved,
+        State::Dwelling { .. } | State::Energizing(_) => !record.moved,
+        State::Looking { .. }
+        | State::Undraining { .. }
+        | State::Settling { .. }
+        | State::Restoring { .. }
+        | State::Done
+        | State::Failed { .. } => false,
+    };
+    if untouched {
+        return undrain(record, format!("nothing was moved: {why}"), now);
+    }
+    state
 }
 
 /// The way down of a machine that is to go: asked first where it can be.

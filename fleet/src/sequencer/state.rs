@@ -63,6 +63,9 @@ pub enum Input {
     NodeSeen(NodeSign),
     /// A person wants it otherwise. Obeyed only before the point of no return.
     CalledOff(String),
+    /// What is to be done next could not be written down, for this reason. Before anything was done to the machine the
+    /// sequence ends; later it goes on, because to stop half way would be worse.
+    Unwritten(String),
 }
 
 /// What the executor has to do now. Each is bounded by its moment: later than that, ask again.

@@ -61,10 +61,11 @@ impl Agent {
         tracing::debug!(operation = %running.id, age_ms = fleet::moment::millis(age), "age of the sequence");
         let RunningOrder { id, origin, reason, .. } = running;
         machine.state().live = Some(Live { id, origin, reason, sequencer, call_off: None });
-        if stopped.is_some() {
-            sequence::finish(self, machine).await;
-        } else {
-            self.spawn(sequence::run(Arc::clone(self), Arc::clone(machine)));
+        let (agent, machine) = (Arc::clone(self), Arc::clone(machine));
+        if stopped.is_none() {
+            self.spawn(sequence::run(agent, machine));
+        } else if sequence::try_finish(&agent, &machine).await.is_err() {
+            self.spawn(async move { sequence::finish(&agent, &machine).await });
         }
     }
 

@@ -25,6 +25,11 @@ const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const READ_JOB_EVERYWHERE: &str = "namespace \"*\" { capabilities = [\"read-job\"] } \
     (and read-job in each block for one namespace, which replaces that for \"*\" there)";
 
+/// The ACL rule that grants a capability in a namespace.
+pub(crate) fn rule(namespace: &str, capability: &str) -> String {
+    format!("namespace {namespace:?} {{ capabilities = [{capability:?}] }}")
+}
+
 /// How much of Nomad's words an error keeps: its messages are a line.
 const EXCERPT_BYTES_MAX: usize = 512;
 

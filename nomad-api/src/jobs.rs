@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client, QueryMeta, QueryOptions};
+use crate::client::{Ask, Client, QueryMeta, QueryOptions, rule};
 use crate::error::Error;
 use crate::wire::{from_nomad, words};
 
@@ -206,10 +206,6 @@ from_nomad! {
         /// What Nomad finds doubtful in it.
         pub warnings: String = "Warnings",
     }
-}
-
-fn rule(namespace: &str, capability: &str) -> String {
-    format!("namespace {namespace:?} {{ capabilities = [{capability:?}] }}")
 }
 
 impl Client {

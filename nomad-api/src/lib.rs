@@ -13,6 +13,7 @@ mod evaluations;
 mod events;
 mod jobs;
 mod nodes;
+mod sight;
 mod token;
 mod variables;
 mod wire;

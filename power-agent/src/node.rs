@@ -168,7 +168,9 @@ fn beats_no_more(status: &NodeStatus) -> bool {
     matches!(status, NodeStatus::Down | NodeStatus::Disconnected)
 }
 
+/// What a token may not see would look like nothing, so that is asked first.
 async fn left(client: &Client, name: &str) -> Result<Option<String>, Error> {
+    client.sees_all_work().await?;
     let mut running = Vec::new();
     for node in alive(client, name).await? {
         let (allocations, _) = client.node_allocations(&node.id, &QueryOptions::NOW).await?;

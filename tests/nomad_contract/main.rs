@@ -7,6 +7,7 @@
 mod access;
 mod drains;
 mod events;
+mod least;
 mod moves;
 mod queries;
 mod waiting;

@@ -1,6 +1,7 @@
 //! The test kit: the real hosts, programs that die with their owner, waiting with a bound, and a Nomad
 //! cluster on loopback.
 
+pub mod access;
 pub mod cluster;
 pub mod diary;
 pub mod evidence;

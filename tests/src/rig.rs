@@ -11,6 +11,7 @@ use virtual_rack::edges::EdgeRecord;
 use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
 
+use crate::access::{grant, token_file};
 use crate::cluster::{Access, MachineSpec, NomadMachine, Server};
 use crate::hosts;
 use crate::ports::Port;
@@ -48,7 +49,7 @@ pub struct RigSpec {
     pub machine: MachineSpec,
     /// The policy's HCL.
     pub policy: String,
-    /// What Nomad asks of agent and plugin: nothing, or a token. [`Rig::token`] is the plugin's.
+    /// What Nomad asks: a token of autoscaler, plugin and agent each ([`crate::access`]), or nothing.
     pub access: Access,
 }
 
@@ -64,7 +65,7 @@ impl RigSpec {
             shutdown: Duration::from_millis(500),
             machine: MachineSpec::named("any"),
             policy: waiting_policy(0, machines, ""),
-            access: Access::Open,
+            access: Access::Tokens,
         }
     }
 
@@ -179,7 +180,7 @@ pub struct Rig {
     /// Whether the autoscaler takes policies from Nomad's jobs too. Where it does and Nomad is silent,
     /// v0.4.6 starts all policies anew every ten seconds.
     pub job_policies: bool,
-    /// The plugin's token for Nomad, none where Nomad asks for none; read as those above.
+    /// The autoscaler's own token for Nomad, none where Nomad asks for none; read as those above.
     pub token: Option<String>,
     rack_process: Process,
     /// Hold the ports of clients that are still to boot.
@@ -234,7 +235,7 @@ impl Rig {
             agents: format!("unix:{}", dir.join("agent.sock").display()),
             heartbeat: "1s",
             job_policies: true,
-            token: server.token().map(str::to_owned),
+            token: grant(&server, spec.access, &dir).await?,
             dir,
             server,
             rack,
@@ -313,15 +314,19 @@ impl Rig {
         );
         for kind in ["target", "apm"] {
             // The heartbeat is a target's; the apm would warn about it and go on.
-            let heartbeat = match kind {
-                "target" => format!("heartbeat = {:?}", self.heartbeat),
+            let mut keys = match kind {
+                "target" => format!("heartbeat = {:?}\n", self.heartbeat),
                 _ => String::new(),
             };
+            if self.token.is_some() {
+                let file = token_file(&self.dir, "plugin");
+                write!(keys, "    nomad_token_file = {file:?}").ok();
+            }
             // Writing to a String can not fail.
             write!(
                 text,
                 "{kind} \"lamplighter\" {{\n  driver = \"lamplighter\"\n  args   = [\"{kind}\"]\n  \
-                 config = {{\n    agents = \"{agents}\"\n    {heartbeat}\n  }}\n}}\n"
+                 config = {{\n    agents = \"{agents}\"\n    {keys}\n  }}\n}}\n"
             )
             .ok();
         }
@@ -537,14 +542,8 @@ fn rack_toml(dir: &Path, spec: &RigSpec, clients: &[NomadMachine]) -> String {
 fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
     let virtual_rack = program("virtual-rack")?;
     let status = if spec.board == "lcus-silent" { "none" } else { "ascii" };
-    let token = match server.token() {
-        Some(token) => {
-            let file = dir.join("nomad-token");
-            std::fs::write(&file, token)?;
-            format!("token_file = {file:?}\n")
-        }
-        None => String::new(),
-    };
+    let token = server.token().map(|_| format!("token_file = {:?}\n", token_file(dir, "agent")));
+    let token = token.unwrap_or_default();
     let dir = dir.display();
     let machine = &spec.machine;
     let class = match machine.node_class.as_str() {

@@ -3,10 +3,11 @@
 //! a relay that moves.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nomad_api::ClientStatus;
-use testkit::cluster::Access;
+use testkit::diary::Diary;
 use testkit::process::Process;
 use testkit::programs::program;
 use testkit::rig::{PATH_BOUND, READY_BOUND, Rig, RigSpec, said, waiting_policy};
@@ -14,6 +15,9 @@ use testkit::work::ShellJob;
 use virtual_rack::control::Client as Rack;
 use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
+
+/// The exit code of a refusal.
+const REFUSED: i32 = 2;
 
 /// The exit code of a rack file with errors.
 const RACK_FILE: i32 = 65;
@@ -148,48 +152,73 @@ fn agents_that_can_not_be_reached_are_named_and_the_pool_scales_once_their_addre
     });
 }
 
-/// What the host asks for itself; what the plugin needs comes on top.
-const HOSTS_RULES: &str = "namespace \"*\" {\n  policy = \"read\"\n}\n";
+/// What the plugin's token is to have.
+const PLUGIN: &str = include_str!("../../examples/acl/plugin.hcl");
 
-/// The plugin's, but for the right to write its record.
-const WITHOUT_WRITE: &str = r#"
-namespace "*" {
-  policy = "read"
-}
-node {
-  policy = "write"
-}
-namespace "default" {
-  policy = "read"
-  variables {
-    path "lamplighter/*" {
-      capabilities = ["read"]
-    }
-  }
-}
-"#;
+/// Lets the token in, and shows it nothing that matters.
+const NEARLY_NOTHING: &str = "namespace \"default\" {\n  capabilities = [\"read-job\"]\n}\n";
 
 #[test]
 fn a_token_without_a_capability_is_told_which_and_the_pool_scales_once_it_has_it() {
     crate::story("a token without a capability", async {
-        let spec = RigSpec { access: Access::Tokens, ..RigSpec::dark(2) };
-        let mut rig = Rig::prepare(&spec).await?;
-        rig.token = Some(rig.server.token_with("plugin", HOSTS_RULES).await?);
+        let mut rig = Rig::prepare(&RigSpec::dark(2)).await?;
+        let apply = ["acl", "policy", "apply", "plugin", "-"];
+        rig.server.cli(&apply, Some(NEARLY_NOTHING)).await?;
         rig.start_agent().await?;
         rig.start_autoscaler().await?;
         rig.server.run_job(&ShellJob::service("web", 1)).await?;
-        rig.told_in_log(&["external_plugin", "refused", "node", "policy", "read"]).await?;
+        rig.told_in_log(&["external_plugin", "refused listing", "every namespace", "read-job"])
+            .await?;
         rig.told_not_ready().await?;
 
-        let apply = ["acl", "policy", "apply", "plugin", "-"];
-        rig.server.cli(&apply, Some(WITHOUT_WRITE)).await?;
+        let without_write = PLUGIN.replace("[\"read\", \"write\"]", "[\"read\"]");
+        rig.server.cli(&apply, Some(&without_write)).await?;
         rig.told_in_log(&["refused writing", "lamplighter/pools/rack", "capabilities", "write"])
             .await?;
         ensure!(rig.all_edges().await?.is_empty(), "a relay has moved without the record");
 
-        let all = WITHOUT_WRITE.replace("[\"read\"]", "[\"read\", \"write\"]");
-        rig.server.cli(&apply, Some(&all)).await?;
+        rig.server.cli(&apply, Some(PLUGIN)).await?;
         assert_scales(&rig).await
+    });
+}
+
+/// The agent's, but it sees one namespace alone; Nomad leaves what is in others out of its answers.
+const SHORT_SIGHT: &str = r#"
+node {
+  policy = "write"
+}
+namespace "default" {
+  capabilities = ["read-job"]
+}
+"#;
+
+/// What the agent's token is to have.
+const AGENT: &str = include_str!("../../examples/acl/agent.hcl");
+
+#[test]
+fn work_that_a_token_does_not_see_is_no_empty_machine_and_the_refusal_says_what_it_lacks() {
+    crate::story("work that a token does not see", async {
+        let rig = Rig::start(&RigSpec::dark(1)).await?;
+        rig.server.cli(&["namespace", "apply", "elsewhere"], None).await?;
+        let diary = Diary::new(&rig.dir);
+        let job = diary.service("unseen", "", Duration::ZERO);
+        rig.server
+            .run_job(&ShellJob { in_job: "namespace = \"elsewhere\"".to_owned(), ..job })
+            .await?;
+        diary.said_when("unseen", "begin", 1, PATH_BOUND).await?;
+
+        let apply = ["acl", "policy", "apply", "agent", "-"];
+        let off = ["off", "node1", "--reason", "looks idle"];
+        for (policy, words) in [
+            (SHORT_SIGHT, "namespace \"*\" { capabilities = [\"read-job\"] }"),
+            (AGENT, "of job unseen ("),
+        ] {
+            rig.server.cli(&apply, Some(policy)).await?;
+            let said = rig.power_agent(&off).await?;
+            ensure!(said.code == REFUSED && said.out.contains(words), "{words}: {said:?}");
+        }
+        ensure!(rig.edges("node1").await? == [Power::On], "{:?}", rig.all_edges().await?);
+        Ok(())
     });
 }
 

@@ -151,9 +151,12 @@ impl Looker {
 }
 
 /// Allocations before evaluations: work that gets its place in between is then in neither list, and the
-/// dip of one query is damped by the target. In both lists it would light a machine at once.
+/// dip of one query is damped by the target. In both lists it would light a machine at once. Work that the
+/// token may not see would neither wait nor take room, so that is asked first.
 async fn lists(nomad: &Client) -> Result<Lists, Error> {
     let now = QueryOptions::NOW;
+    nomad.sees_all_work().await?;
+    nomad.sees_all_jobs().await?;
     let (allocs, _) = nomad.allocations(Some(LIVING), &now).await?;
     let (evaluations, _) = nomad.blocked_evaluations(&now).await?;
     let (nodes, _) = nomad.nodes(&now).await?;

@@ -165,7 +165,7 @@ impl Pool {
             News::NomadSilent(why) => {
                 // Said once, and again when the reason is another.
                 if self.nomad.answers || self.nomad_problem.as_ref() != Some(&why) {
-                    tracing::warn!(pool = %self.parts.pool, err = %why, "Nomad does not answer");
+                    tracing::warn!(pool = %self.parts.pool, err = %why, "Nomad can not be read");
                 }
                 self.nomad.answers = false;
                 self.nomad_problem = Some(why);
@@ -290,7 +290,10 @@ impl Pool {
                 let why = self.office.problem.as_deref().unwrap_or("no answer yet");
                 format!("the heartbeat of the pool's lease can not be written: {why}")
             });
-            let not_ready = discord.or(status.not_ready).or(overdue);
+            // Why Nomad can not be read is told with its remedy.
+            let unread = self.nomad_problem.clone().filter(|_| !self.nomad.answers);
+            let waits = status.not_ready.map(|why| unread.unwrap_or(why));
+            let not_ready = discord.or(waits).or(overdue);
             return Report {
                 ready: not_ready.is_none(),
                 count: status.count,

@@ -15,6 +15,10 @@ use crate::target::block::node_status;
 /// How long one blocking query waits: so long is a Nomad that has gone silent believed.
 pub const NOMAD_WAIT: Duration = Duration::from_secs(10);
 
+/// How many reads believe that the token sees all work before that is asked again: it takes a question for
+/// each namespace, and a policy is seldom changed. Before a cut it is asked each time ([`read_node`]).
+const SIGHT_READS: u32 = 16;
+
 /// Events that Nomad keeps of a node (nomad: structs.MaxRetainedNodeEvents).
 const NODE_EVENTS_KEPT: usize = 10;
 
@@ -51,13 +55,22 @@ pub struct NomadReader {
     nodes_index: u64,
     allocs_index: u64,
     own_alloc: Option<String>,
+    reads_until_sight: u32,
 }
 
 impl NomadReader {
     /// A reader of the nodes with these names. `own_alloc`: the allocation of the autoscaler itself.
     #[must_use]
     pub const fn new(client: Client, names: BTreeSet<String>, own_alloc: Option<String>) -> Self {
-        Self { client, names, cache: BTreeMap::new(), nodes_index: 0, allocs_index: 0, own_alloc }
+        Self {
+            client,
+            names,
+            cache: BTreeMap::new(),
+            nodes_index: 0,
+            allocs_index: 0,
+            own_alloc,
+            reads_until_sight: 0,
+        }
     }
 
     /// Waits until nodes or allocations have changed since the last read, or [`NOMAD_WAIT`] is over.
@@ -84,11 +97,22 @@ impl NomadReader {
         Ok(own.map(|alloc| alloc.node_id))
     }
 
+    /// A node whose work the token may not see looks idle, and would be the first to go.
+    async fn sees_all_work(&mut self) -> Result<(), nomad_api::Error> {
+        if self.reads_until_sight == 0 {
+            self.client.sees_all_work().await?;
+            self.reads_until_sight = SIGHT_READS;
+        }
+        self.reads_until_sight -= 1;
+        Ok(())
+    }
+
     /// Reads everything as it is now.
     ///
     /// # Errors
     /// Where Nomad does not answer or refuses.
     pub async fn read(&mut self) -> Result<NomadFacts, nomad_api::Error> {
+        self.sees_all_work().await?;
         let (stubs, allocs_meta) = self.client.allocations(None, &QueryOptions::NOW).await?;
         let (nodes, nodes_meta) = self.client.nodes(&QueryOptions::NOW).await?;
         self.allocs_index = allocs_meta.index;
@@ -166,6 +190,7 @@ pub async fn read_node(
     // Nomad answers a blocking query once its index is above the one given.
     let options = QueryOptions::after(at_least.saturating_sub(1), NOMAD_WAIT);
     let (_, meta) = client.nodes(&options).await?;
+    client.sees_all_work().await?;
     let (whole, _) = client.node_allocations(id.as_str(), &QueryOptions::NOW).await?;
     let Some(node) = client.node(id.as_str()).await? else { return Ok(None) };
     let mut allocs = Vec::new();

@@ -1,0 +1,197 @@
+//! Goal: the policies of `examples/acl` are enough and the least, and who lacks a capability is told which.
+//! Method: every call of a part, with its policy whole, and with one capability less each time.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use calls::{AGENT, PLUGIN};
+use nomad_api::{Client, Error, Secret, TokenSource};
+use testkit::cluster::Access;
+
+use crate::Cluster;
+
+/// A call of a part: its name, and how it is made. What it is about does not exist, so that nothing is changed.
+type Call = (&'static str, fn(Client) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>);
+
+/// One capability less: what stands in the file, what instead, which calls are refused then, and the rule
+/// that their errors name.
+type Less = (&'static str, &'static str, &'static [&'static str], &'static str);
+
+mod calls {
+    //! The calls of each part.
+    use super::Call;
+    use crate::{PATIENT, map};
+    use nomad_api::{Eligibility, Error, QueryOptions};
+
+    const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+    const RECORD: &str = "lamplighter/pools/nobody";
+
+    /// What does not exist was asked for, and that is an answer.
+    fn allowed<T>(result: Result<T, Error>) -> Result<(), Error> {
+        match result {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    macro_rules! calls {
+        ($name:ident, $doc:literal: $($call:literal => |$api:ident| $made:expr,)*) => {
+            #[doc = $doc]
+            pub(super) const $name: &[Call] = &[$(
+                ($call, |$api| Box::pin(async move { allowed($made.await) })),
+            )*];
+        };
+    }
+
+    calls! { PLUGIN, "What the plugin asks.":
+        "nodes" => |api| api.nodes(&QueryOptions::NOW),
+        "node" => |api| api.node(NOBODY),
+        "node_allocations" => |api| api.node_allocations(NOBODY, &QueryOptions::NOW),
+        "drain_node" => |api| api.drain_node(NOBODY, PATIENT, &map(&[])),
+        "cancel_drain" => |api| api.cancel_drain(NOBODY, Eligibility::Eligible, &map(&[])),
+        "set_eligibility" => |api| api.set_eligibility(NOBODY, &Eligibility::Eligible),
+        "purge_node" => |api| api.purge_node(NOBODY),
+        "allocations" => |api| api.allocations(None, &QueryOptions::NOW),
+        "allocation" => |api| api.allocation(NOBODY),
+        "sees_all_work" => |api| api.sees_all_work(),
+        "sees_all_jobs" => |api| api.sees_all_jobs(),
+        "blocked_evaluations" => |api| api.blocked_evaluations(&QueryOptions::NOW),
+        "jobs" => |api| api.jobs(None, &QueryOptions::NOW),
+        "job" => |api| api.job("default", "nobody"),
+        "job_summary" => |api| api.job_summary("default", "nobody"),
+        "variable" => |api| api.variable(RECORD),
+        "watch_variable" => |api| api.watch_variable(RECORD, &QueryOptions::NOW),
+        "put_variable" => |api| api.put_variable(RECORD, &map(&[("k", "v")]), 9),
+    }
+
+    calls! { AGENT, "What an agent asks.":
+        "nodes" => |api| api.nodes(&QueryOptions::NOW),
+        "node_allocations" => |api| api.node_allocations(NOBODY, &QueryOptions::NOW),
+        "drain_node" => |api| api.drain_node(NOBODY, PATIENT, &map(&[])),
+        "cancel_drain" => |api| api.cancel_drain(NOBODY, Eligibility::Eligible, &map(&[])),
+        "job" => |api| api.job("default", "nobody"),
+        "sees_all_work" => |api| api.sees_all_work(),
+    }
+}
+
+const NODE_WRITE: &str = "node {\n  policy = \"write\"\n}";
+
+/// Nomad refuses a question about one namespace; lists of all it shortens, which is what `sees_all_work` is for.
+const PLUGIN_LESS: &[Less] = &[
+    (NODE_WRITE, "", &["nodes", "node", "node_allocations"], "node { policy = \"read\" }"),
+    (
+        NODE_WRITE,
+        "node {\n  policy = \"read\"\n}",
+        &["drain_node", "cancel_drain", "set_eligibility", "purge_node"],
+        "node { policy = \"write\" }",
+    ),
+    (
+        "namespace \"*\" {\n  capabilities = [\"read-job\", \"list-jobs\"]",
+        "namespace \"*\" {\n  capabilities = [\"list-jobs\"]",
+        &["sees_all_work"],
+        "namespace \"*\" { capabilities = [\"read-job\"] }",
+    ),
+    (
+        "namespace \"*\" {\n  capabilities = [\"read-job\", \"list-jobs\"]",
+        "namespace \"*\" {\n  capabilities = [\"read-job\"]",
+        &["sees_all_jobs"],
+        "namespace \"*\" { capabilities = [\"list-jobs\"] }",
+    ),
+    (
+        "namespace \"default\" {\n  capabilities = [\"read-job\", \"list-jobs\"]",
+        "namespace \"default\" {\n  capabilities = [\"list-jobs\"]",
+        &["job", "job_summary", "sees_all_work"],
+        "namespace \"default\" { capabilities = [\"read-job\"] }",
+    ),
+    (
+        "namespace \"default\" {\n  capabilities = [\"read-job\", \"list-jobs\"]",
+        "namespace \"default\" {\n  capabilities = [\"read-job\"]",
+        &["sees_all_jobs"],
+        "namespace \"default\" { capabilities = [\"list-jobs\"] }",
+    ),
+    (
+        "[\"read\", \"write\"]",
+        "[\"write\"]",
+        &["variable", "watch_variable"],
+        "variables { path \"lamplighter/pools/nobody\" { capabilities = [\"read\"] } }",
+    ),
+    (
+        "[\"read\", \"write\"]",
+        "[\"read\"]",
+        &["put_variable"],
+        "variables { path \"lamplighter/pools/nobody\" { capabilities = [\"write\"] } }",
+    ),
+];
+
+const AGENT_LESS: &[Less] = &[
+    (NODE_WRITE, "", &["nodes", "node_allocations"], "node { policy = \"read\" }"),
+    (
+        NODE_WRITE,
+        "node {\n  policy = \"read\"\n}",
+        &["drain_node", "cancel_drain"],
+        "node { policy = \"write\" }",
+    ),
+    (
+        "capabilities = [\"read-job\"]",
+        "capabilities = [\"list-jobs\"]",
+        &["job", "sees_all_work"],
+        "{ capabilities = [\"read-job\"] }",
+    ),
+];
+
+#[tokio::test]
+async fn the_plugins_policy_is_enough_and_the_least_and_an_error_names_what_is_missing() {
+    proven_least("plugin", PLUGIN, PLUGIN_LESS).await;
+}
+
+#[tokio::test]
+async fn the_agents_policy_is_enough_and_the_least_and_an_error_names_what_is_missing() {
+    proven_least("agent", AGENT, AGENT_LESS).await;
+}
+
+async fn proven_least(part: &str, calls: &[Call], less: &[Less]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+    let file = root.join(format!("examples/acl/{part}.hcl"));
+    let policy = std::fs::read_to_string(&file).unwrap();
+    let cluster = Cluster::start_with(Access::Tokens).await;
+    assert_eq!(refusals(&cluster, "whole", &policy, calls).await, [], "with {}", file.display());
+    for (number, (whole, part, refused, rule)) in less.iter().enumerate() {
+        assert_eq!(policy.matches(whole).count(), 1, "{whole:?} stands once in {}", file.display());
+        let name = format!("less-{number}");
+        let errors = refusals(&cluster, &name, &policy.replacen(whole, part, 1), calls).await;
+        let names: Vec<&str> = errors.iter().map(|(name, _)| *name).collect();
+        // Without its block nothing is written to a node either, by another rule.
+        let named = names.iter().filter(|name| !part.is_empty() || !writes(name));
+        let mut found: Vec<&str> = named.copied().collect();
+        let mut expected = refused.to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "with {part:?} instead of {whole:?}");
+        for (name, error) in errors.iter().filter(|(name, _)| refused.contains(name)) {
+            assert!(error.contains(rule), "{name} does not name {rule}: {error}");
+        }
+    }
+}
+
+fn writes(name: &str) -> bool {
+    ["drain_node", "cancel_drain", "set_eligibility", "purge_node"].contains(&name)
+}
+
+/// Which calls are refused to a token with these rules, and how.
+async fn refusals(
+    cluster: &Cluster,
+    name: &str,
+    rules: &str,
+    calls: &[Call],
+) -> Vec<(&'static str, String)> {
+    let secret = cluster.server.token_with(name, rules).await.unwrap();
+    let api = cluster.server.client_with(TokenSource::Value(Secret::new(secret))).unwrap();
+    let mut refused = Vec::new();
+    for (name, call) in calls {
+        if let Err(error) = call(api.clone()).await {
+            refused.push((*name, error.to_string()));
+        }
+    }
+    refused
+}

@@ -6,14 +6,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{MachineName, Order, PoolName, Shape};
+use fleet::{MachineName, Order, PoolName, Refusal, Shape};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use crate::channel::Line;
 use crate::credentials::Credentials;
 use crate::wire::power_agent_client::PowerAgentClient;
-use crate::{AgentAddress, Answer, Event, FieldError, Inventory, Plan, wire};
+use crate::{AgentAddress, Answer, Boot, Event, FieldError, Inventory, Plan, Service, wire};
 
 /// How long one call may take: the agent answers from memory, or after one write to its disk; a worn SD card may stall for seconds.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -129,15 +129,48 @@ impl Client {
         reply.try_into().map_err(|source| self.malformed(what, source))
     }
 
-    /// Ends a hold, in the name of `by` where the agent can not tell who asks. Tells whether there was one.
+    /// Ends a hold and a quarantine, in the name of `by` where the agent can not tell who asks. Tells what there was.
     ///
     /// # Errors
     /// See [`AgentError`].
-    pub async fn release(&self, machine: &MachineName, by: &str) -> Result<bool, AgentError> {
+    pub async fn release(&self, machine: &MachineName, by: &str) -> Result<Released, AgentError> {
         let mut inner = self.inner();
         let request = wire::ReleaseRequest { machine: machine.to_string(), by: by.to_owned() };
         let call = inner.release(request);
-        Ok(self.within("release", CALL_DEADLINE, call).await?.was_held)
+        let reply = self.within("release", CALL_DEADLINE, call).await?;
+        Ok(Released { was_held: reply.was_held, was_quarantined: reply.was_quarantined })
+    }
+
+    /// Takes a machine out of service, or returns it. Moves nothing. `Ok(Err(..))`: the agent refused.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn set_quarantine(
+        &self,
+        service: &Service,
+    ) -> Result<Result<bool, Refusal>, AgentError> {
+        let what = "set quarantine";
+        let mut inner = self.inner();
+        let call = inner.set_quarantine(wire::SetQuarantineRequest::from(service));
+        let reply = self.within(what, CALL_DEADLINE, call).await?;
+        match reply.refused {
+            None => Ok(Ok(reply.changed)),
+            Some(refused) => {
+                let refusal = Refusal::try_from(refused);
+                refusal.map(Err).map_err(|source| self.malformed(what, source))
+            }
+        }
+    }
+
+    /// Keeps how a boot of a machine ended; its age counts from now.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn record_boot(&self, machine: &MachineName, boot: &Boot) -> Result<(), AgentError> {
+        let mut inner = self.inner();
+        let request =
+            wire::RecordBootRequest { machine: machine.to_string(), boot: Some(boot.into()) };
+        self.within("record boot", CALL_DEADLINE, inner.record_boot(request)).await.map(|_| ())
     }
 
     /// Follows the agent: first a snapshot, then each machine that changed.
@@ -225,6 +258,15 @@ impl Client {
     fn malformed(&self, what: &'static str, source: FieldError) -> AgentError {
         AgentError::Malformed { what, who: self.address.clone(), source }
     }
+}
+
+/// What a release has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    /// Somebody held the machine.
+    pub was_held: bool,
+    /// It was in quarantine.
+    pub was_quarantined: bool,
 }
 
 /// The innermost cause: "No such file or directory" says more than "transport error".

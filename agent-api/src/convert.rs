@@ -1,5 +1,6 @@
 //! Wire messages to typed values and back: total, and where a message is wrong the error names the field.
 
+mod boots;
 mod inventory;
 mod order;
 mod plan;

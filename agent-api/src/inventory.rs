@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fleet::{
-    DeviceName, Fence, MachineName, OperationId, Origin, Phase, PlanId, PoolName, PowerState,
-    Reason, Shape, Verb,
+    BootEnd, DeviceName, Fence, MachineName, OperationId, Origin, Phase, PlanId, PoolName,
+    PowerState, QuarantineCause, Reason, Shape, Verb,
 };
 
 /// All that one agent knows.
@@ -18,6 +18,10 @@ pub struct Inventory {
     pub machines: Vec<Machine>,
     /// The highest fence number that it has seen of each cluster and pool.
     pub fences: Vec<Fence>,
+    /// How long its host has been up. `None`: an older agent, which does not say.
+    pub host_up: Option<Duration>,
+    /// How long it has been running. `None`: an older agent, which does not say.
+    pub running: Option<Duration>,
 }
 
 /// One machine.
@@ -47,6 +51,10 @@ pub struct Machine {
     pub boot_deadline: Duration,
     /// Whether it can be asked to shut down before it is cut.
     pub soft_off: bool,
+    /// Why it is out of service, if it is.
+    pub quarantine: Option<Quarantine>,
+    /// How its last boots ended, oldest first.
+    pub boots: Vec<Boot>,
 }
 
 /// What was last driven, with its age.
@@ -85,6 +93,32 @@ pub struct Hold {
     /// Why.
     pub reason: Reason,
     /// Since how long.
+    pub age: Duration,
+}
+
+/// A machine's quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The kind of reason.
+    pub cause: QuarantineCause,
+    /// The reason, as a sentence.
+    pub reason: Reason,
+    /// Since how long.
+    pub age: Duration,
+    /// Who put it there.
+    pub by: Origin,
+}
+
+/// One boot, as it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The order that had given it power.
+    pub operation: OperationId,
+    /// How it ended.
+    pub end: BootEnd,
+    /// From the relay to the ready node, or to the missed deadline. `None`: nobody watched it.
+    pub took: Option<Duration>,
+    /// How long ago it ended.
     pub age: Duration,
 }
 

@@ -25,11 +25,12 @@ pub mod wire {
 }
 
 pub use address::{AddressError, AgentAddress};
-pub use client::{AgentError, Client, Watch};
+pub use client::{AgentError, Client, Released, Watch};
 pub use convert::FieldError;
 pub use credentials::Credentials;
 pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
 pub use inventory::{
-    CommandedAge, Event, Hold, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
+    Boot, CommandedAge, Event, Hold, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
+    Quarantine,
 };
-pub use order::Answer;
+pub use order::{Answer, Service};

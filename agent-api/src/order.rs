@@ -1,6 +1,7 @@
-//! What an agent answers to an order; the order itself is a word of the decisions, [`fleet::Order`].
+//! What an agent answers to an order, which is a word of the decisions, [`fleet::Order`]; and the order that moves
+//! nothing: whether a machine is in service.
 
-use fleet::Refusal;
+use fleet::{MachineName, Origin, QuarantineCause, Reason, Refusal};
 
 use crate::Operation;
 
@@ -16,4 +17,17 @@ pub enum Answer {
     },
     /// Refused; nothing moved.
     Refused(Refusal),
+}
+
+/// Whether a machine is to be in service. Moves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The machine.
+    pub machine: MachineName,
+    /// Who says so.
+    pub origin: Origin,
+    /// Why it goes into quarantine. `None`: it returns to service.
+    pub quarantine: Option<QuarantineCause>,
+    /// Why, as a sentence.
+    pub reason: Reason,
 }

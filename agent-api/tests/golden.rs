@@ -14,12 +14,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{
-    Answer, CommandedAge, Event, Hold, Inventory, Machine, OnSoftOffTimeout, Operation, Order,
-    Outlet, Phase, Plan, PlanLine, Refusal, RefusalCode, wire,
+    Answer, Boot, CommandedAge, Event, Hold, Inventory, Machine, OnSoftOffTimeout, Operation,
+    Order, Outlet, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Service, wire,
 };
 use fleet::{
-    ClusterId, DeviceName, Fence, FenceNumber, MachineName, OperationId, Origin, PlanId, PoolName,
-    PowerState, Reason, Resources, Shape, Verb,
+    BootEnd, ClusterId, DeviceName, Fence, FenceNumber, MachineName, OperationId, Origin, PlanId,
+    PoolName, PowerState, QuarantineCause, Reason, Resources, Shape, Verb,
 };
 use prost::Message;
 
@@ -131,6 +131,8 @@ fn machine() -> Machine {
         last_seen: None,
         boot_deadline: Duration::from_secs(180),
         soft_off: true,
+        quarantine: None,
+        boots: Vec::new(),
     }
 }
 
@@ -148,6 +150,8 @@ fn dark_machine() -> Machine {
         last_seen: Some(Shape::default()),
         boot_deadline: Duration::ZERO,
         soft_off: false,
+        quarantine: None,
+        boots: Vec::new(),
     }
 }
 
@@ -157,6 +161,8 @@ fn inventory() -> Inventory {
         version: "0.1.0".to_owned(),
         machines: vec![machine(), dark_machine()],
         fences: vec![fence(4)],
+        host_up: None,
+        running: None,
     }
 }
 
@@ -240,6 +246,46 @@ fn a_plan_keeps_its_bytes() {
     check::<Plan, wire::Plan>("plan.hex", &plan);
 }
 
+fn boot(operation: &str, end: BootEnd, took: Option<u64>) -> Boot {
+    Boot {
+        operation: OperationId::new(operation).unwrap(),
+        end,
+        took: took.map(Duration::from_millis),
+        age: Duration::from_secs(7),
+    }
+}
+
+#[test]
+fn quarantine_and_boots_keep_their_bytes() {
+    let quarantine = Quarantine {
+        cause: QuarantineCause::NoBoot,
+        reason: Reason::new("its node was not ready within 3 min, twice"),
+        age: Duration::from_secs(61),
+        by: Origin::Autoscaler(fence(4)),
+    };
+    let boots = vec![
+        boot("op-1", BootEnd::Ready, None),
+        boot("op-2", BootEnd::Ready, Some(41_000)),
+        boot("op-3", BootEnd::Missed, Some(180_000)),
+    ];
+    let machine = Machine { quarantine: Some(quarantine), boots, ..dark_machine() };
+    check::<Machine, wire::Machine>("machine_boots.hex", &machine);
+    let up = Some(Duration::from_secs(90));
+    let restarted = Inventory { host_up: up, running: up, machines: Vec::new(), ..inventory() };
+    check::<Inventory, wire::InventoryReply>("inventory_up.hex", &restarted);
+    let service = |quarantine| Service {
+        machine: MachineName::new("node3").unwrap(),
+        origin: Origin::Autoscaler(fence(4)),
+        quarantine,
+        reason: Reason::new("its node is ready"),
+    };
+    check::<Service, wire::SetQuarantineRequest>(
+        "set_quarantine.hex",
+        &service(Some(QuarantineCause::NoShutdown)),
+    );
+    check::<Service, wire::SetQuarantineRequest>("lift_quarantine.hex", &service(None));
+}
+
 #[test]
 fn every_phase_verb_and_refusal_code_survives_the_wire() {
     let phases = [
@@ -266,6 +312,7 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         RefusalCode::WrongPool,
         RefusalCode::Expired,
         RefusalCode::Forbidden,
+        RefusalCode::Quarantined,
     ];
     for code in codes {
         let sent = Refusal { code, text: "why".to_owned() };

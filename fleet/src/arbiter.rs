@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
-    Phase, PoolName, PowerState, Reason, Verb,
+    Phase, PoolName, PowerState, Quarantine, Reason, Verb,
 };
 
 /// How many operations an agent remembers with their answers. The reference asks for a day: 256 machines that are
@@ -59,6 +59,8 @@ pub enum RefusalCode {
     Expired,
     /// Who orders may not: the role, or the machines that it covers, do not allow it.
     Forbidden,
+    /// The machine is in quarantine.
+    Quarantined,
 }
 
 /// A refusal with its sentence for a person.
@@ -103,6 +105,8 @@ pub struct MachineLedger {
     pub pool: Option<PoolName>,
     /// A person's lock.
     pub hold: Option<Hold>,
+    /// Why it is out of service, if it is.
+    pub quarantine: Option<Quarantine>,
     /// The sequence that runs.
     pub running: Option<Running>,
     /// What the hardware says now.
@@ -216,12 +220,14 @@ pub fn judge(
     }
     let newer = match &hearing.order.origin {
         Origin::Person(_) => None,
-        Origin::Autoscaler(fence) => match check_fence(fence, hearing.order, machine, fences) {
-            Ok(newer) => newer.then(|| fence.clone()),
-            Err(refusal) => {
-                return Judgment { verdict: Verdict::Refuse(refusal), newer: None };
+        Origin::Autoscaler(fence) => {
+            match check_fence(fence, &hearing.order.machine, machine, fences) {
+                Ok(newer) => newer.then(|| fence.clone()),
+                Err(refusal) => {
+                    return Judgment { verdict: Verdict::Refuse(refusal), newer: None };
+                }
             }
-        },
+        }
     };
     let verdict = weigh(hearing, machine, now).unwrap_or_else(Verdict::Refuse);
     Judgment { verdict, newer }
@@ -248,7 +254,7 @@ pub fn may_resume(origin: &Origin, hold: Option<&Hold>, fences: &Fences) -> Resu
 /// `Ok(true)`: newer than what was known.
 fn check_fence(
     fence: &Fence,
-    order: &Order,
+    name: &MachineName,
     machine: &MachineLedger,
     fences: &Fences,
 ) -> Result<bool, Refusal> {
@@ -256,7 +262,7 @@ fn check_fence(
         let is = machine.pool.as_ref().map_or("no pool".to_owned(), |pool| format!("pool {pool}"));
         let text = format!(
             "{} is in {is}, and the order speaks for pool {}; check `pool` in the policy and in the agent's file",
-            order.machine, fence.pool
+            name, fence.pool
         );
         return Err(Refusal { code: RefusalCode::WrongPool, text });
     }
@@ -285,6 +291,7 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
         return Err(Refusal { code: RefusalCode::Expired, text });
     }
     check_hold(order, machine, now)?;
+    check_quarantine(order, machine, now)?;
     if let Some(running) = &machine.running {
         return beside(order, running, machine, now);
     }
@@ -307,6 +314,38 @@ fn check_hold(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(),
         }
         (Origin::Autoscaler(_), None) | (Origin::Person(_), _) => Ok(()),
     }
+}
+
+/// A person's order is the test that returns a machine to service; an autoscaler's has not seen the quarantine.
+fn check_quarantine(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
+    match (&order.origin, &machine.quarantine) {
+        (Origin::Autoscaler(_), Some(quarantine)) => {
+            let text = format!(
+                "{} is in quarantine since {} ({}); `power-agent release {}` returns it to service, `power-agent on {}` tries it",
+                order.machine,
+                spoken(now.since(quarantine.since)),
+                quarantine.reason,
+                order.machine,
+                order.machine
+            );
+            Err(Refusal { code: RefusalCode::Quarantined, text })
+        }
+        (Origin::Autoscaler(_), None) | (Origin::Person(_), _) => Ok(()),
+    }
+}
+
+/// Whether an autoscaler's word about a machine is to be taken: it must speak for the machine's pool, and nobody may
+/// have ordered there with a newer fence.
+///
+/// # Errors
+/// The refusal.
+pub fn check_word(
+    fence: &Fence,
+    machine: &MachineName,
+    ledger: &MachineLedger,
+    fences: &Fences,
+) -> Result<(), Refusal> {
+    check_fence(fence, machine, ledger, fences).map(|_newer| ())
 }
 
 /// What becomes of an order while another runs.

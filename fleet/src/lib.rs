@@ -3,6 +3,7 @@
 //! The plugin, the agent and the laboratory run this same code; they only observe and execute.
 
 pub mod arbiter;
+pub mod boots;
 pub mod demand;
 pub mod duration;
 pub mod effect;
@@ -25,6 +26,7 @@ pub mod shape;
 pub mod view;
 
 pub use arbiter::{Fences, Order, Refusal, RefusalCode};
+pub use boots::{BOOTS_MAX, Boot, BootEnd, BootTimes, Quarantine, QuarantineCause};
 pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;

@@ -55,6 +55,7 @@ impl Sequencer {
             drained_from: None,
             reached: None,
             evidence: String::new(),
+            stays_up: false,
             trouble: String::new(),
         };
         Self { record }

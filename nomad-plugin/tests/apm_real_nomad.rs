@@ -52,6 +52,8 @@ impl PowerAgent for Agent {
             version: "0".to_owned(),
             machines,
             fences: Vec::new(),
+            host_up: None,
+            running: None,
         };
         Ok(Response::new((&inventory).into()))
     }
@@ -99,6 +101,20 @@ impl PowerAgent for Agent {
     ) -> Result<Response<wire::RecordShapeReply>, Status> {
         Err(Status::unimplemented("the target kind records shapes"))
     }
+
+    async fn set_quarantine(
+        &self,
+        _request: Request<wire::SetQuarantineRequest>,
+    ) -> Result<Response<wire::SetQuarantineReply>, Status> {
+        Err(Status::unimplemented("the target kind quarantines"))
+    }
+
+    async fn record_boot(
+        &self,
+        _request: Request<wire::RecordBootRequest>,
+    ) -> Result<Response<wire::RecordBootReply>, Status> {
+        Err(Status::unimplemented("the target kind records boots"))
+    }
 }
 
 /// A machine that is off and declared as the test kit's machines are.
@@ -122,6 +138,8 @@ fn dark(name: &str) -> Machine {
         last_seen: None,
         boot_deadline: Duration::from_secs(120),
         soft_off: false,
+        quarantine: None,
+        boots: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod hear;
+mod quarantine;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -25,6 +26,7 @@ use crate::node::{Nodes, chain};
 use crate::store::{Store, StoreError};
 
 pub(crate) use hear::who;
+pub use quarantine::Released;
 
 /// How many changes a watcher may be behind before it gets a snapshot instead: a poll of a large rack at once.
 const CHANGES_MAX: usize = 1024;
@@ -104,6 +106,7 @@ pub struct Agent {
     /// Everything that is written is written under this lock, so that no older state overtakes a newer one.
     pub(crate) book: tokio::sync::Mutex<Book>,
     pub(crate) stop: watch::Sender<bool>,
+    started: Moment,
     changes: broadcast::Sender<Note>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -151,6 +154,7 @@ impl Agent {
             store: Arc::new(store),
             book: tokio::sync::Mutex::new(Book::of(loaded)),
             stop: watch::Sender::new(false),
+            started: Clock.now(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             tasks: Mutex::default(),
         };
@@ -166,6 +170,8 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             machines: self.machines.values().map(|machine| machine.view(now)).collect(),
             fences,
+            host_up: Some(Clock.host_up()),
+            running: Some(now.since(self.started)),
         }
     }
 
@@ -211,23 +217,6 @@ impl Agent {
         drop(book);
         self.publish(name);
         Ok(())
-    }
-
-    /// Ends a hold; tells whether there was one. Moves nothing.
-    ///
-    /// # Errors
-    /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
-    pub async fn release(&self, name: &MachineName, by: &str) -> Result<bool, RequestError> {
-        let machine = self.machine(name)?;
-        let book = self.book.lock().await;
-        let mut memory = machine.memory();
-        let Some(hold) = memory.hold.take() else { return Ok(false) };
-        self.write_machine(name, memory).await?;
-        machine.state().hold = None;
-        drop(book);
-        tracing::info!(machine = %name, by, held_by = hold.by, "hold released");
-        self.publish(name);
-        Ok(true)
     }
 
     pub(crate) fn machine(&self, name: &MachineName) -> Result<&Arc<Machine>, RequestError> {

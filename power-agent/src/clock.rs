@@ -51,6 +51,12 @@ impl Clock {
         Moment::from_millis(millis(BEFORE_BOOT + seconds + nanos))
     }
 
+    /// How long the host has been up.
+    #[must_use]
+    pub fn host_up(self) -> Duration {
+        self.now().since(Moment::ZERO + BEFORE_BOOT)
+    }
+
     /// Milliseconds since 1970, as far as the host knows: for people who read the store, never for decisions.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use agent_api::{CommandedAge, Outlet};
 use fleet::arbiter::{Hold, MachineLedger, Running};
 use fleet::{
-    Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Reason, Sequencer, Shape,
+    Boot, Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Quarantine, Reason,
+    Sequencer, Shape,
 };
 
 use crate::config::{MachineConfig, OutletPath};
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) commanded: Option<Commanded>,
     pub(crate) hold: Option<Hold>,
     pub(crate) last_seen: Option<Shape>,
+    pub(crate) quarantine: Option<Quarantine>,
+    pub(crate) boots: Vec<Boot>,
     lines: BTreeMap<OutletPath, Line>,
 }
 
@@ -71,6 +74,8 @@ impl Machine {
             commanded: memory.commanded,
             hold: memory.hold,
             last_seen: memory.last_seen,
+            quarantine: memory.quarantine,
+            boots: memory.boots,
             lines: BTreeMap::new(),
         };
         Self { config, outlets, state: Mutex::new(state) }
@@ -105,6 +110,8 @@ impl Machine {
             commanded: state.commanded.clone(),
             hold: state.hold.clone(),
             last_seen: state.last_seen.clone(),
+            quarantine: state.quarantine.clone(),
+            boots: state.boots.clone(),
         }
     }
 
@@ -116,6 +123,8 @@ impl Machine {
         state.commanded = memory.commanded;
         state.hold = memory.hold;
         state.last_seen = memory.last_seen;
+        state.quarantine = memory.quarantine;
+        state.boots = memory.boots;
     }
 
     /// What decides about orders.
@@ -131,7 +140,13 @@ impl Machine {
                 until: record.state.until().unwrap_or(now),
             }
         });
-        MachineLedger { pool: self.config.pool.clone(), hold: state.hold.clone(), running, reading }
+        MachineLedger {
+            pool: self.config.pool.clone(),
+            hold: state.hold.clone(),
+            quarantine: state.quarantine.clone(),
+            running,
+            reading,
+        }
     }
 
     /// Takes what a device said of one outlet, or why it said nothing.
@@ -184,6 +199,13 @@ impl Machine {
             last_seen: state.last_seen.clone(),
             boot_deadline: self.config.boot_deadline,
             soft_off: self.config.soft_off.is_some(),
+            quarantine: state.quarantine.as_ref().map(|quarantine| agent_api::Quarantine {
+                cause: quarantine.cause,
+                reason: quarantine.reason.clone(),
+                age: now.since(quarantine.since),
+                by: quarantine.by.clone(),
+            }),
+            boots: state.boots.iter().map(|boot| boot_view(boot, now)).collect(),
         }
     }
 }
@@ -237,6 +259,15 @@ impl Live {
             (Phase::Done | Phase::Failed, PowerState::On) => Phase::Energizing,
             (phase, _) => phase,
         }
+    }
+}
+
+fn boot_view(boot: &Boot, now: Moment) -> agent_api::Boot {
+    agent_api::Boot {
+        operation: boot.operation.clone(),
+        end: boot.end,
+        took: boot.took,
+        age: now.since(boot.at),
     }
 }
 

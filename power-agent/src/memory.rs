@@ -3,8 +3,8 @@
 use fleet::arbiter::Hold;
 use fleet::sequencer::Record;
 use fleet::{
-    Commanded, Fence, MachineName, Moment, OperationId, Order, Origin, PoolName, Reason, Shape,
-    Verb,
+    Boot, Commanded, Fence, MachineName, Moment, OperationId, Order, Origin, PoolName, Quarantine,
+    Reason, Shape, Verb,
 };
 
 /// How many plan lines are kept of one plan: a line per machine of the largest pool, and those of the whole pool.
@@ -32,6 +32,10 @@ pub(crate) struct MachineMemory {
     pub hold: Option<Hold>,
     /// Its shape as its node last registered.
     pub last_seen: Option<Shape>,
+    /// Why it is out of service, if it is.
+    pub quarantine: Option<Quarantine>,
+    /// How its last boots ended, oldest first; at most [`fleet::BOOTS_MAX`].
+    pub boots: Vec<Boot>,
 }
 
 /// A sequence that runs, with its order.

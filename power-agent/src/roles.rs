@@ -103,7 +103,7 @@ impl Deed {
             Deed::Force => "switch a machine without proof that its node is empty (--force)",
             Deed::Hold => "hold or release machines",
             Deed::Scale => "order in an autoscaler's name",
-            Deed::Record => "keep plans and shapes",
+            Deed::Record => "keep plans, shapes and boots",
             Deed::ResetFence => "reset a fence",
             Deed::Unlisted => "make this call",
         }
@@ -125,6 +125,9 @@ pub const CALLS: &[(&str, Deed)] = &[
     ("Release", Deed::Hold),
     ("RecordPlan", Deed::Record),
     ("RecordShape", Deed::Record),
+    ("RecordBoot", Deed::Record),
+    // As an order: the origin says whose word it is.
+    ("SetQuarantine", Deed::Look),
 ];
 
 /// What the call of this name takes at least.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::sequencer::{Action, Input, NODE_POLL, State};
-use fleet::{Commanded, DeviceName, Fault, FaultClass, Moment, Origin, Phase, PowerState, Verb};
+use fleet::{
+    Commanded, DeviceName, Fault, FaultClass, Moment, Origin, Phase, PowerState, Quarantine,
+    QuarantineCause, Reason, Verb,
+};
 
 use crate::agent::{Agent, SET_PATIENCE, fault, left_until, who};
 use crate::clock::{Clock, sleep_until};
@@ -259,6 +262,14 @@ fn close(
             at,
             origin: live.origin.clone(),
             operation: live.id.clone(),
+        });
+    }
+    if record.stays_up {
+        memory.quarantine.get_or_insert_with(|| Quarantine {
+            cause: QuarantineCause::NoShutdown,
+            reason: Reason::new(&record.evidence),
+            since: now,
+            by: live.origin.clone(),
         });
     }
     if record.left_untouched() && memory.hold.as_ref().is_some_and(|hold| hold.operation == live.id)

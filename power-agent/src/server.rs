@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_api::client::MESSAGE_BYTES_MAX;
 use agent_api::wire::power_agent_server::{PowerAgent, PowerAgentServer};
-use agent_api::{Answer, Event, FieldError, Order, Plan, wire};
+use agent_api::{Answer, Boot, Event, FieldError, Order, Plan, Service as InService, wire};
 use fleet::{MachineName, Moment, Origin, PoolName, Refusal, RefusalCode, Shape};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
@@ -87,8 +87,11 @@ impl PowerAgent for Service {
         let machine = machine_name(machine)?;
         self.over(&who, &machine, "release")?;
         let by = who.person(&by);
-        let was_held = self.agent.release(&machine, &by).await.map_err(|error| status(&error))?;
-        Ok(Response::new(wire::ReleaseReply { was_held }))
+        let released = self.agent.release(&machine, &by).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::ReleaseReply {
+            was_held: released.was_held,
+            was_quarantined: released.was_quarantined,
+        }))
     }
 
     async fn watch(
@@ -149,6 +152,47 @@ impl PowerAgent for Service {
             .await
             .map_err(|error| status(&error))?;
         Ok(Response::new(wire::RecordShapeReply {}))
+    }
+
+    async fn set_quarantine(
+        &self,
+        request: Request<wire::SetQuarantineRequest>,
+    ) -> Result<Response<wire::SetQuarantineReply>, Status> {
+        let who = Identity::of(&request)?;
+        let mut service = InService::try_from(request.into_inner()).map_err(|e| malformed(&e))?;
+        let call = "set quarantine";
+        match &service.origin {
+            Origin::Person(claimed) => {
+                self.turned(&who, call, who.may(Deed::Order))?;
+                service.origin = Origin::Person(who.person(claimed));
+            }
+            Origin::Autoscaler(fence) => {
+                self.turned(&who, call, who.may(Deed::Scale))?;
+                self.turned(&who, call, who.may_touch_pool(&fence.pool))?;
+            }
+        }
+        self.over(&who, &service.machine, call)?;
+        let answer = self.agent.set_service(service).await.map_err(|error| status(&error))?;
+        Ok(Response::new(match answer {
+            Ok(changed) => wire::SetQuarantineReply { changed, refused: None },
+            Err(refusal) => {
+                wire::SetQuarantineReply { changed: false, refused: Some((&refusal).into()) }
+            }
+        }))
+    }
+
+    async fn record_boot(
+        &self,
+        request: Request<wire::RecordBootRequest>,
+    ) -> Result<Response<wire::RecordBootReply>, Status> {
+        let who = Identity::of(&request)?;
+        let wire::RecordBootRequest { machine, boot } = request.into_inner();
+        let machine = machine_name(machine)?;
+        self.over(&who, &machine, "record boot")?;
+        let boot = boot.ok_or_else(|| Status::invalid_argument("field boot: missing"))?;
+        let boot = Boot::try_from(boot).map_err(|error| malformed(&error))?;
+        self.agent.record_boot(&machine, boot).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::RecordBootReply {}))
     }
 }
 

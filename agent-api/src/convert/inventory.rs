@@ -5,6 +5,7 @@ use std::time::Duration;
 use fleet::moment::millis;
 use fleet::{DeviceName, MachineName, OperationId, Phase, PoolName, PowerState, Reason};
 
+use super::boots::boots;
 use super::{
     FieldError, each, name, optional, optional_name, required, span, state, state_number, verb,
     verb_number,
@@ -171,6 +172,8 @@ impl From<&Machine> for wire::Machine {
             last_seen: machine.last_seen.as_ref().map(Into::into),
             boot_deadline_ms: millis(machine.boot_deadline),
             soft_off: machine.soft_off,
+            quarantine: machine.quarantine.as_ref().map(Into::into),
+            boots: boots(&machine.boots),
         }
     }
 }
@@ -191,6 +194,8 @@ impl TryFrom<wire::Machine> for Machine {
             last_seen: machine.last_seen.map(Into::into),
             boot_deadline: span(machine.boot_deadline_ms),
             soft_off: machine.soft_off,
+            quarantine: optional("quarantine", machine.quarantine)?,
+            boots: each("boots", machine.boots.map(|boots| boots.last).unwrap_or_default())?,
         })
     }
 }
@@ -202,6 +207,8 @@ impl From<&Inventory> for wire::InventoryReply {
             version: inventory.version.clone(),
             machines: inventory.machines.iter().map(Into::into).collect(),
             fences: inventory.fences.iter().map(Into::into).collect(),
+            host_up_ms: inventory.host_up.map(millis),
+            running_ms: inventory.running.map(millis),
         }
     }
 }
@@ -214,6 +221,8 @@ impl TryFrom<wire::InventoryReply> for Inventory {
             version: reply.version,
             machines: each("machines", reply.machines)?,
             fences: each("fences", reply.fences)?,
+            host_up: reply.host_up_ms.map(span),
+            running: reply.running_ms.map(span),
         })
     }
 }

@@ -114,6 +114,7 @@ impl From<&Refusal> for wire::Refusal {
             RefusalCode::WrongPool => wire::RefusalCode::WrongPool,
             RefusalCode::Expired => wire::RefusalCode::Expired,
             RefusalCode::Forbidden => wire::RefusalCode::Forbidden,
+            RefusalCode::Quarantined => wire::RefusalCode::Quarantined,
         };
         Self { code: code.into(), text: refusal.text.clone() }
     }
@@ -130,6 +131,7 @@ impl TryFrom<wire::Refusal> for Refusal {
             Ok(wire::RefusalCode::WrongPool) => RefusalCode::WrongPool,
             Ok(wire::RefusalCode::Expired) => RefusalCode::Expired,
             Ok(wire::RefusalCode::Forbidden) => RefusalCode::Forbidden,
+            Ok(wire::RefusalCode::Quarantined) => RefusalCode::Quarantined,
             Ok(wire::RefusalCode::Unspecified) | Err(_) => {
                 return Err(FieldError::unknown("code", refusal.code, "refusal code"));
             }

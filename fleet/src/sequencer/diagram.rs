@@ -227,6 +227,7 @@ fn escalate(record: &mut Record, why: &str, now: Moment) -> State {
         }
         OnSoftOffTimeout::Quarantine => {
             record.add_evidence(&format!("{why}; its power was left as it is"));
+            record.stays_up = true;
             State::Failed { untouched: false }
         }
     }

@@ -234,6 +234,8 @@ pub struct Record {
     pub reached: Option<(PowerState, Moment)>,
     /// On what the result rests, as far as it goes.
     pub evidence: String,
+    /// Whether it did not go down by itself and was left on for that, as its order wanted.
+    pub stays_up: bool,
     /// What the last attempt met; empty where it went well.
     pub trouble: String,
 }

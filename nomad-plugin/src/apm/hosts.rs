@@ -106,6 +106,9 @@ fn state(machine: &Machine, answers: bool, node: Option<&Node>) -> HostState {
     if let Some(hold) = &machine.hold {
         return HostState::NotUsable(format!("held by {}", hold.by));
     }
+    if let Some(quarantine) = &machine.quarantine {
+        return HostState::NotUsable(format!("in quarantine: {}", quarantine.reason));
+    }
     if running.is_some_and(|op| op.phase == Phase::Draining) {
         return HostState::NotUsable("being drained for a person".to_owned());
     }
@@ -180,6 +183,8 @@ mod tests {
             last_seen: None,
             boot_deadline: BOOT,
             soft_off: false,
+            quarantine: None,
+            boots: Vec::new(),
         }
     }
 

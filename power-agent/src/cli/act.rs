@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_api::{AgentError, Answer, Client, Event, Machine, Watch};
+use agent_api::{AgentError, Answer, Client, Event, Machine, Released, Watch};
 use fleet::{MachineName, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -282,6 +282,7 @@ fn answer(verb: Verb, followed: &[Followed], screen: &mut Screen) -> Result<Exit
 struct ReleasedJson {
     machine: String,
     was_held: bool,
+    was_quarantined: bool,
 }
 
 pub(crate) async fn release(
@@ -294,16 +295,24 @@ pub(crate) async fn release(
     let by = user_name();
     let mut released = Vec::new();
     for machine in machines {
-        let was_held = client.release(&machine.name, &by).await?;
+        let Released { was_held, was_quarantined } = client.release(&machine.name, &by).await?;
         if !screen.json {
             let text = match (was_held, &machine.hold) {
                 (true, Some(hold)) => format!("released; {} held it: {}", hold.by, hold.reason),
                 (true, None) => "released".to_owned(),
+                (false, _) if was_quarantined => "released".to_owned(),
                 (false, _) => "was not held".to_owned(),
             };
-            screen.answer(&format!("{}: {text}", machine.name))?;
+            let service = match &machine.quarantine {
+                Some(quarantine) if was_quarantined => {
+                    format!("; it is in service again, and was not: {}", quarantine.reason)
+                }
+                Some(_) | None => String::new(),
+            };
+            screen.answer(&format!("{}: {text}{service}", machine.name))?;
         }
-        released.push(ReleasedJson { machine: machine.name.to_string(), was_held });
+        let machine = machine.name.to_string();
+        released.push(ReleasedJson { machine, was_held, was_quarantined });
     }
     if screen.json {
         screen.answer_json(&released)?;

@@ -1,9 +1,13 @@
 //! What `--json` says. Fields are added, never changed: scripts read them.
 
+mod boots;
+
 use agent_api::{Inventory, Machine, Operation};
 use fleet::{Origin, PowerState};
 use serde::Serialize;
 
+use self::boots::{BootsJson, QuarantineJson};
+pub(crate) use self::boots::{missed, times};
 use super::words;
 
 fn millis(span: std::time::Duration) -> u64 {
@@ -43,6 +47,8 @@ pub(crate) struct MachineJson {
     outlets: Vec<OutletJson>,
     boot_deadline_ms: u64,
     soft_off: bool,
+    quarantine: Option<QuarantineJson>,
+    boots: BootsJson,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +139,8 @@ impl From<&Machine> for MachineJson {
                 .collect(),
             boot_deadline_ms: millis(machine.boot_deadline),
             soft_off: machine.soft_off,
+            quarantine: machine.quarantine.as_ref().map(QuarantineJson::from),
+            boots: BootsJson::of(machine),
         }
     }
 }

@@ -4,7 +4,7 @@ use agent_api::{Client, Inventory, Machine};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::exit::Exit;
-use super::json::StatusJson;
+use super::json::{StatusJson, missed, times};
 use super::screen::Screen;
 use super::{Failure, hosts, words};
 
@@ -25,7 +25,12 @@ pub(crate) async fn status(
     if screen.json {
         screen.answer_json(&StatusJson::new(&inventory, &machines))?;
     } else {
-        screen.answer(&render(&inventory, &machines, screen.width))?;
+        let mut text = render(&inventory, &machines, screen.width);
+        // Who names machines wants to know more of each.
+        if !lists.is_empty() {
+            text.extend(machines.iter().filter_map(|machine| boots(machine)));
+        }
+        screen.answer(&text)?;
     }
     Ok(Exit::Ok)
 }
@@ -56,6 +61,10 @@ pub(crate) fn render(inventory: &Inventory, machines: &[&Machine], width: Option
     let said = machines.iter().map(|m| (words::observed(m).to_string(), &m.name));
     for group in words::groups(said) {
         text.push_str(&group);
+        text.push('\n');
+    }
+    for line in machines.iter().filter_map(|machine| quarantine(machine)) {
+        text.push_str(&line);
         text.push('\n');
     }
     for trouble in troubles(machines) {
@@ -101,6 +110,39 @@ fn row(machine: &Machine) -> [String; 7] {
             |operation| words::shortened(&words::operation(operation), OPERATION_CHARS_MAX),
         ),
     ]
+}
+
+/// Why a machine is out of service, and the way back.
+fn quarantine(machine: &Machine) -> Option<String> {
+    let quarantine = machine.quarantine.as_ref()?;
+    let (name, age) = (&machine.name, words::ago(quarantine.age));
+    Some(format!(
+        "{name} is in quarantine since {age}: {}; `power-agent release {name}` returns it to service, \
+         `power-agent on {name}` tries it",
+        quarantine.reason
+    ))
+}
+
+/// How its boots went, as a line of its own.
+fn boots(machine: &Machine) -> Option<String> {
+    let missed = match missed(machine) {
+        0 => String::new(),
+        missed => {
+            format!("; {missed} missed the deadline of {}", words::span(machine.boot_deadline))
+        }
+    };
+    let name = &machine.name;
+    match times(machine) {
+        Some(times) => Some(format!(
+            "\n{name} boots: last {}, median {}, worst {} of {}{missed}",
+            words::span(times.last),
+            words::span(times.median),
+            words::span(times.worst),
+            times.count
+        )),
+        None if !missed.is_empty() => Some(format!("\n{name} boots: none that was ready{missed}")),
+        None => None,
+    }
 }
 
 fn dash(text: String) -> String {
@@ -149,12 +191,16 @@ mod tests {
             last_seen: None,
             boot_deadline: Duration::from_secs(300),
             soft_off: false,
+            quarantine: None,
+            boots: Vec::new(),
         };
         Inventory {
             agent: "bench".to_owned(),
             version: String::new(),
             machines: vec![machine],
             fences: Vec::new(),
+            host_up: None,
+            running: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! How memories look on the disk: JSON with names of its own, so that renaming a type changes no file.
 
+mod boots;
 mod sequence;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use fleet::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::boots::{BootDoc, QuarantineDoc};
 use self::sequence::RecordDoc;
 use crate::clock::BootId;
 use crate::memory::{Ended, KeptPlan, MachineMemory, Operation, Outcome, RunningOrder};
@@ -159,6 +161,10 @@ struct MachineDoc {
     commanded: Option<CommandedDoc>,
     hold: Option<HoldDoc>,
     last_seen: Option<ShapeDoc>,
+    #[serde(default)]
+    quarantine: Option<QuarantineDoc>,
+    #[serde(default)]
+    boots: Vec<BootDoc>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,6 +258,8 @@ pub(super) fn machine_bytes(stamp: &Stamp, memory: &MachineMemory) -> Vec<u8> {
         commanded,
         hold,
         last_seen: memory.last_seen.as_ref().map(shape_doc),
+        quarantine: memory.quarantine.as_ref().map(QuarantineDoc::of),
+        boots: memory.boots.iter().map(BootDoc::of).collect(),
     };
     bytes(stamp, doc)
 }
@@ -289,6 +297,8 @@ pub(super) fn machine_from(bytes: &[u8], boot: &BootId) -> Result<MachineMemory,
         commanded: doc.commanded.map(commanded).transpose()?,
         hold: doc.hold.map(hold).transpose()?,
         last_seen: doc.last_seen.map(shape_from),
+        quarantine: doc.quarantine.map(|kept| kept.into_quarantine(epoch)).transpose()?,
+        boots: doc.boots.into_iter().map(|boot| boot.into_boot(epoch)).collect::<Result<_, _>>()?,
     })
 }
 

@@ -80,10 +80,17 @@ pub(crate) struct Rig {
 impl Rig {
     /// All dark, the agent answers; a cycle leaves a machine off for `off_dwell`.
     pub(crate) async fn start(off_dwell: &str) -> Self {
+        Self::with_pool(off_dwell, "").await
+    }
+
+    /// As [`Rig::start`], with more lines about the pool.
+    pub(crate) async fn with_pool(off_dwell: &str, more: &str) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let rack_file = home.path().join("RACK.toml");
-        std::fs::write(home.path().join("agent.toml"), AGENT_FILE.replace("OFF_DWELL", off_dwell))
-            .expect("a file");
+        let agent_file = AGENT_FILE
+            .replace("OFF_DWELL", off_dwell)
+            .replace("[machines.read]", &format!("{more}\n[machines.read]"));
+        std::fs::write(home.path().join("agent.toml"), agent_file).expect("a file");
         let config = virtual_rack::config::parse(RACK_FILE, &rack_file).expect("a rack");
         let hardware = virtual_rack::control::Client::new(config.socket.clone());
         let (stop, stopped) = oneshot::channel();

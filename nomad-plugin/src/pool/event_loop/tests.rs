@@ -48,6 +48,8 @@ fn dark_machine() -> Machine {
         last_seen: None,
         boot_deadline: Duration::from_secs(60),
         soft_off: true,
+        quarantine: None,
+        boots: Vec::new(),
     }
 }
 

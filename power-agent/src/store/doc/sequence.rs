@@ -18,6 +18,8 @@ pub(super) struct RecordDoc {
     drained_from_eligible: Option<bool>,
     reached: Option<(StateDoc, u64)>,
     evidence: String,
+    #[serde(default)]
+    stays_up: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +67,7 @@ impl RecordDoc {
             drained_from_eligible: record.drained_from.map(|before| before == Eligible::Yes),
             reached: record.reached.map(|(state, at)| (state.into(), at.as_millis())),
             evidence: record.evidence.clone(),
+            stays_up: record.stays_up,
         }
     }
 
@@ -90,6 +93,7 @@ impl RecordDoc {
             drained_from: self.drained_from_eligible.map(eligible),
             reached: self.reached.map(|(state, at_ms)| (state.into(), epoch.at(at_ms))),
             evidence: self.evidence,
+            stays_up: self.stays_up,
             trouble: String::new(),
         }
     }

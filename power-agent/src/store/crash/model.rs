@@ -6,8 +6,8 @@ use agent_api::{Plan, PlanLine};
 use fleet::arbiter::Hold;
 use fleet::sequencer::{Move, OnSoftOffTimeout, Record, State, Step, Task};
 use fleet::{
-    ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment, OperationId, Origin, PlanId,
-    PoolName, PowerState, Reason, Verb,
+    BOOTS_MAX, Boot, BootEnd, ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment,
+    OperationId, Origin, PlanId, PoolName, PowerState, Quarantine, QuarantineCause, Reason, Verb,
 };
 
 use super::Dice;
@@ -164,6 +164,20 @@ impl Model {
         let operation = OperationId::new(format!("hold-{}", self.clock)).expect("an id");
         let hold = Hold { by: "ada".to_owned(), reason: Reason::new("repair"), since, operation };
         memory.hold = if memory.hold.is_some() { None } else { Some(hold) };
+        let quarantine = Quarantine {
+            cause: QuarantineCause::NoBoot,
+            reason: Reason::new("did not boot"),
+            since,
+            by: self.origin(),
+        };
+        memory.quarantine = memory.hold.is_none().then_some(quarantine);
+        memory.boots.push(Boot {
+            operation: OperationId::new(format!("op-{}", self.orders)).expect("an id"),
+            end: BootEnd::Missed,
+            took: Some(Duration::from_secs(60)),
+            at: since,
+        });
+        memory.boots.drain(..memory.boots.len().saturating_sub(BOOTS_MAX));
         Change { machine: Some((name, memory)), ..Change::default() }
     }
 
@@ -251,6 +265,7 @@ fn record(verb: Verb, state: State, began: Moment) -> Record {
         drained_from: None,
         reached: None,
         evidence: String::new(),
+        stays_up: false,
         trouble: String::new(),
     }
 }

@@ -172,6 +172,15 @@ impl Server {
         Ok(())
     }
 
+    /// Kills the server at once; clients and their work go on.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(process) = self.process.take() {
+            process.kill().await?;
+            self.left = Some(Port::hold(self.ports.serf)?);
+        }
+        Ok(())
+    }
+
     /// `http://127.0.0.1:PORT`, or https where it asks for certificates.
     #[must_use]
     pub fn address(&self) -> String {
@@ -360,6 +369,7 @@ server {{
   bootstrap_expect = 1
   heartbeat_grace = "2s"
   min_heartbeat_ttl = "2s"
+  failover_heartbeat_ttl = "5s"
 }}
 {access}"#,
         data = dir.join("data").display(),

@@ -1,6 +1,7 @@
 //! Free ports of the loopback interface that stay ours while nothing listens on them.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -10,6 +11,9 @@ const PORTS: std::ops::Range<u16> = 15_000..20_000;
 
 /// How far apart two processes begin to look, so that they seldom look at the same port.
 const STRIDE: u32 = 97;
+
+/// How many ports this process has taken.
+static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// A port that is free for TCP. It is ours as long as this lives: the UDP port of the same number is held,
 /// and whoever takes ports here takes that first. So a machine that is off keeps its port.
@@ -23,7 +27,9 @@ impl Port {
     /// Takes a free port.
     pub fn take() -> Result<Self> {
         let length = u32::from(PORTS.end - PORTS.start);
-        let begin = std::process::id().wrapping_mul(STRIDE) % length;
+        // Not where the last one began: a port that was given and is not held may not be taken yet.
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let begin = std::process::id().wrapping_mul(STRIDE).wrapping_add(taken) % length;
         for step in 0..length {
             let offset = u16::try_from((begin + step) % length)?;
             let number = PORTS.start + offset;

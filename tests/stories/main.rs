@@ -10,6 +10,7 @@ mod bad_input;
 mod demand_returns;
 mod first_contact;
 mod from_dark;
+mod killed;
 mod late_starts;
 mod people;
 mod people_and_placements;

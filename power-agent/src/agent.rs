@@ -6,7 +6,7 @@ mod quarantine;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use agent_api::{Inventory, Plan};
@@ -16,15 +16,16 @@ use tokio::task::JoinSet;
 
 use crate::book::Book;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, Config, OutletPath};
 use crate::device::DeviceHandle;
 use crate::drivers::{DriverError, Readings};
 use crate::identity::Keeper;
-use crate::machine::{Machine, MachineOutlet};
+use crate::machine::Machine;
 use crate::memory::{AUTHOR_BYTES_MAX, Change, KeptPlan, PLAN_LINE_BYTES_MAX, PLAN_LINES_MAX};
-use crate::node::{Nodes, chain};
+use crate::node::chain;
+use crate::rack::{Draft, Rack};
 use crate::store::{Store, StoreError};
 
+pub(crate) use adopt::HalfDone;
 pub(crate) use hear::who;
 pub use quarantine::Released;
 
@@ -90,6 +91,8 @@ pub enum RequestError {
 pub(crate) enum Note {
     /// This machine is not as it was.
     Changed(MachineName),
+    /// The rack file was read again.
+    Reloaded,
     /// The agent stops.
     Stopping,
 }
@@ -97,16 +100,15 @@ pub(crate) enum Note {
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
-    pub(crate) config: AgentConfig,
-    pub(crate) machines: BTreeMap<MachineName, Arc<Machine>>,
-    pub(crate) devices: BTreeMap<DeviceName, DeviceHandle>,
-    pub(crate) nodes: Nodes,
+    rack: RwLock<Arc<Rack>>,
     pub(crate) keeper: Keeper,
     pub(crate) store: Arc<Store>,
     /// Everything that is written is written under this lock, so that no older state overtakes a newer one.
     pub(crate) book: tokio::sync::Mutex<Book>,
     pub(crate) stop: watch::Sender<bool>,
     started: Moment,
+    /// Says that there is another rack.
+    pub(crate) reloads: watch::Sender<()>,
     changes: broadcast::Sender<Note>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -117,28 +119,19 @@ impl Agent {
     /// # Errors
     /// Where the journal can not be read.
     pub(crate) fn new(
-        config: Config,
-        devices: BTreeMap<DeviceName, DeviceHandle>,
-        nodes: Nodes,
+        draft: Draft<'_>,
         store: Store,
         keeper: Keeper,
-    ) -> Result<(Arc<Self>, Vec<adopt::HalfDone>), StoreError> {
+    ) -> Result<(Arc<Self>, Vec<HalfDone>), StoreError> {
         let mut loaded = store.load()?;
         let mut machines = BTreeMap::new();
         let mut half_done = Vec::new();
-        for (name, machine) in config.machines {
-            let memory = loaded.machines.remove(&name).unwrap_or_default();
+        for (name, machine) in &draft.config.machines {
+            let memory = loaded.machines.remove(name).unwrap_or_default();
             if let Some(running) = memory.running.clone() {
-                half_done.push(adopt::HalfDone { machine: name.clone(), running });
+                half_done.push(HalfDone { machine: name.clone(), running });
             }
-            let outlet = |path: &OutletPath| {
-                let device = devices.get(&path.device)?.clone();
-                let can_read_back =
-                    device.capabilities(path.outlet).is_some_and(|outlet| outlet.can_read_back);
-                Some(MachineOutlet { path: path.clone(), device, can_read_back })
-            };
-            let outlets = machine.outlets.iter().filter_map(outlet).collect();
-            machines.insert(name, Arc::new(Machine::new(machine, outlets, memory)));
+            machines.insert(name.clone(), draft.machine(machine, memory));
         }
         for (machine, memory) in &loaded.machines {
             if memory.running.is_some() {
@@ -146,15 +139,13 @@ impl Agent {
             }
         }
         let agent = Self {
-            config: config.agent,
-            machines,
-            devices,
-            nodes,
+            rack: RwLock::new(Arc::new(draft.rack(machines))),
             keeper,
             store: Arc::new(store),
             book: tokio::sync::Mutex::new(Book::of(loaded)),
             stop: watch::Sender::new(false),
             started: Clock.now(),
+            reloads: watch::Sender::new(()),
             changes: broadcast::Sender::new(CHANGES_MAX),
             tasks: Mutex::default(),
         };
@@ -165,10 +156,11 @@ impl Agent {
     pub async fn inventory(&self) -> Inventory {
         let fences = self.book.lock().await.fences.iter().collect();
         let now = Clock.now();
+        let rack = self.rack();
         Inventory {
-            agent: self.config.name.clone(),
+            agent: rack.config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            machines: self.machines.values().map(|machine| machine.view(now)).collect(),
+            machines: rack.machines.values().map(|machine| machine.view(now)).collect(),
             fences,
             host_up: Some(Clock.host_up()),
             running: Some(now.since(self.started)),
@@ -205,8 +197,8 @@ impl Agent {
     /// # Errors
     /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
     pub async fn record_shape(&self, name: &MachineName, shape: Shape) -> Result<(), RequestError> {
-        let machine = self.machine(name)?;
         let book = self.book.lock().await;
+        let machine = self.machine(name)?;
         let mut memory = machine.memory();
         if memory.last_seen.as_ref() == Some(&shape) {
             return Ok(());
@@ -219,23 +211,24 @@ impl Agent {
         Ok(())
     }
 
-    pub(crate) fn machine(&self, name: &MachineName) -> Result<&Arc<Machine>, RequestError> {
-        self.machines.get(name).ok_or_else(|| RequestError::UnknownMachine {
-            machine: name.clone(),
-            known: self.names(),
-        })
+    /// The rack as it is in force now.
+    pub(crate) fn rack(&self) -> Arc<Rack> {
+        Arc::clone(&self.rack.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn names(&self) -> String {
-        const SHOWN_MAX: usize = 20;
-        let mut names: Vec<&str> = self.machines.keys().map(MachineName::as_str).collect();
-        let more = names.len().saturating_sub(SHOWN_MAX);
-        names.truncate(SHOWN_MAX);
-        match (names.is_empty(), more) {
-            (true, _) => "none".to_owned(),
-            (false, 0) => names.join(", "),
-            (false, more) => format!("{} and {more} more", names.join(", ")),
-        }
+    /// Brings another rack into force. Under the book's lock, so that nothing begins on the old one meanwhile.
+    pub(crate) fn take_rack(&self, rack: Arc<Rack>) {
+        *self.rack.write().unwrap_or_else(PoisonError::into_inner) = rack;
+        self.reloads.send_replace(());
+    }
+
+    /// A machine. Who writes asks for it under the book's lock: a reload may put another in its place.
+    pub(crate) fn machine(&self, name: &MachineName) -> Result<Arc<Machine>, RequestError> {
+        let rack = self.rack();
+        rack.machines.get(name).cloned().ok_or_else(|| RequestError::UnknownMachine {
+            machine: name.clone(),
+            known: names(&rack),
+        })
     }
 
     async fn write_machine(
@@ -266,7 +259,7 @@ impl Agent {
         let said = device.read_all(READ_PATIENCE).await;
         let now = Clock.now();
         let trouble = said.as_ref().err().map(|error| chain(error));
-        for (name, machine) in &self.machines {
+        for (name, machine) in &self.rack().machines {
             let mut touched = false;
             for outlet in machine.outlets.iter().filter(|o| o.path.device == *device.name()) {
                 let line = match (&said, &trouble) {
@@ -299,6 +292,11 @@ impl Agent {
     pub(crate) fn publish(&self, machine: &MachineName) {
         // An error says that nobody watches.
         drop(self.changes.send(Note::Changed(machine.clone())));
+    }
+
+    /// Tells those who watch that all may be otherwise.
+    pub(crate) fn publish_all(&self) {
+        drop(self.changes.send(Note::Reloaded));
     }
 
     /// Ends all watches.
@@ -340,6 +338,19 @@ pub(crate) fn fault(error: &DriverError) -> Fault {
         DriverError::Misconfigured { .. } => FaultClass::Misconfigured,
     };
     Fault { class, text: chain(error) }
+}
+
+/// The names of the rack's machines, for a sentence.
+fn names(rack: &Rack) -> String {
+    const SHOWN_MAX: usize = 20;
+    let mut names: Vec<&str> = rack.machines.keys().map(MachineName::as_str).collect();
+    let more = names.len().saturating_sub(SHOWN_MAX);
+    names.truncate(SHOWN_MAX);
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
+    }
 }
 
 fn check_plan(plan: &Plan) -> Result<(), RequestError> {

@@ -74,6 +74,11 @@ impl DeviceHandle {
         &self.name
     }
 
+    /// Whether both lead to the same task.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.requests.same_channel(&other.requests)
+    }
+
     /// What an outlet can do; `None`: the device has no such outlet.
     #[must_use]
     pub fn capabilities(&self, outlet: OutletNumber) -> Option<Capabilities> {

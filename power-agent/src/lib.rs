@@ -12,6 +12,8 @@ mod machine;
 mod memory;
 mod node;
 pub mod quota;
+mod rack;
+mod reload;
 pub mod roles;
 mod sequence;
 mod server;

@@ -81,6 +81,22 @@ impl Machine {
         Self { config, outlets, state: Mutex::new(state) }
     }
 
+    /// The machine as the rack file now has it, at rest: with all that is remembered, and with what its outlets said that
+    /// still hang on the same device.
+    pub(crate) fn succeeded(&self, config: MachineConfig, outlets: Vec<MachineOutlet>) -> Self {
+        let next = Self::new(config, outlets, self.memory());
+        let stays = |path: &OutletPath| {
+            let device = |machine: &Self| {
+                machine.outlets.iter().find(|outlet| outlet.path == *path).map(|o| o.device.clone())
+            };
+            device(self).zip(device(&next)).is_some_and(|(one, other)| one.is_same(&other))
+        };
+        let mut lines = self.state().lines.clone();
+        lines.retain(|path, _| stays(path));
+        next.state().lines = lines;
+        next
+    }
+
     /// What changes. Held for moments only, never over an await.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere is no reason to stop serving what is whole: each field is set in one go.

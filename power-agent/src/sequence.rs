@@ -97,6 +97,7 @@ fn next(machine: &Machine) -> Option<(Action, Phase)> {
 /// Does one action; `None` where nothing came of it but time.
 async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> {
     let node = &machine.config.node;
+    let nodes = agent.rack().nodes.clone();
     match action {
         Action::ReadBack { until } => within(until, agent.look(machine)).await.map(Input::Seen),
         Action::Drive { state, until } => {
@@ -107,11 +108,11 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
         }
         Action::OrderDrain { until } => {
             let operation = operation(machine)?;
-            within(until, agent.nodes.drain(node, &operation)).await.map(Input::DrainOrdered)
+            within(until, nodes.drain(node, &operation)).await.map(Input::DrainOrdered)
         }
         Action::WatchDrain { until } => {
             sleep_until(until.min(Clock.now() + NODE_POLL)).await;
-            match within(until, agent.nodes.left(node)).await? {
+            match within(until, nodes.left(node)).await? {
                 Ok(left) => Some(Input::DrainSeen(left)),
                 Err(why) => {
                     tracing::debug!(machine = %machine.config.name, err = why, "drain could not be watched");
@@ -121,13 +122,13 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
         }
         Action::CancelDrain { before, until } => {
             let operation = operation(machine)?;
-            let undrained = agent.nodes.undrain(node, &operation, before);
+            let undrained = nodes.undrain(node, &operation, before);
             within(until, undrained).await.map(Input::Undrained)
         }
         Action::SoftOff { until } => within(until, ask(machine)).await.map(Input::SoftOffEnded),
         Action::WatchNode { until } => {
             let asked = Clock.now();
-            let sign = within(until, agent.nodes.sign(node)).await?;
+            let sign = within(until, nodes.sign(node)).await?;
             if let Some(live) = &mut machine.state().live {
                 live.sequencer.handle(Input::NodeSeen(sign), Clock.now());
             }

@@ -199,7 +199,7 @@ impl PowerAgent for Service {
 impl Service {
     /// Whether somebody may touch a machine.
     fn over(&self, who: &Identity, machine: &MachineName, call: &str) -> Result<(), Status> {
-        self.turned(who, call, who.may_touch(machine, self.agent.pool_of(machine)))
+        self.turned(who, call, who.may_touch(machine, self.agent.pool_of(machine).as_ref()))
     }
 
     fn turned(&self, who: &Identity, call: &str, may: Result<(), Denied>) -> Result<(), Status> {
@@ -220,7 +220,7 @@ impl Service {
                 who.may_touch_pool(&fence.pool)?;
             }
         }
-        who.may_touch(&order.machine, self.agent.pool_of(&order.machine))?;
+        who.may_touch(&order.machine, self.agent.pool_of(&order.machine).as_ref())?;
         self.agent.keeper.count_order(who, Clock.now())
     }
 }
@@ -248,7 +248,7 @@ async fn next_event(
         let (agent, who) = (&watching.agent, &watching.who);
         let event = match note {
             Some(Ok(Note::Changed(name))) => agent.changed(&name, who),
-            Some(Err(RecvError::Lagged(_))) => {
+            Some(Ok(Note::Reloaded) | Err(RecvError::Lagged(_))) => {
                 Some(Event::Snapshot(who.sight(agent.inventory().await)))
             }
             Some(Ok(Note::Stopping) | Err(RecvError::Closed)) => return None,
@@ -278,8 +278,8 @@ impl Agent {
         seen.then(|| Event::Changed(Box::new(machine.view(Clock.now()))))
     }
 
-    fn pool_of(&self, name: &MachineName) -> Option<&PoolName> {
-        self.machine(name).ok()?.config.pool.as_ref()
+    fn pool_of(&self, name: &MachineName) -> Option<PoolName> {
+        self.machine(name).ok()?.config.pool.clone()
     }
 }
 

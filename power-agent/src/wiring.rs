@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use agent_api::client::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
@@ -23,6 +23,8 @@ use crate::config::Config;
 use crate::device::{self, DeviceHandle};
 use crate::identity::{GateLayer, Keeper};
 use crate::node::{Nodes, chain};
+use crate::rack::{Device, Draft};
+use crate::reload;
 use crate::server::Service;
 use crate::store::{Store, StoreError};
 use crate::tls::Trust;
@@ -103,16 +105,17 @@ pub enum ServeError {
     Listener(#[from] tonic::transport::Error),
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT; reads `file` again on SIGHUP.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     let handler = |kind| {
         signal(kind).map_err(|source| ServeError::System { what: "when it should end", source })
     };
     let mut terminate = handler(SignalKind::terminate())?;
     let mut interrupt = handler(SignalKind::interrupt())?;
+    let hangup = handler(SignalKind::hangup())?;
     let told_to_stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -121,7 +124,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let boot = BootId::of_kernel()
         .map_err(|source| ServeError::System { what: "which boot this is", source })?;
-    serve_until(config, boot, told_to_stop).await
+    serve_reloading(config, boot, told_to_stop, Some((file, hangup))).await
 }
 
 /// Serves until `stop` is ready: journal, then socket, then a look at every device, then intake.
@@ -129,15 +132,24 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve_until(
+    config: Config,
+    boot: BootId,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    serve_reloading(config, boot, stop, None).await
+}
+
+async fn serve_reloading(
     mut config: Config,
     boot: BootId,
     stop: impl Future<Output = ()>,
+    again: Option<(&Path, Signal)>,
 ) -> Result<(), ServeError> {
     let socket = config.agent.socket.clone();
     // The journal's lock is what makes this the only agent of its hardware: it comes first.
     let store = Store::open(&config.agent.state, boot)?;
     let nodes = Nodes::new(config.nomad.as_ref())?;
-    let network = match config.network.take() {
+    let network = match &config.network {
         Some(network) => Some((Arc::new(Trust::load(&network.tls)?), bind(network.listen).await?)),
         None => None,
     };
@@ -147,23 +159,41 @@ pub async fn serve_until(
     for (name, driver) in &config.devices {
         let (handle, task) = device::own(name.clone(), driver);
         owners.spawn(task);
-        devices.insert(name.clone(), handle);
+        devices.insert(name.clone(), Device { settings: driver.clone(), handle });
     }
     let trust = network.as_ref().map(|(trust, _)| Arc::clone(trust));
     let keeper = Keeper::new(std::mem::take(&mut config.access), trust);
-    let (agent, half_done) = Agent::new(config, devices, nodes, store, keeper)?;
+    let draft = Draft { config: &config, nodes, devices };
+    let (agent, half_done) = Agent::new(draft, store, keeper)?;
     agent.adopt(half_done).await;
-    for device in agent.devices.values() {
-        agent.spawn(poll(Arc::clone(&agent), device.clone()));
+    for device in agent.rack().devices.values() {
+        agent.spawn(poll(Arc::clone(&agent), device.handle.clone()));
     }
-    tracing::info!(socket = %socket.display(), machines = agent.machines.len(), "agent serves");
+    tracing::info!(socket = %socket.display(), machines = config.machines.len(), "agent serves");
     let links = open_doors(&agent, (listener, socket_group(&socket)?), network);
-    let served = serve_links(&agent, links, stop).await;
+    let served = tokio::select! {
+        served = serve_links(&agent, links, stop) => served,
+        never = reloads(&agent, again, &mut owners) => match never {},
+    };
     end(agent, owners).await;
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(err = %error, "socket was gone already");
     }
     served
+}
+
+/// Reads the rack file again whenever that is asked.
+async fn reloads(
+    agent: &Arc<Agent>,
+    again: Option<(&Path, Signal)>,
+    owners: &mut JoinSet<()>,
+) -> std::convert::Infallible {
+    if let Some((file, mut hangup)) = again {
+        while hangup.recv().await.is_some() {
+            reload::reload(agent, file, owners).await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Takes connections from the socket and, where it is so configured, from the network.
@@ -234,18 +264,22 @@ async fn end(agent: Arc<Agent>, owners: JoinSet<()>) {
     owners.shutdown().await;
 }
 
-/// Reads a device again and again, so that readings are as old as they say.
-async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
+/// Reads a device again and again, so that readings are as old as they say; until a reload has put another in its place.
+pub(crate) async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
     let mut stopping = agent.stop.subscribe();
-    let mut ticks = interval(agent.config.poll);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once, and adoption has just read it.
-    ticks.tick().await;
+    let mut reloads = agent.reloads.subscribe();
     let mut trouble = None;
     loop {
+        let pause = agent.rack().config.poll;
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
-            _ = ticks.tick() => {}
+            _ = reloads.changed() => {
+                if !agent.rack().has(&device) {
+                    return;
+                }
+                continue;
+            }
+            () = tokio::time::sleep(pause) => {}
         }
         let now_wrong = agent.read_device(&device).await.err().map(|error| chain(&error));
         match (&trouble, &now_wrong) {

@@ -23,20 +23,23 @@ pub(crate) struct HalfDone {
 impl Agent {
     /// Reads all devices as they are, then takes up what was half done.
     pub(crate) async fn adopt(self: &Arc<Self>, half_done: Vec<HalfDone>) {
-        let reads = self.devices.values().map(|device| async {
+        let rack = self.rack();
+        let reads = rack.devices.values().map(|device| async {
+            let device = &device.handle;
             if let Err(error) = self.read_device(device).await {
                 tracing::error!(device = %device.name(), err = chain(&error), "device could not be read");
             }
         });
         join_all(reads).await;
-        for HalfDone { machine, running } in half_done {
-            if let Some(machine) = self.machines.get(&machine) {
-                self.take_up(machine, running).await;
-            }
+        for half_done in half_done {
+            self.take_up(half_done).await;
         }
     }
 
-    async fn take_up(self: &Arc<Self>, machine: &Arc<Machine>, running: RunningOrder) {
+    /// Finishes what was half done, or reports it.
+    pub(crate) async fn take_up(self: &Arc<Self>, HalfDone { machine, running }: HalfDone) {
+        let Ok(machine) = self.machine(&machine) else { return };
+        let machine = &machine;
         let now = Clock.now();
         let phase = running.record.phase();
         let resumed = self.resumed(machine, &running).await;

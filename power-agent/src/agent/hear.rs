@@ -46,12 +46,18 @@ impl Agent {
 
     async fn hear(self: &Arc<Self>, order: &Order) -> Result<Answer, RequestError> {
         let arrived = Clock.now();
-        let machine = Arc::clone(self.machine(&order.machine)?);
+        let mut machine = self.machine(&order.machine)?;
         for _ in 0..=CALL_OFFS_MAX {
             let work = self.work(order, &machine).await;
             let mut book = self.book.lock().await;
             if *self.stop.borrow() {
                 return Err(RequestError::Stopping);
+            }
+            let now_there = self.machine(&order.machine)?;
+            if !Arc::ptr_eq(&now_there, &machine) {
+                // The rack file was read again meanwhile.
+                machine = now_there;
+                continue;
             }
             check_id(&book, order)?;
             let known = book.known(&order.operation).is_some();
@@ -87,7 +93,8 @@ impl Agent {
         if !needs_proof(order, &machine.ledger(Clock.now())) {
             return Work::NotAsked;
         }
-        let asked = self.nodes.work(&machine.config.node);
+        let nodes = self.rack().nodes.clone();
+        let asked = nodes.work(&machine.config.node);
         tokio::time::timeout(NOMAD_PATIENCE, asked).await.unwrap_or_else(|_elapsed| {
             let seconds = NOMAD_PATIENCE.as_secs();
             Work::NoProof(format!("Nomad did not answer within {seconds} s"))

@@ -26,8 +26,8 @@ impl Agent {
         &self,
         service: Service,
     ) -> Result<Result<bool, Refusal>, RequestError> {
-        let machine = self.machine(&service.machine)?;
         let book = self.book.lock().await;
+        let machine = self.machine(&service.machine)?;
         let now = Clock.now();
         if let Origin::Autoscaler(fence) = &service.origin
             && let Err(refusal) =
@@ -64,8 +64,8 @@ impl Agent {
     /// # Errors
     /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
     pub async fn record_boot(&self, name: &MachineName, boot: Boot) -> Result<(), RequestError> {
-        let machine = self.machine(name)?;
         let book = self.book.lock().await;
+        let machine = self.machine(name)?;
         let now = Clock.now();
         let mut memory = machine.memory();
         let known = memory.boots.last().is_some_and(|last| {
@@ -95,8 +95,8 @@ impl Agent {
     /// # Errors
     /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
     pub async fn release(&self, name: &MachineName, by: &str) -> Result<Released, RequestError> {
-        let machine = self.machine(name)?;
         let book = self.book.lock().await;
+        let machine = self.machine(name)?;
         let mut memory = machine.memory();
         let (hold, quarantine) = (memory.hold.take(), memory.quarantine.take());
         let released = Released { was_held: hold.is_some(), was_quarantined: quarantine.is_some() };

@@ -21,6 +21,6 @@ pub(crate) async fn serve(file: &Path, screen: &mut Screen) -> Result<Exit, Fail
         // Else a log that can not be written, to a full disk or a reader that is gone, ends tasks by a panic.
         .log_internal_errors(false)
         .init();
-    wiring::serve(config).await.map_err(|error| Failure::Serve(Error::new(error)))?;
+    wiring::serve(config, file).await.map_err(|error| Failure::Serve(Error::new(error)))?;
     Ok(Exit::Ok)
 }

@@ -105,7 +105,6 @@ impl Keeper {
     }
 
     /// Takes the roles of a rack file that was read again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the reload of the rack file"))]
     pub(crate) fn take_access(&self, access: Access) {
         *lock(&self.access) = Arc::new(access);
     }

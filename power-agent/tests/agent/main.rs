@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
 
 mod quarantine;
+mod reload;
 mod rig;
 
 use std::time::Duration;

@@ -159,6 +159,25 @@ impl Rig {
         rustix::process::prlimit(Some(pid(agent)), resource, limit).expect("a limit is set");
     }
 
+    /// Gives the agent another rack file and has it read; what it says of it in its log.
+    pub(crate) async fn reload(&mut self, file: &str) -> String {
+        std::fs::write(self.path("agent.toml"), file).expect("a file");
+        let told = || {
+            let log = std::fs::read_to_string(self.path("agent.err")).expect("a log");
+            log.lines().filter(|line| line.contains("rack file")).map(str::to_owned).collect()
+        };
+        let before: Vec<String> = told();
+        let agent = self.agent.as_ref().expect("an agent runs");
+        rustix::process::kill_process(pid(agent), rustix::process::Signal::HUP)
+            .expect("it is there");
+        until("the reload is told", async || told().get(before.len()).cloned()).await
+    }
+
+    /// The rack file with which the agent was started.
+    pub(crate) fn agent_file(&self) -> String {
+        std::fs::read_to_string(self.path("agent.toml")).expect("a file")
+    }
+
     /// As systemd does.
     pub(crate) async fn stop_agent(&mut self) {
         let mut agent = self.agent.take().expect("an agent runs");

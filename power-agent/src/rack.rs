@@ -1,0 +1,75 @@
+//! What the rack file says, as it is in force: machines with their devices, and Nomad. A reload replaces it whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleet::{DeviceName, MachineName};
+
+use crate::config::{AgentConfig, Config, MachineConfig, Network, NomadConfig, OutletPath};
+use crate::device::DeviceHandle;
+use crate::drivers::DriverConfig;
+use crate::machine::{Machine, MachineOutlet};
+use crate::memory::MachineMemory;
+use crate::node::Nodes;
+
+/// A device with what the file says of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Device {
+    pub(crate) settings: DriverConfig,
+    pub(crate) handle: DeviceHandle,
+}
+
+/// The rack.
+#[derive(Debug)]
+pub(crate) struct Rack {
+    pub(crate) config: AgentConfig,
+    pub(crate) network: Option<Network>,
+    pub(crate) nomad: Option<NomadConfig>,
+    pub(crate) nodes: Nodes,
+    pub(crate) devices: BTreeMap<DeviceName, Device>,
+    pub(crate) machines: BTreeMap<MachineName, Arc<Machine>>,
+}
+
+/// What is on the way from one rack to the next.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) nodes: Nodes,
+    pub(crate) devices: BTreeMap<DeviceName, Device>,
+}
+
+impl Draft<'_> {
+    /// A machine's outlets with the ways to their devices.
+    pub(crate) fn outlets(&self, machine: &MachineConfig) -> Vec<MachineOutlet> {
+        let outlet = |path: &OutletPath| {
+            let device = self.devices.get(&path.device)?.handle.clone();
+            let can_read_back =
+                device.capabilities(path.outlet).is_some_and(|outlet| outlet.can_read_back);
+            Some(MachineOutlet { path: path.clone(), device, can_read_back })
+        };
+        machine.outlets.iter().filter_map(outlet).collect()
+    }
+
+    /// A machine with its memory, as none stood there before.
+    pub(crate) fn machine(&self, machine: &MachineConfig, memory: MachineMemory) -> Arc<Machine> {
+        Arc::new(Machine::new(machine.clone(), self.outlets(machine), memory))
+    }
+
+    pub(crate) fn rack(self, machines: BTreeMap<MachineName, Arc<Machine>>) -> Rack {
+        Rack {
+            config: self.config.agent.clone(),
+            network: self.config.network.clone(),
+            nomad: self.config.nomad.clone(),
+            nodes: self.nodes,
+            devices: self.devices,
+            machines,
+        }
+    }
+}
+
+impl Rack {
+    /// Whether this device is the one of that name, and not one of an earlier reading of the file.
+    pub(crate) fn has(&self, device: &DeviceHandle) -> bool {
+        self.devices.get(device.name()).is_some_and(|here| here.handle.is_same(device))
+    }
+}

@@ -1,0 +1,117 @@
+//! The rack file read again while the agent runs. Goal: all of it or nothing comes into force, nothing moves, and what
+//! did not change is not disturbed. Method: SIGHUP to the real agent; edges from the rack, answers from the socket.
+
+use agent_api::Event;
+use fleet::{Phase, PowerState, Verb};
+use virtual_rack::relay::Power;
+
+use crate::edge;
+use crate::rig::{PATIENCE, Rig, ended, order, person, phase, reading, until};
+
+const FIFTH: &str = "[machines.fifth]\noutlets = [{ device = \"b\", outlet = 2 }]\n";
+
+fn names(inventory: &agent_api::Inventory) -> Vec<&str> {
+    inventory.machines.iter().map(|machine| machine.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_reload_brings_the_new_rack_and_keeps_ports_holds_and_lines_of_the_old() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.done(&order("op-2", "lamp", Verb::On, person())).await;
+    rig.done(&order("op-3", "lamp", Verb::Off, person())).await;
+    let before = rig.edges().await;
+    // Whoever opened the board's port again would not find it.
+    std::fs::rename(rig.path("a.tty"), rig.path("moved.tty")).expect("it is there");
+    let mut watch = rig.client.watch().await.expect("a watch");
+    assert!(matches!(watch.next().await, Ok(Some(Event::Snapshot(_)))));
+    let file =
+        format!("{}{FIFTH}", rig.agent_file()).replace("settle = \"100ms\"", "settle = \"110ms\"");
+    let said = rig.reload(&file).await;
+    assert!(said.contains("machines added: fifth; machines changed: read, silent, twin"), "{said}");
+    let snapshot = async {
+        loop {
+            if let Some(Event::Snapshot(inventory)) = watch.next().await.expect("it goes on") {
+                return inventory;
+            }
+        }
+    };
+    let inventory = tokio::time::timeout(PATIENCE, snapshot).await.expect("a snapshot");
+    assert_eq!(names(&inventory), ["fifth", "lamp", "read", "silent", "twin"]);
+    assert!(rig.machine("lamp").await.hold.is_some());
+    assert_eq!(reading(&rig.machine("read").await), Some(PowerState::On));
+    assert_eq!(rig.edges().await, before);
+    rig.done(&order("op-4", "fifth", Verb::On, person())).await;
+    rig.done(&order("op-5", "read", Verb::Off, person())).await;
+}
+
+#[tokio::test]
+async fn a_cycle_goes_on_undisturbed_while_another_machine_comes() {
+    let mut rig = Rig::start("2s").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    let mut watch = rig.client.watch().await.expect("a watch");
+    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    until("it dwells", async || {
+        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+    })
+    .await;
+    let said = rig.reload(&format!("{}{FIFTH}", rig.agent_file())).await;
+    assert!(said.contains("in force"), "{said}");
+    assert_eq!(phase(&rig.machine("read").await), Some(Phase::Dwelling));
+    let cycle = ended(&mut watch, &order("op-2", "read", Verb::Cycle, person()).operation).await;
+    assert_eq!((cycle.phase, cycle.evidence.as_str()), (Phase::Done, "read back on"));
+    let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
+    assert_eq!(rig.edges().await, edges);
+}
+
+#[tokio::test]
+async fn a_machine_in_the_midst_of_a_sequence_does_not_change_and_nothing_else_does() {
+    let mut rig = Rig::start("2s").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    until("it dwells", async || {
+        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+    })
+    .await;
+    let first = rig.agent_file();
+    let without = first.replace("[machines.read]", "[machines.other]") + FIFTH;
+    let said = rig.reload(&without).await;
+    assert!(said.contains("not taken"), "{said}");
+    assert!(
+        said.contains("read changes, and its cycle (op-2) is dwelling; reload again"),
+        "{said}"
+    );
+    assert_eq!(names(&rig.client.inventory().await.expect("an inventory")).len(), 4);
+    until("it is on again", async || {
+        (phase(&rig.machine("read").await) == Some(Phase::Done)).then_some(())
+    })
+    .await;
+    let said = rig.reload(&without).await;
+    assert!(said.contains("machines added: fifth, other; machines removed: read"), "{said}");
+    // What was remembered of the machine that went is there when it comes back.
+    let said = rig.reload(&first).await;
+    assert!(said.contains("machines added: read"), "{said}");
+    assert_eq!(phase(&rig.machine("read").await), Some(Phase::Done));
+    let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
+    assert_eq!(rig.edges().await, edges);
+}
+
+#[tokio::test]
+async fn a_file_that_is_wrong_or_moves_the_socket_leaves_all_as_it_was() {
+    let mut rig = Rig::start("100ms").await;
+    let first = rig.agent_file();
+    for (file, said_of_it) in [
+        (first.replace("driver = \"lcus\"", "driver = \"lcuss\""), "lcuss"),
+        (first.replace("agent.sock", "other.sock"), "agent.socket can not change while"),
+        ("holds: none".to_owned(), "agent.toml"),
+    ] {
+        let said = rig.reload(&file).await;
+        let log = std::fs::read_to_string(rig.path("agent.err")).expect("a log");
+        assert!(said.contains("not taken") || log.contains("not taken"), "{said}");
+        assert!(log.contains(said_of_it), "{log}");
+        assert_eq!(names(&rig.client.inventory().await.expect("it answers")).len(), 4);
+    }
+    let said = rig.reload(&first).await;
+    assert!(said.contains("nothing in it has changed"), "{said}");
+    assert!(rig.edges().await.is_empty());
+}

@@ -69,7 +69,7 @@ pub enum Origin {
     Person(String),
 }
 
-/// The last state that was ordered and driven to its end.
+/// The last state that was ordered and driven, whether or not it was seen to arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commanded {
     /// The state.

@@ -26,7 +26,7 @@ pub(crate) struct MachineMemory {
     pub running: Option<RunningOrder>,
     /// The last operation that has ended.
     pub last: Option<Operation>,
-    /// The last state that was ordered and driven to its end.
+    /// The last state that was ordered and driven.
     pub commanded: Option<Commanded>,
     /// A person's lock.
     pub hold: Option<Hold>,

@@ -247,6 +247,8 @@ fn moved(
         (_, Event::Expired) => give_up(record, wanted, "its time is over"),
         (Step::Drive, Event::Told(Input::Driven(Ok(())))) => {
             record.moved = true;
+            // Also where no reading will confirm it: from now on the former state may not be assumed.
+            record.reach(wanted, now);
             stay(Step::Verify)
         }
         (Step::Drive, Event::Told(Input::Driven(Err(fault)))) => {
@@ -263,8 +265,7 @@ fn moved(
                     arrived(record, wanted, &format!("read back {wanted}"), now)
                 }
                 (Agreement::CanNotTell, Step::Verify) => {
-                    let text = format!("assumed {wanted}: the board can not be read");
-                    arrived(record, wanted, &text, now)
+                    arrived(record, wanted, &assumed(wanted, seen), now)
                 }
                 (Agreement::Contradicted, Step::Verify) => {
                     let fault = Fault {
@@ -278,6 +279,18 @@ fn moved(
         }
         (step, Event::Told(_)) => stay(step),
     }
+}
+
+/// On what an arrival rests that not every outlet confirms.
+fn assumed(wanted: PowerState, seen: LinesSeen) -> String {
+    let told = seen.on + seen.off;
+    if told == 0 {
+        return format!("assumed {wanted}: the board can not be read");
+    }
+    let all = told + seen.untold;
+    format!(
+        "read back {wanted} on {told} of {all} outlets, assumed on the rest: their board can not be read"
+    )
 }
 
 fn within(wanted: PowerState, movement: Move) -> State {

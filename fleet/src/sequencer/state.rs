@@ -230,7 +230,8 @@ pub struct Record {
     pub moved: bool,
     /// How the node was before our drain. `None`: we did not drain it.
     pub drained_from: Option<Eligible>,
-    /// The last state that was reached, and when.
+    /// The last state that was driven, or found to be so already, and when; whether it was seen to arrive is told by
+    /// `state` and `evidence`.
     pub reached: Option<(PowerState, Moment)>,
     /// On what the result rests, as far as it goes.
     pub evidence: String,

@@ -219,7 +219,7 @@ impl<'a> Following<'a> {
         for followed in self.followed.iter_mut().filter(|followed| followed.wants_reading()) {
             let found = inventory.machines.iter().find(|machine| machine.name == followed.machine);
             if let Some(machine) = found {
-                followed.observed(words::observed(machine));
+                followed.observed(machine);
             }
         }
     }

@@ -68,6 +68,8 @@ pub(crate) struct Followed {
     verb: Verb,
     state: State,
     power: Option<Observed>,
+    /// Every outlet was read, and reads as ordered.
+    is_confirmed: bool,
 }
 
 /// What an event asks the caller to do.
@@ -83,7 +85,7 @@ pub(crate) enum Then {
 
 impl Followed {
     pub(crate) fn new(machine: MachineName, id: OperationId, verb: Verb) -> Self {
-        Self { machine, id, verb, state: State::Asked, power: None }
+        Self { machine, id, verb, state: State::Asked, power: None, is_confirmed: false }
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -113,13 +115,13 @@ impl Followed {
         let State::Running { .. } = self.state else {
             // Ours may have ended already; what is read after that is still the better answer.
             if self.is_ended() && self.is_about(machine) {
-                self.observed(words::observed(machine));
+                self.observed(machine);
             }
             return Then::Nothing;
         };
         match &machine.operation {
             Some(operation) if operation.id == self.id => {
-                self.power = Some(words::observed(machine));
+                self.note(machine);
                 self.at(operation.clone(), now)
             }
             _ => Then::AskAgain,
@@ -130,12 +132,21 @@ impl Followed {
         machine.operation.as_ref().is_some_and(|operation| operation.id == self.id)
     }
 
-    /// How the machine stands after the end: without a reading, done is not proven.
-    pub(crate) fn observed(&mut self, power: Observed) {
-        self.power = Some(power);
-        let wanted = self.verb.leaves();
+    fn note(&mut self, machine: &Machine) {
+        self.power = Some(words::observed(machine));
+        self.is_confirmed = words::confirms(machine, self.verb.leaves());
+    }
+
+    /// How the machine stands after the end: without a reading of every outlet, done is not proven.
+    pub(crate) fn observed(&mut self, machine: &Machine) {
+        self.note(machine);
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
+        let proven = self.is_confirmed && self.power == Some(Observed::Read(self.verb.leaves()));
         if let State::Ended { end: end @ (End::Done | End::Unverified), .. } = &mut self.state {
-            *end = if power == Observed::Read(wanted) { End::Done } else { End::Unverified };
+            *end = if proven { End::Done } else { End::Unverified };
         }
     }
 
@@ -171,10 +182,9 @@ impl Followed {
             (true, Verb::Cycle) => format!("cycled in {took}: {evidence}"),
             (false, verb) => format!("was {} already: {evidence}", state_of(verb)),
         };
-        let power = self.power;
         let then = self.end(End::Done, text, Some(operation));
-        if let Some(power) = power {
-            self.observed(power);
+        if self.power.is_some() {
+            self.weigh();
         }
         then
     }
@@ -244,7 +254,10 @@ impl Followed {
         match (end, self.power) {
             (End::Done | End::Failed, _) => format!("{machine}: {text}"),
             // Assumed is in the evidence already; anything else the hardware has said against it.
-            (End::Unverified, Some(power)) if !matches!(power, Observed::Assumed(_)) => {
+            (End::Unverified, Some(power))
+                if !matches!(power, Observed::Assumed(_))
+                    && power != Observed::Read(self.verb.leaves()) =>
+            {
                 format!("{machine}: unverified: {text}; now it is {power}")
             }
             _ => format!("{machine}: {}: {text}", end.as_str()),

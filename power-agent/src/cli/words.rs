@@ -6,13 +6,23 @@ use std::time::Duration;
 use agent_api::{CommandedAge, Machine, Operation};
 use fleet::arbiter::BEFORE_BOOT;
 use fleet::duration::show_duration;
-use fleet::{Commanded, MachineName, Moment, Observed, Origin, Power, hostlist};
+use fleet::lines::Agreement;
+use fleet::{
+    Commanded, LinesSeen, MachineName, Moment, Observed, Origin, Power, PowerState, hostlist,
+};
 
 /// What may be said of a machine's power.
 pub(crate) fn observed(machine: &Machine) -> Observed {
     let reading = machine.reading.map(|(state, _age)| (state, Moment::ZERO));
     let commanded = machine.commanded.as_ref().map(commanded_now);
     Power { reading, commanded }.observed()
+}
+
+/// Whether every outlet of the machine reads so: a machine is on when one outlet is, which is less.
+pub(crate) fn confirms(machine: &Machine, wanted: PowerState) -> bool {
+    let readings = machine.outlets.iter().map(|outlet| outlet.reading.map(|(state, _age)| state));
+    let seen = readings.fold(LinesSeen::default(), LinesSeen::and);
+    seen.agreement(wanted) == Agreement::Confirmed
 }
 
 fn commanded_now(commanded: &CommandedAge) -> Commanded {

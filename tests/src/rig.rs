@@ -275,17 +275,26 @@ impl Rig {
     /// # Errors
     /// Where it can not be started.
     pub async fn start_autoscaler(&mut self) -> Result<()> {
+        self.link_plugin()?;
+        let config = self.write_autoscaler_config()?;
+        let host = hosts::autoscaler().await?;
+        let argv = [host.as_os_str(), "agent".as_ref(), "-config".as_ref(), config.as_os_str()];
+        self.autoscaler = Some(Process::start("autoscaler", &argv, &self.dir)?);
+        Ok(())
+    }
+
+    /// Makes the folder with the plugin, which is the autoscaler's `plugin_dir`, and returns its path.
+    ///
+    /// # Errors
+    /// Where it can not be made.
+    pub fn link_plugin(&self) -> Result<PathBuf> {
         let plugins = self.dir.join("plugins");
         std::fs::create_dir_all(&plugins)?;
         let link = plugins.join("lamplighter");
         if !link.exists() {
             std::os::unix::fs::symlink(program("lamplighter")?, &link)?;
         }
-        let config = self.write_autoscaler_config()?;
-        let host = hosts::autoscaler().await?;
-        let argv = [host.as_os_str(), "agent".as_ref(), "-config".as_ref(), config.as_os_str()];
-        self.autoscaler = Some(Process::start("autoscaler", &argv, &self.dir)?);
-        Ok(())
+        Ok(plugins)
     }
 
     /// Writes the autoscaler's configuration as this rig's fields have it, and returns its path.

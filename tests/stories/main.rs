@@ -6,6 +6,7 @@
     reason = "stories tell what is wrong, and that they were skipped"
 )]
 
+mod as_jobs;
 mod bad_input;
 mod demand_returns;
 mod first_contact;

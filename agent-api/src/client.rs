@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{MachineName, Order, PoolName, Refusal, Shape};
+use fleet::{ClusterId, Fence, MachineName, Order, PoolName, Refusal, Shape};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
@@ -221,6 +221,32 @@ impl Client {
         let request =
             wire::RecordShapeRequest { machine: machine.to_string(), shape: Some(shape.into()) };
         self.within("record shape", CALL_DEADLINE, inner.record_shape(request)).await.map(|_| ())
+    }
+
+    /// Has the agent forget the highest fence of a pool, in the name of `by` where the agent can not tell
+    /// who asks. `cluster`: where several have ordered about the pool. Returns what it was.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn reset_fence(
+        &self,
+        pool: &PoolName,
+        cluster: Option<&ClusterId>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Fence, AgentError> {
+        let what = "reset fence";
+        let mut inner = self.inner();
+        let call = inner.reset_fence(wire::ResetFenceRequest {
+            pool: pool.to_string(),
+            cluster: cluster.map(ToString::to_string).unwrap_or_default(),
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+        });
+        let was = self.within(what, CALL_DEADLINE, call).await?.was;
+        was.ok_or(FieldError::missing("was"))
+            .and_then(Fence::try_from)
+            .map_err(|source| self.malformed(what, source))
     }
 
     async fn within<T>(

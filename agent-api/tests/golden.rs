@@ -287,6 +287,23 @@ fn quarantine_and_boots_keep_their_bytes() {
 }
 
 #[test]
+fn a_reset_of_a_fence() {
+    let request = wire::ResetFenceRequest {
+        pool: "rack".to_owned(),
+        cluster: "global".to_owned(),
+        by: "ada".to_owned(),
+        reason: "restored from a snapshot".to_owned(),
+    };
+    let reply = wire::ResetFenceReply { was: Some((&fence(7)).into()) };
+    let golden = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name);
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    assert_eq!(hex(&request.encode_to_vec()), golden("reset_fence.hex"));
+    assert_eq!(hex(&reply.encode_to_vec()), golden("reset_fence_reply.hex"));
+}
+
+#[test]
 fn every_phase_verb_and_refusal_code_survives_the_wire() {
     let phases = [
         Phase::Accepted,

@@ -144,6 +144,11 @@ impl Fences {
         *highest = (*highest).max(fence.number);
     }
 
+    /// Forgets the highest number of a cluster and pool: the next lease begins anew.
+    pub fn forget(&mut self, cluster: &ClusterId, pool: &PoolName) {
+        self.0.remove(&(cluster.clone(), pool.clone()));
+    }
+
     /// All of them, ordered.
     pub fn iter(&self) -> impl Iterator<Item = Fence> {
         self.0.iter().map(|((cluster, pool), number)| Fence {

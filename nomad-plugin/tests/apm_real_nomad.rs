@@ -115,6 +115,13 @@ impl PowerAgent for Agent {
     ) -> Result<Response<wire::RecordBootReply>, Status> {
         Err(Status::unimplemented("the target kind records boots"))
     }
+
+    async fn reset_fence(
+        &self,
+        _request: Request<wire::ResetFenceRequest>,
+    ) -> Result<Response<wire::ResetFenceReply>, Status> {
+        Err(Status::unimplemented("people reset fences"))
+    }
 }
 
 /// A machine that is off and declared as the test kit's machines are.

@@ -1,6 +1,7 @@
 //! The agent: hears orders, keeps the book, tells those who watch. What an order means is judged by [`fleet::arbiter`].
 
 mod adopt;
+mod fences;
 mod hear;
 mod quarantine;
 
@@ -65,6 +66,22 @@ pub enum RequestError {
         machine: MachineName,
         /// By whom.
         by: String,
+    },
+    /// No fence of that pool, or of that cluster and pool, is known.
+    #[error("no order about {what} has carried a fence; fences are known of {known}")]
+    UnknownFence {
+        /// Pool, or cluster and pool.
+        what: String,
+        /// Those that are known.
+        known: String,
+    },
+    /// Several clusters order about the pool.
+    #[error("several clusters have ordered about pool {pool}: {clusters}; name one with --cluster")]
+    SeveralClusters {
+        /// The pool.
+        pool: PoolName,
+        /// Their names.
+        clusters: String,
     },
     /// A plan is larger than what is kept.
     #[error("the plan's {what} is {found}; at most {max} is kept")]

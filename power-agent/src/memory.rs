@@ -123,6 +123,8 @@ pub(crate) struct Change {
     pub forgotten: Option<u64>,
     /// A newer fence.
     pub fence: Option<Fence>,
+    /// A fence that a person has reset.
+    pub forgotten_fence: Option<Fence>,
     /// A pool's newest plan.
     pub plan: Option<KeptPlan>,
     /// The pool and author of a plan that is forgotten.

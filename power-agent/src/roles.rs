@@ -128,6 +128,7 @@ pub const CALLS: &[(&str, Deed)] = &[
     ("RecordBoot", Deed::Record),
     // As an order: the origin says whose word it is.
     ("SetQuarantine", Deed::Look),
+    ("ResetFence", Deed::ResetFence),
 ];
 
 /// What the call of this name takes at least.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use agent_api::client::MESSAGE_BYTES_MAX;
 use agent_api::wire::power_agent_server::{PowerAgent, PowerAgentServer};
 use agent_api::{Answer, Boot, Event, FieldError, Order, Plan, Service as InService, wire};
-use fleet::{MachineName, Moment, Origin, PoolName, Refusal, RefusalCode, Shape};
+use fleet::{
+    ClusterId, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
+};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -194,6 +196,24 @@ impl PowerAgent for Service {
         self.agent.record_boot(&machine, boot).await.map_err(|error| status(&error))?;
         Ok(Response::new(wire::RecordBootReply {}))
     }
+
+    async fn reset_fence(
+        &self,
+        request: Request<wire::ResetFenceRequest>,
+    ) -> Result<Response<wire::ResetFenceReply>, Status> {
+        let who = Identity::of(&request)?;
+        let wire::ResetFenceRequest { pool, cluster, by, reason } = request.into_inner();
+        let pool = PoolName::new(pool);
+        let pool = pool.map_err(|e| Status::invalid_argument(format!("field pool: {e}")))?;
+        let cluster = Some(cluster).filter(|name| !name.is_empty()).map(ClusterId::new).transpose();
+        let cluster =
+            cluster.map_err(|e| Status::invalid_argument(format!("field cluster: {e}")))?;
+        self.turned(&who, "reset fence", who.may_touch_pool(&pool))?;
+        let by = who.person(&by);
+        let was = self.agent.reset_fence(&pool, cluster.as_ref(), &by, &Reason::new(&reason)).await;
+        let was = was.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::ResetFenceReply { was: Some((&was).into()) }))
+    }
 }
 
 impl Service {
@@ -305,7 +325,10 @@ fn malformed(error: &FieldError) -> Status {
 fn status(error: &RequestError) -> Status {
     let text = chain(error);
     match error {
-        RequestError::UnknownMachine { .. } => Status::not_found(text),
+        RequestError::UnknownMachine { .. } | RequestError::UnknownFence { .. } => {
+            Status::not_found(text)
+        }
+        RequestError::SeveralClusters { .. } => Status::failed_precondition(text),
         RequestError::IdTaken { .. } => Status::already_exists(text),
         RequestError::PlanTooLarge { .. } => Status::invalid_argument(text),
         RequestError::Journal(_) => {

@@ -171,6 +171,10 @@ impl Store {
             let key = (fence.cluster.as_str(), fence.pool.as_str());
             transaction.open_table(FENCES)?.insert(key, fence.number.0)?;
         }
+        if let Some(fence) = &change.forgotten_fence {
+            let key = (fence.cluster.as_str(), fence.pool.as_str());
+            transaction.open_table(FENCES)?.remove(key)?;
+        }
         if let Some(kept) = &change.plan {
             let key = (kept.plan.pool.as_str(), kept.plan.author.as_str());
             let bytes = doc::plan_bytes(&stamp, kept);

@@ -290,6 +290,20 @@ async fn what_makes_no_sense_is_a_usage_error_and_moves_nothing() {
 }
 
 #[tokio::test]
+async fn a_fence_that_nobody_has_carried_can_not_be_reset() {
+    with_bench(async |bench| {
+        let ran = bench.run(&["fence", "list"]).await;
+        assert_eq!((ran.code, ran.out.as_str()), (0, "no autoscaler has ordered yet\n"));
+        assert_eq!(bench.json(&["fence", "list"]).await, Value::Array(Vec::new()));
+        let ran = bench.run(&["fence", "reset", "rack"]).await;
+        assert_eq!(ran.code, 64, "without a reason: {ran:?}");
+        let ran = bench.run(&["fence", "reset", "rack", "--reason", "restored"]).await;
+        assert!(ran.code == 2 && ran.err.contains("no order about pool rack"), "{ran:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_agent_that_is_not_there_is_unreachable_and_the_remedy_is_named() {
     let home = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", home.path().join("nobody.sock").display());

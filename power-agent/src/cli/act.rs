@@ -321,7 +321,7 @@ pub(crate) async fn release(
 }
 
 /// A hint only: the agent asks its socket who is at the other end.
-fn user_name() -> String {
+pub(crate) fn user_name() -> String {
     let named = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     named
         .filter(|name| !name.is_empty())

@@ -3,6 +3,7 @@
 mod act;
 mod check;
 mod exit;
+mod fence;
 mod follow;
 mod hosts;
 mod json;
@@ -81,6 +82,9 @@ enum Command {
         #[arg(required = true)]
         hosts: Vec<String>,
     },
+    /// The fences of autoscalers: list them, or reset one after a cluster was restored
+    #[command(subcommand)]
+    Fence(fence::FenceCommand),
     /// Tell every change as it happens, until Ctrl-C
     Watch {
         /// Host lists like node[1-3,5]; all machines if none is named
@@ -250,6 +254,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
             act::act(&client, orders, screen).await
         }
         Command::Release { hosts } => act::release(&client, &hosts, screen).await,
+        Command::Fence(command) => fence::fence(&client, command, screen).await,
         Command::Watch { hosts } => watch::watch(&client, &hosts, screen).await,
     }
 }

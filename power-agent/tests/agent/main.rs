@@ -163,6 +163,24 @@ async fn an_older_fence_is_refused_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn after_a_person_has_reset_a_fence_a_lower_one_is_obeyed_also_after_a_restart() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, autoscaler(7))).await;
+    let rack = PoolName::new("rack").expect("a name");
+    let was = rig.client.reset_fence(&rack, None, "ada", "restored").await.expect("a fence");
+    assert_eq!(was.number, FenceNumber(7));
+    let again = rig.client.reset_fence(&rack, None, "ada", "restored").await;
+    let text = again.expect_err("there is none any more").to_string();
+    assert!(text.contains("pool rack") && text.contains("known of none"), "{text}");
+    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)], "a reset moves nothing");
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    rig.done(&order("op-2", "read", Verb::Off, autoscaler(2))).await;
+    let fences = rig.client.inventory().await.expect("an inventory").fences;
+    assert_eq!(fences.iter().map(|fence| fence.number).collect::<Vec<_>>(), [FenceNumber(2)]);
+}
+
+#[tokio::test]
 async fn a_repeated_operation_is_answered_as_the_first_time_and_moves_nothing() {
     let mut rig = Rig::start("100ms").await;
     let first = rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;

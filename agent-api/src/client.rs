@@ -13,7 +13,10 @@ use tonic::{Response, Status, Streaming};
 use crate::channel::Line;
 use crate::credentials::Credentials;
 use crate::wire::power_agent_client::PowerAgentClient;
-use crate::{AgentAddress, Answer, Boot, Event, FieldError, Inventory, Plan, Service, wire};
+use crate::{
+    AgentAddress, Answer, Boot, Event, FieldError, Inventory, Plan, Release, Released, Service,
+    TakeHold, Taken, wire,
+};
 
 /// How long one call may take: the agent answers from memory, or after one write to its disk; a worn SD card may stall for seconds.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -129,16 +132,28 @@ impl Client {
         reply.try_into().map_err(|source| self.malformed(what, source))
     }
 
-    /// Ends a hold and a quarantine, in the name of `by` where the agent can not tell who asks. Tells what there was.
+    /// Ends holds, in the name of `by` where the agent can not tell who asks.
     ///
     /// # Errors
-    /// See [`AgentError`].
-    pub async fn release(&self, machine: &MachineName, by: &str) -> Result<Released, AgentError> {
+    /// See [`AgentError`]; what is another person's is told in the answer.
+    pub async fn release(&self, asked: &Release) -> Result<Released, AgentError> {
+        let what = "release";
         let mut inner = self.inner();
-        let request = wire::ReleaseRequest { machine: machine.to_string(), by: by.to_owned() };
-        let call = inner.release(request);
-        let reply = self.within("release", CALL_DEADLINE, call).await?;
-        Ok(Released { was_held: reply.was_held, was_quarantined: reply.was_quarantined })
+        let call = inner.release(wire::ReleaseRequest::from(asked));
+        let reply = self.within(what, CALL_DEADLINE, call).await?;
+        reply.try_into().map_err(|source| self.malformed(what, source))
+    }
+
+    /// Holds a machine, in the name of `by` where the agent can not tell who asks.
+    ///
+    /// # Errors
+    /// See [`AgentError`]; a refusal with a code is an answer and no error.
+    pub async fn take_hold(&self, asked: &TakeHold) -> Result<Taken, AgentError> {
+        let what = "set hold";
+        let mut inner = self.inner();
+        let call = inner.set_hold(wire::SetHoldRequest::from(asked));
+        let reply = self.within(what, CALL_DEADLINE, call).await?;
+        reply.try_into().map_err(|source| self.malformed(what, source))
     }
 
     /// Takes a machine out of service, or returns it. Moves nothing. `Ok(Err(..))`: the agent refused.
@@ -284,15 +299,6 @@ impl Client {
     fn malformed(&self, what: &'static str, source: FieldError) -> AgentError {
         AgentError::Malformed { what, who: self.address.clone(), source }
     }
-}
-
-/// What a release has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Released {
-    /// Somebody held the machine.
-    pub was_held: bool,
-    /// It was in quarantine.
-    pub was_quarantined: bool,
 }
 
 /// The innermost cause: "No such file or directory" says more than "transport error".

@@ -7,6 +7,8 @@ use fleet::{
     PowerState, QuarantineCause, Reason, Shape, Verb,
 };
 
+use crate::{Hold, Locks};
+
 /// All that one agent knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
@@ -39,7 +41,7 @@ pub struct Machine {
     pub reading: Option<(PowerState, Duration)>,
     /// What was last driven.
     pub commanded: Option<CommandedAge>,
-    /// A person's lock.
+    /// The foremost lock that stands against policies.
     pub hold: Option<Hold>,
     /// The last operation, running or finished.
     pub operation: Option<Operation>,
@@ -55,6 +57,8 @@ pub struct Machine {
     pub quarantine: Option<Quarantine>,
     /// How its last boots ended, oldest first.
     pub boots: Vec<Boot>,
+    /// What stands against orders for it.
+    pub locks: Locks,
 }
 
 /// What was last driven, with its age.
@@ -83,17 +87,6 @@ pub struct Outlet {
     pub reading: Option<(PowerState, Duration)>,
     /// Why the device did not answer when it was last asked. `None`: it did.
     pub trouble: Option<String>,
-}
-
-/// A person's lock on a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// Who holds it.
-    pub by: String,
-    /// Why.
-    pub reason: Reason,
-    /// Since how long.
-    pub age: Duration,
 }
 
 /// A machine's quarantine.

@@ -7,6 +7,7 @@ mod channel;
 pub mod client;
 pub mod convert;
 pub mod credentials;
+pub mod hold;
 pub mod inventory;
 pub mod order;
 
@@ -25,12 +26,12 @@ pub mod wire {
 }
 
 pub use address::{AddressError, AgentAddress};
-pub use client::{AgentError, Client, Released, Watch};
+pub use client::{AgentError, Client, Watch};
 pub use convert::FieldError;
 pub use credentials::Credentials;
 pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
+pub use hold::{Hold, HoldEnds, Locks, Release, Released, TakeHold, Taken};
 pub use inventory::{
-    Boot, CommandedAge, Event, Hold, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
-    Quarantine,
+    Boot, CommandedAge, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine, Quarantine,
 };
 pub use order::{Answer, Service};

@@ -14,12 +14,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{
-    Answer, Boot, CommandedAge, Event, Hold, Inventory, Machine, OnSoftOffTimeout, Operation,
-    Order, Outlet, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Service, wire,
+    Answer, Boot, CommandedAge, Event, Hold, HoldEnds, Inventory, Locks, Machine, OnSoftOffTimeout,
+    Operation, Order, Outlet, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Release,
+    Released, Service, TakeHold, Taken, wire,
 };
 use fleet::{
-    BootEnd, ClusterId, DeviceName, Fence, FenceNumber, MachineName, OperationId, Origin, PlanId,
-    PoolName, PowerState, QuarantineCause, Reason, Resources, Shape, Verb,
+    BootEnd, ClusterId, DeviceName, Fence, FenceNumber, HoldKind, MachineName, OperationId, Origin,
+    PlanId, PoolName, PowerState, QuarantineCause, Reason, Resources, Shape, Verb,
 };
 use prost::Message;
 
@@ -125,6 +126,8 @@ fn machine() -> Machine {
             by: "ada".to_owned(),
             reason: Reason::new("new fan"),
             age: Duration::from_secs(60),
+            kind: HoldKind::Off,
+            ends: HoldEnds::Released,
         }),
         operation: Some(operation(Phase::Settling)),
         declared: Some(shape()),
@@ -133,6 +136,7 @@ fn machine() -> Machine {
         soft_off: true,
         quarantine: None,
         boots: Vec::new(),
+        locks: Locks::default(),
     }
 }
 
@@ -152,6 +156,7 @@ fn dark_machine() -> Machine {
         soft_off: false,
         quarantine: None,
         boots: Vec::new(),
+        locks: Locks::default(),
     }
 }
 
@@ -228,6 +233,60 @@ fn an_inventory_keeps_its_bytes() {
 fn events_keep_their_bytes() {
     check::<Event, wire::WatchEvent>("event_snapshot.hex", &Event::Snapshot(inventory()));
     check::<Event, wire::WatchEvent>("event_changed.hex", &Event::Changed(Box::new(machine())));
+}
+
+fn hold(kind: HoldKind, ends: HoldEnds) -> Hold {
+    Hold {
+        by: "ada".to_owned(),
+        reason: Reason::new("course"),
+        age: Duration::from_secs(90),
+        kind,
+        ends,
+    }
+}
+
+#[test]
+fn locks_keep_their_bytes() {
+    let holds = vec![
+        hold(HoldKind::Maintenance, HoldEnds::Released),
+        hold(HoldKind::Reservation, HoldEnds::In(Duration::from_secs(7200))),
+        hold(HoldKind::Hold, HoldEnds::Lost),
+    ];
+    let locks = Locks { holds, never_off: true };
+    let machine = Machine { hold: locks.holds.first().cloned(), locks, ..dark_machine() };
+    check::<Machine, wire::Machine>("machine_locks.hex", &machine);
+}
+
+#[test]
+fn holds_that_are_asked_for_and_released_keep_their_bytes() {
+    let machine = || MachineName::new("node3").unwrap();
+    let asked = TakeHold {
+        machine: machine(),
+        kind: HoldKind::Reservation,
+        by: "bob".to_owned(),
+        reason: Reason::new("course"),
+        span: Some(Duration::from_secs(7200)),
+        force: true,
+    };
+    check::<TakeHold, wire::SetHoldRequest>("set_hold.hex", &asked);
+    let taken = Taken::Held(hold(HoldKind::Reservation, HoldEnds::Expired));
+    check::<Taken, wire::SetHoldReply>("set_hold_taken.hex", &taken);
+    let refusal = Refusal { code: RefusalCode::Reserved, text: "it is ada's".to_owned() };
+    let refused = Taken::Refused(refusal.clone());
+    check::<Taken, wire::SetHoldReply>("set_hold_refused.hex", &refused);
+    let asked = Release {
+        machine: machine(),
+        by: "bob".to_owned(),
+        kind: Some(HoldKind::Maintenance),
+        force: true,
+    };
+    check::<Release, wire::ReleaseRequest>("release.hex", &asked);
+    let released = Released {
+        ended: vec![hold(HoldKind::Off, HoldEnds::Released)],
+        was_quarantined: true,
+        refused: Some(refusal),
+    };
+    check::<Released, wire::ReleaseReply>("released.hex", &released);
 }
 
 #[test]
@@ -330,6 +389,8 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         RefusalCode::Expired,
         RefusalCode::Forbidden,
         RefusalCode::Quarantined,
+        RefusalCode::NeverOff,
+        RefusalCode::Reserved,
     ];
     for code in codes {
         let sent = Refusal { code, text: "why".to_owned() };

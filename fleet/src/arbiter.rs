@@ -4,9 +4,12 @@
 //! It stops every order of an autoscaler, also `on`, and no order of a person: their `on` and `cycle` move the machine
 //! and leave the hold, so that it does not begin to take work because someone looked at its screen.
 
+pub mod hold;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::hold::{Expiry, Hold, HoldAsked, HoldKind, Holds, Released};
 use crate::{
     ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
     Phase, PoolName, PowerState, Quarantine, Reason, Verb,
@@ -36,7 +39,7 @@ pub struct Order {
     pub valid_for: Duration,
     /// What happens when the machine does not go down by itself.
     pub on_soft_off_timeout: OnSoftOffTimeout,
-    /// A person's: do not ask whether the node is empty.
+    /// A person's: do not ask whether the node is empty, and pass the locks that a person may pass.
     pub force: bool,
     /// A person's: drain the node first.
     pub drain: bool,
@@ -61,6 +64,10 @@ pub enum RefusalCode {
     Forbidden,
     /// The machine is in quarantine.
     Quarantined,
+    /// The rack file says that its power is never taken.
+    NeverOff,
+    /// A person has reserved it.
+    Reserved,
 }
 
 /// A refusal with its sentence for a person.
@@ -70,19 +77,6 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// What stands against it and what to do.
     pub text: String,
-}
-
-/// A person's lock on a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// Who holds it.
-    pub by: String,
-    /// Why.
-    pub reason: Reason,
-    /// Since when.
-    pub since: Moment,
-    /// The order that made it.
-    pub operation: OperationId,
 }
 
 /// The sequence that runs on a machine.
@@ -103,8 +97,10 @@ pub struct Running {
 pub struct MachineLedger {
     /// Its pool, if it is in one.
     pub pool: Option<PoolName>,
-    /// A person's lock.
-    pub hold: Option<Hold>,
+    /// The locks of people.
+    pub holds: Holds,
+    /// Whether the rack file says that its power is never taken.
+    pub never_off: bool,
     /// Why it is out of service, if it is.
     pub quarantine: Option<Quarantine>,
     /// The sequence that runs.
@@ -207,7 +203,7 @@ pub struct Judgment {
 #[must_use]
 pub fn needs_proof(order: &Order, machine: &MachineLedger) -> bool {
     let person = matches!(order.origin, Origin::Person(_));
-    let takes_power = order.verb != Verb::On && machine.reading != Some(PowerState::Off);
+    let takes_power = takes_power(order, machine);
     let joins = machine.running.as_ref().is_some_and(|running| running.verb == order.verb);
     person && takes_power && !joins && !order.force && (machine.pool.is_some() || order.drain)
 }
@@ -238,14 +234,24 @@ pub fn judge(
     Judgment { verdict, newer }
 }
 
-/// Whether a half-done sequence may be finished after the agent was gone.
+/// Whether a half-done sequence may be finished after the agent was gone. A cycle that has begun to take the power is
+/// always finished, because it is never left between off and on.
 ///
 /// # Errors
 /// What stands against it, as a sentence.
-pub fn may_resume(origin: &Origin, hold: Option<&Hold>, fences: &Fences) -> Result<(), String> {
+pub fn may_resume(
+    origin: &Origin,
+    (verb, phase): (Verb, Phase),
+    holds: &Holds,
+    fences: &Fences,
+    now: Moment,
+) -> Result<(), String> {
     let Origin::Autoscaler(fence) = origin else { return Ok(()) };
-    if let Some(hold) = hold {
-        return Err(format!("{} holds the machine", hold.by));
+    if verb == Verb::Cycle && !matches!(phase, Phase::Accepted | Phase::Draining) {
+        return Ok(());
+    }
+    if let Some(hold) = holds.foremost(now) {
+        return Err(format!("{} holds the machine ({})", hold.by, hold.reason));
     }
     match fences.highest(&fence.cluster, &fence.pool) {
         Some(highest) if highest > fence.number => Err(format!(
@@ -295,7 +301,7 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
         );
         return Err(Refusal { code: RefusalCode::Expired, text });
     }
-    check_hold(order, machine, now)?;
+    check_locks(order, machine, now)?;
     check_quarantine(order, machine, now)?;
     if let Some(running) = &machine.running {
         return beside(order, running, machine, now);
@@ -304,21 +310,28 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
     Ok(Verdict::Begin { hold: hold_of(order, machine, now) })
 }
 
-fn check_hold(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
-    match (&order.origin, &machine.hold) {
-        (Origin::Autoscaler(_), Some(hold)) => {
-            let text = format!(
-                "{} is held off by {} since {} ({}); `power-agent release {}` ends the hold",
-                order.machine,
-                hold.by,
-                spoken(now.since(hold.since)),
-                hold.reason,
-                order.machine
-            );
-            Err(Refusal { code: RefusalCode::Held, text })
-        }
-        (Origin::Autoscaler(_), None) | (Origin::Person(_), _) => Ok(()),
+/// The locks that stand against an order, whoever gives it.
+fn check_locks(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
+    let held = match &order.origin {
+        Origin::Autoscaler(_) => machine.holds.foremost(now),
+        Origin::Person(_) if order.force => return Ok(()),
+        Origin::Person(by) => machine.holds.against(by, now),
+    };
+    if let Some(hold) = held {
+        return Err(hold.refusal(&order.machine, now));
     }
+    if machine.never_off && takes_power(order, machine) {
+        let text = format!(
+            "the rack file says `never_off` of {}: no policy takes its power, and a person only with --force",
+            order.machine
+        );
+        return Err(Refusal { code: RefusalCode::NeverOff, text });
+    }
+    Ok(())
+}
+
+fn takes_power(order: &Order, machine: &MachineLedger) -> bool {
+    order.verb != Verb::On && machine.reading != Some(PowerState::Off)
 }
 
 /// A person's order is the test that returns a machine to service; an autoscaler's has not seen the quarantine.
@@ -405,12 +418,14 @@ fn check_work(hearing: Hearing<'_>, machine: &MachineLedger) -> Result<(), Refus
 
 /// The hold that comes with an order: a person's `off` makes one, unless there is one already, which stays as it is.
 fn hold_of(order: &Order, machine: &MachineLedger, now: Moment) -> Option<Hold> {
-    match (&order.origin, order.verb, &machine.hold) {
+    match (&order.origin, order.verb, machine.holds.of(HoldKind::Off)) {
         (Origin::Person(by), Verb::Off, None) => Some(Hold {
+            kind: HoldKind::Off,
             by: by.clone(),
             reason: order.reason.clone(),
             since: now,
-            operation: order.operation.clone(),
+            expiry: Expiry::Never,
+            operation: Some(order.operation.clone()),
         }),
         _ => None,
     }

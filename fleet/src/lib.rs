@@ -25,7 +25,7 @@ pub mod sequencer;
 pub mod shape;
 pub mod view;
 
-pub use arbiter::{Fences, Order, Refusal, RefusalCode};
+pub use arbiter::{Fences, HoldKind, Order, Refusal, RefusalCode};
 pub use boots::{BOOTS_MAX, Boot, BootEnd, BootTimes, Quarantine, QuarantineCause};
 pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};

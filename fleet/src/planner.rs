@@ -81,6 +81,8 @@ pub struct Plan {
 pub enum Blocked {
     /// A person holds it.
     Held(String),
+    /// Its rack file says that its power is never taken.
+    NeverOff,
     /// Its agent does not answer.
     NoAgent,
     /// Nomad does not answer, and nothing goes dark unseen.
@@ -118,6 +120,7 @@ impl fmt::Display for Blocked {
         let seconds = |span: &Duration| format!("{} s", span.as_secs().max(1));
         match self {
             Blocked::Held(by) => write!(f, "held by {by}; `power-agent release` frees it"),
+            Blocked::NeverOff => write!(f, "its rack file says `never_off`"),
             Blocked::NoAgent => write!(f, "its agent does not answer"),
             Blocked::NomadSilent => write!(f, "Nomad does not answer, so nothing goes dark"),
             Blocked::NothingTells => {
@@ -281,6 +284,7 @@ impl Blocked {
             | Blocked::Batch(_)
             | Blocked::NotEmpty
             | Blocked::NotSelected
+            | Blocked::NeverOff
             | Blocked::Ineligible => None,
         }
     }
@@ -347,6 +351,9 @@ impl Scene<'_> {
         let agent = machine.agent.as_ref().ok_or(Blocked::NoAgent)?;
         if let Some(by) = &agent.held_by {
             return Err(Blocked::Held(by.clone()));
+        }
+        if agent.never_off {
+            return Err(Blocked::NeverOff);
         }
         rests(&memory, now)?;
         if machine.is_starting(now) {

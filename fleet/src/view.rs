@@ -57,6 +57,8 @@ pub struct AgentFacts {
     pub power: Power,
     /// Who holds it, if somebody does.
     pub held_by: Option<String>,
+    /// Whether its power is never taken: it counts and may be lit, and is not stopped.
+    pub never_off: bool,
     /// The operation that runs or ran last.
     pub operation: Option<OperationFacts>,
 }
@@ -350,6 +352,7 @@ mod tests {
             agent: Some(AgentFacts {
                 power: Power { reading: None, commanded: Some(commanded.clone()) },
                 held_by: None,
+                never_off: false,
                 operation: Some(operation(verb)),
             }),
             boot_deadline: Duration::from_secs(60),

@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use fleet::arbiter::{
-    Hearing, Hold, MachineLedger, Running, Verdict, Work, judge, may_resume, needs_proof,
+    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, MachineLedger, Running, Verdict, Work,
+    judge, may_resume, needs_proof,
 };
 use fleet::{
     ClusterId, Fence, FenceNumber, Fences, MachineName, Moment, OnSoftOffTimeout, OperationId,
@@ -48,14 +49,27 @@ fn machine() -> MachineLedger {
     MachineLedger { pool: Some(PoolName::new("rack").unwrap()), ..MachineLedger::default() }
 }
 
-fn held() -> MachineLedger {
-    let hold = Hold {
+fn hold(kind: HoldKind, expiry: Expiry) -> Hold {
+    Hold {
+        kind,
         by: "ada".to_owned(),
         reason: Reason::new("new fan"),
         since: Moment::from_millis(40_000),
-        operation: OperationId::new("op-1").unwrap(),
-    };
-    MachineLedger { hold: Some(hold), ..machine() }
+        expiry,
+        operation: None,
+    }
+}
+
+fn locked(kind: HoldKind, expiry: Expiry) -> MachineLedger {
+    MachineLedger { holds: [hold(kind, expiry)].into_iter().collect(), ..machine() }
+}
+
+fn held() -> MachineLedger {
+    locked(HoldKind::Off, Expiry::Never)
+}
+
+fn bob() -> Origin {
+    Origin::Person("bob".to_owned())
 }
 
 fn busy(verb: Verb, phase: Phase) -> MachineLedger {
@@ -259,9 +273,155 @@ fn a_half_done_sequence_is_not_finished_against_a_hold_or_a_newer_lease() {
     let mut fences = Fences::default();
     fences.remember(&fence(3));
     let origin = Origin::Autoscaler(fence(3));
-    assert_eq!(may_resume(&origin, None, &fences), Ok(()));
-    assert!(may_resume(&origin, held().hold.as_ref(), &fences).is_err());
-    assert_eq!(may_resume(&ada(), held().hold.as_ref(), &fences), Ok(()));
+    let (nobody, ada_s) = (Holds::default(), held().holds);
+    let off = (Verb::Off, Phase::SoftOff);
+    assert_eq!(may_resume(&origin, off, &nobody, &fences, NOW), Ok(()));
+    let why = may_resume(&origin, off, &ada_s, &fences, NOW).unwrap_err();
+    assert_eq!(why, "ada holds the machine (new fan)");
+    assert_eq!(may_resume(&ada(), off, &ada_s, &fences, NOW), Ok(()));
+    let expired = locked(HoldKind::Reservation, Expiry::At(NOW)).holds;
+    assert_eq!(may_resume(&origin, off, &expired, &fences, NOW), Ok(()));
     fences.remember(&fence(4));
-    assert!(may_resume(&origin, None, &fences).unwrap_err().contains("number 4"));
+    assert!(may_resume(&origin, off, &nobody, &fences, NOW).unwrap_err().contains("number 4"));
+}
+
+#[test]
+fn a_cycle_that_has_begun_to_take_the_power_is_finished_whatever_stands_against_it() {
+    let mut fences = Fences::default();
+    fences.remember(&fence(9));
+    let origin = Origin::Autoscaler(fence(3));
+    let maintenance = locked(HoldKind::Maintenance, Expiry::Never).holds;
+    let resumes =
+        |phase| may_resume(&origin, (Verb::Cycle, phase), &maintenance, &fences, NOW).is_ok();
+    for phase in
+        [Phase::SoftOff, Phase::Settling, Phase::Cutting, Phase::Dwelling, Phase::Energizing]
+    {
+        assert!(resumes(phase), "{phase}");
+    }
+    for phase in [Phase::Accepted, Phase::Draining] {
+        assert!(!resumes(phase), "nothing was done yet: {phase}");
+    }
+}
+
+#[test]
+fn every_kind_of_lock_stands_against_every_order_of_a_policy_until_it_expires() {
+    for kind in HoldKind::ALL {
+        for verb in [Verb::On, Verb::Off, Verb::Cycle] {
+            let order = order(verb, Origin::Autoscaler(fence(1)));
+            let code = if kind == HoldKind::Reservation {
+                RefusalCode::Reserved
+            } else {
+                RefusalCode::Held
+            };
+            let (later, lost) = (Expiry::At(NOW + Duration::from_secs(1)), Expiry::Lost);
+            for expiry in [Expiry::Never, later, lost] {
+                assert_eq!(refused(&order, &locked(kind, expiry), &Work::NotAsked).0, code);
+            }
+            let verdict = hear(&order, &locked(kind, Expiry::At(NOW)), &Work::NotAsked);
+            assert_eq!(verdict, Verdict::Begin { hold: None });
+        }
+    }
+}
+
+#[test]
+fn a_reservation_stands_against_other_persons_who_do_not_say_force_and_against_nobody_else() {
+    let reserved =
+        locked(HoldKind::Reservation, Expiry::At(NOW + Duration::from_secs(2 * 3600 + 60)));
+    for verb in [Verb::On, Verb::Off, Verb::Cycle] {
+        let (code, text) = refused(&order(verb, bob()), &reserved, &Work::Empty);
+        assert_eq!(code, RefusalCode::Reserved);
+        assert_eq!(
+            text,
+            "node3 is reserved by ada since 60 s (new fan); for another 2 h; ask ada, who ends it with `power-agent release node3`, or say --force"
+        );
+        let forced = Order { force: true, ..order(verb, bob()) };
+        assert!(matches!(hear(&forced, &reserved, &Work::NotAsked), Verdict::Begin { .. }));
+        let own = order(verb, ada());
+        assert!(matches!(hear(&own, &reserved, &Work::Empty), Verdict::Begin { .. }));
+    }
+    for kind in [HoldKind::Hold, HoldKind::Maintenance, HoldKind::Off] {
+        let verdict = hear(&order(Verb::On, bob()), &locked(kind, Expiry::Never), &Work::NotAsked);
+        assert!(matches!(verdict, Verdict::Begin { .. }), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_reservation_whose_span_was_lost_by_a_reboot_says_so() {
+    let reserved = locked(HoldKind::Reservation, Expiry::Lost);
+    let (_, text) = refused(&order(Verb::On, bob()), &reserved, &Work::NotAsked);
+    assert!(text.contains("its span could not be measured over a reboot"), "{text}");
+}
+
+#[test]
+fn off_by_the_owner_of_a_reservation_is_a_hold_that_outlives_it() {
+    let reserved = locked(HoldKind::Reservation, Expiry::At(NOW + Duration::from_secs(60)));
+    let verdict = hear(&order(Verb::Off, ada()), &reserved, &Work::Empty);
+    let Verdict::Begin { hold: Some(hold) } = verdict else { panic!("{verdict:?}") };
+    assert_eq!((hold.kind, hold.expiry), (HoldKind::Off, Expiry::Never));
+}
+
+#[test]
+fn a_machine_that_is_never_off_keeps_its_power_but_for_a_person_who_forces_it() {
+    let marked = MachineLedger { never_off: true, ..machine() };
+    for verb in [Verb::Off, Verb::Cycle] {
+        for origin in [Origin::Autoscaler(fence(1)), ada()] {
+            let (code, text) = refused(&order(verb, origin), &marked, &Work::Empty);
+            assert_eq!(code, RefusalCode::NeverOff);
+            assert!(text.starts_with("the rack file says `never_off` of node3"), "{text}");
+        }
+        let forced = Order { force: true, ..order(verb, ada()) };
+        assert!(matches!(hear(&forced, &marked, &Work::NotAsked), Verdict::Begin { .. }));
+        let dark = MachineLedger { reading: Some(PowerState::Off), ..marked.clone() };
+        let verdict = hear(&order(verb, ada()), &dark, &Work::NotAsked);
+        assert!(matches!(verdict, Verdict::Begin { .. }), "it has no power to take: {verdict:?}");
+    }
+    let on = order(Verb::On, Origin::Autoscaler(fence(1)));
+    assert_eq!(hear(&on, &marked, &Work::NotAsked), Verdict::Begin { hold: None });
+}
+
+fn asked(kind: HoldKind, by: &str, force: bool) -> HoldAsked {
+    let reason = Reason::new("course");
+    HoldAsked { kind, by: by.to_owned(), reason, span: Some(Duration::from_secs(60)), force }
+}
+
+#[test]
+fn a_lock_of_ones_own_is_renewed_and_anothers_reservation_is_only_taken_by_force() {
+    let node3 = MachineName::new("node3").unwrap();
+    for kind in HoldKind::ALL {
+        let holds = locked(kind, Expiry::Never).holds;
+        let renewed = holds.take(asked(kind, "ada", false), &node3, NOW).unwrap();
+        assert_eq!(renewed.expiry, Expiry::At(NOW + Duration::from_secs(60)));
+        assert_eq!(
+            (renewed.since, renewed.reason.as_str()),
+            (hold(kind, Expiry::Never).since, "course")
+        );
+        let taken = holds.take(asked(kind, "bob", false), &node3, NOW);
+        if kind == HoldKind::Reservation {
+            assert_eq!(taken.unwrap_err().code, RefusalCode::Reserved);
+            let forced = holds.take(asked(kind, "bob", true), &node3, NOW).unwrap();
+            assert_eq!((forced.by.as_str(), forced.since), ("bob", NOW));
+        } else {
+            assert_eq!(taken.unwrap().by, "ada", "it is held in that way already");
+        }
+        let over = locked(kind, Expiry::At(NOW)).holds;
+        assert_eq!(over.take(asked(kind, "bob", false), &node3, NOW).unwrap().since, NOW);
+    }
+}
+
+#[test]
+fn release_ends_every_lock_but_anothers_reservation_and_that_too_by_force() {
+    let node3 = MachineName::new("node3").unwrap();
+    let all: Holds = HoldKind::ALL.map(|kind| hold(kind, Expiry::Never)).into_iter().collect();
+    let released = all.release(None, ("bob", false), &node3, NOW);
+    let left: Vec<HoldKind> = released.left.iter().map(|hold| hold.kind).collect();
+    assert_eq!((left, released.ended.len()), (vec![HoldKind::Reservation], 3));
+    assert_eq!(released.refused.unwrap().code, RefusalCode::Reserved);
+    for by in [("bob", true), ("ada", false)] {
+        let released = all.release(None, by, &node3, NOW);
+        assert_eq!((released.left, released.refused), (Holds::default(), None));
+    }
+    let one = all.release(Some(HoldKind::Maintenance), ("bob", false), &node3, NOW);
+    assert_eq!((one.ended.len(), one.left.iter().count(), one.refused), (1, 3, None));
+    let over = locked(HoldKind::Reservation, Expiry::At(NOW)).holds;
+    assert_eq!(over.release(None, ("bob", false), &node3, NOW).left, Holds::default());
 }

@@ -81,6 +81,13 @@ impl PowerAgent for Agent {
         Err(Status::unimplemented("the APM kind releases nothing"))
     }
 
+    async fn set_hold(
+        &self,
+        _request: Request<wire::SetHoldRequest>,
+    ) -> Result<Response<wire::SetHoldReply>, Status> {
+        Err(Status::unimplemented("the APM kind holds nothing"))
+    }
+
     async fn watch(
         &self,
         _request: Request<wire::WatchRequest>,
@@ -147,6 +154,7 @@ fn dark(name: &str) -> Machine {
         soft_off: false,
         quarantine: None,
         boots: Vec::new(),
+        locks: agent_api::Locks::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod adopt;
 mod fences;
 mod hear;
+mod hold;
 mod quarantine;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,6 @@ use crate::store::{Store, StoreError};
 
 pub(crate) use adopt::HalfDone;
 pub(crate) use hear::who;
-pub use quarantine::Released;
 
 /// How many changes a watcher may be behind before it gets a snapshot instead: a poll of a large rack at once.
 const CHANGES_MAX: usize = 1024;
@@ -248,7 +248,7 @@ impl Agent {
         })
     }
 
-    async fn write_machine(
+    pub(crate) async fn write_machine(
         &self,
         name: &MachineName,
         memory: crate::memory::MachineMemory,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agent_api::{CommandedAge, Outlet};
-use fleet::arbiter::{Hold, MachineLedger, Running};
+use agent_api::{CommandedAge, HoldEnds, Locks, Outlet};
+use fleet::arbiter::{Expiry, Hold, Holds, MachineLedger, Running};
 use fleet::{
     Boot, Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Quarantine, Reason,
     Sequencer, Shape,
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(crate) live: Option<Live>,
     pub(crate) last: Option<Operation>,
     pub(crate) commanded: Option<Commanded>,
-    pub(crate) hold: Option<Hold>,
+    pub(crate) holds: Holds,
     pub(crate) last_seen: Option<Shape>,
     pub(crate) quarantine: Option<Quarantine>,
     pub(crate) boots: Vec<Boot>,
@@ -72,7 +72,7 @@ impl Machine {
             live: None,
             last: memory.last,
             commanded: memory.commanded,
-            hold: memory.hold,
+            holds: memory.holds,
             last_seen: memory.last_seen,
             quarantine: memory.quarantine,
             boots: memory.boots,
@@ -124,7 +124,7 @@ impl Machine {
             running,
             last: state.last.clone(),
             commanded: state.commanded.clone(),
-            hold: state.hold.clone(),
+            holds: state.holds.clone(),
             last_seen: state.last_seen.clone(),
             quarantine: state.quarantine.clone(),
             boots: state.boots.clone(),
@@ -137,7 +137,7 @@ impl Machine {
         state.live = None;
         state.last = memory.last;
         state.commanded = memory.commanded;
-        state.hold = memory.hold;
+        state.holds = memory.holds;
         state.last_seen = memory.last_seen;
         state.quarantine = memory.quarantine;
         state.boots = memory.boots;
@@ -158,7 +158,8 @@ impl Machine {
         });
         MachineLedger {
             pool: self.config.pool.clone(),
-            hold: state.hold.clone(),
+            holds: state.holds.clone(),
+            never_off: self.config.never_off,
             quarantine: state.quarantine.clone(),
             running,
             reading,
@@ -205,11 +206,7 @@ impl Machine {
                 origin: commanded.origin.clone(),
                 operation: commanded.operation.clone(),
             }),
-            hold: state.hold.as_ref().map(|hold| agent_api::Hold {
-                by: hold.by.clone(),
-                reason: hold.reason.clone(),
-                age: now.since(hold.since),
-            }),
+            hold: state.holds.foremost(now).map(|hold| hold_view(hold, now)),
             operation: state.operation(now),
             declared: self.config.shape.clone(),
             last_seen: state.last_seen.clone(),
@@ -222,6 +219,10 @@ impl Machine {
                 by: quarantine.by.clone(),
             }),
             boots: state.boots.iter().map(|boot| boot_view(boot, now)).collect(),
+            locks: Locks {
+                holds: state.holds.iter().map(|hold| hold_view(hold, now)).collect(),
+                never_off: self.config.never_off,
+            },
         }
     }
 }
@@ -284,6 +285,22 @@ fn boot_view(boot: &Boot, now: Moment) -> agent_api::Boot {
         end: boot.end,
         took: boot.took,
         age: now.since(boot.at),
+    }
+}
+
+/// A lock as it is told of.
+pub(crate) fn hold_view(hold: &Hold, now: Moment) -> agent_api::Hold {
+    agent_api::Hold {
+        by: hold.by.clone(),
+        reason: hold.reason.clone(),
+        age: now.since(hold.since),
+        kind: hold.kind,
+        ends: match hold.expiry {
+            Expiry::Never => HoldEnds::Released,
+            Expiry::At(end) if now < end => HoldEnds::In(end.since(now)),
+            Expiry::At(_) => HoldEnds::Expired,
+            Expiry::Lost => HoldEnds::Lost,
+        },
     }
 }
 

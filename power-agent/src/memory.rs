@@ -1,6 +1,6 @@
 //! What an agent remembers beyond its own life: of each machine, of each operation, of each pool's plans.
 
-use fleet::arbiter::Hold;
+use fleet::arbiter::Holds;
 use fleet::sequencer::Record;
 use fleet::{
     Boot, Commanded, Fence, MachineName, Moment, OperationId, Order, Origin, PoolName, Quarantine,
@@ -28,8 +28,8 @@ pub(crate) struct MachineMemory {
     pub last: Option<Operation>,
     /// The last state that was ordered and driven.
     pub commanded: Option<Commanded>,
-    /// A person's lock.
-    pub hold: Option<Hold>,
+    /// The locks of people.
+    pub holds: Holds,
     /// Its shape as its node last registered.
     pub last_seen: Option<Shape>,
     /// Why it is out of service, if it is.

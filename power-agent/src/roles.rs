@@ -68,7 +68,7 @@ pub enum Deed {
     Look,
     /// Switch a machine in a person's name, with proof that its node is empty.
     Order,
-    /// Switch a machine without that proof.
+    /// Switch a machine without that proof, or pass another person's lock.
     Force,
     /// Hold, reserve, quarantine, or release a machine.
     Hold,
@@ -100,7 +100,7 @@ impl Deed {
         match self {
             Deed::Look => "look at machines",
             Deed::Order => "switch machines by hand",
-            Deed::Force => "switch a machine without proof that its node is empty (--force)",
+            Deed::Force => "pass another person's lock or the proof that a node is empty (--force)",
             Deed::Hold => "hold or release machines",
             Deed::Scale => "order in an autoscaler's name",
             Deed::Record => "keep plans, shapes and boots",
@@ -123,6 +123,7 @@ pub const CALLS: &[(&str, Deed)] = &[
     // An order's origin says whether it is a person's or an autoscaler's.
     ("SetPower", Deed::Look),
     ("Release", Deed::Hold),
+    ("SetHold", Deed::Hold),
     ("RecordPlan", Deed::Record),
     ("RecordShape", Deed::Record),
     ("RecordBoot", Deed::Record),
@@ -300,7 +301,7 @@ mod tests {
         let denied = Denied::Role { who: "eve".to_owned(), role: Role::Viewer, deed: Deed::Force };
         assert_eq!(
             denied.to_string(),
-            "\"eve\" is viewer here and may not switch a machine without proof that its node is empty (--force): \
+            "\"eve\" is viewer here and may not pass another person's lock or the proof that a node is empty (--force): \
              that takes break-glass; [access.\"eve\"] in the agent's rack file says so"
         );
     }

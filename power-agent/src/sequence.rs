@@ -273,13 +273,12 @@ fn close(
             by: live.origin.clone(),
         });
     }
-    if record.left_untouched() && memory.hold.as_ref().is_some_and(|hold| hold.operation == live.id)
-    {
-        memory.hold = None;
+    if record.left_untouched() {
+        memory.holds.drop_with(&live.id);
     }
     let mut evidence = record.evidence.clone();
     let lit = record.task.verb != Verb::Off && matches!(live.origin, Origin::Person(_));
-    if let (true, Some(hold)) = (lit, &memory.hold) {
+    if let (true, Some(hold)) = (lit, memory.holds.foremost(now)) {
         evidence
             .push_str(&format!("; {}'s hold stays until `power-agent release {machine}`", hold.by));
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use agent_api::client::MESSAGE_BYTES_MAX;
 use agent_api::wire::power_agent_server::{PowerAgent, PowerAgentServer};
-use agent_api::{Answer, Boot, Event, FieldError, Order, Plan, Service as InService, wire};
+use agent_api::{
+    Answer, Boot, Event, FieldError, Order, Plan, Release, Service as InService, TakeHold, wire,
+};
 use fleet::{
     ClusterId, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
 };
@@ -85,15 +87,25 @@ impl PowerAgent for Service {
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
         let who = Identity::of(&request)?;
-        let wire::ReleaseRequest { machine, by } = request.into_inner();
-        let machine = machine_name(machine)?;
-        self.over(&who, &machine, "release")?;
-        let by = who.person(&by);
-        let released = self.agent.release(&machine, &by).await.map_err(|error| status(&error))?;
-        Ok(Response::new(wire::ReleaseReply {
-            was_held: released.was_held,
-            was_quarantined: released.was_quarantined,
-        }))
+        let mut asked = Release::try_from(request.into_inner()).map_err(|e| malformed(&e))?;
+        self.over(&who, &asked.machine, "release")?;
+        self.may_force(&who, asked.force, "release")?;
+        asked.by = who.person(&asked.by);
+        let released = self.agent.release(asked).await.map_err(|error| status(&error))?;
+        Ok(Response::new((&released).into()))
+    }
+
+    async fn set_hold(
+        &self,
+        request: Request<wire::SetHoldRequest>,
+    ) -> Result<Response<wire::SetHoldReply>, Status> {
+        let who = Identity::of(&request)?;
+        let mut asked = TakeHold::try_from(request.into_inner()).map_err(|e| malformed(&e))?;
+        self.over(&who, &asked.machine, "hold")?;
+        self.may_force(&who, asked.force, "hold")?;
+        asked.by = who.person(&asked.by);
+        let taken = self.agent.take_hold(asked).await.map_err(|error| status(&error))?;
+        Ok(Response::new((&taken).into()))
     }
 
     async fn watch(
@@ -220,6 +232,11 @@ impl Service {
     /// Whether somebody may touch a machine.
     fn over(&self, who: &Identity, machine: &MachineName, call: &str) -> Result<(), Status> {
         self.turned(who, call, who.may_touch(machine, self.agent.pool_of(machine).as_ref()))
+    }
+
+    /// Whether somebody may pass another person's lock.
+    fn may_force(&self, who: &Identity, force: bool, call: &str) -> Result<(), Status> {
+        if force { self.turned(who, call, who.may(Deed::Force)) } else { Ok(()) }
     }
 
     fn turned(&self, who: &Identity, call: &str, may: Result<(), Denied>) -> Result<(), Status> {

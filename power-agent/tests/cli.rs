@@ -267,12 +267,83 @@ async fn off_is_a_hold_until_release_and_a_cycle_is_one_sequence() {
 }
 
 #[tokio::test]
+async fn people_reserve_hold_maintain_and_release_machines_and_status_tells_it() {
+    with_bench(async |bench| {
+        let reserve = ["reserve", "node[1-2]", "--for", "2h", "--reason", "course"];
+        let ran = bench.run(&reserve).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.contains("node1: reserved "), "{ran:?}");
+        assert!(ran.out.contains("left: course\n"), "{ran:?}");
+        for arguments in [
+            ["hold", "node3", "--reason", "odd noise"].as_slice(),
+            &["maintenance", "on", "node[2-3]", "--reason", "new fan"],
+        ] {
+            let ran = bench.run(arguments).await;
+            assert_eq!(ran.code, 0, "{ran:?}");
+        }
+        let status = bench.json(&["status"]).await;
+        let node = |index: usize| &status["machines"][index];
+        assert_eq!(node(0)["hold"]["kind"], "reserved");
+        assert!(node(0)["hold"]["expires_in_ms"].as_u64().unwrap() > 7_100_000);
+        let kinds = node(1)["holds"].as_array().unwrap().iter().map(|hold| &hold["kind"]);
+        assert_eq!(kinds.collect::<Vec<_>>(), ["maintenance", "reserved"]);
+        assert_eq!(
+            (&node(2)["hold"]["reason"], &node(2)["never_off"]),
+            (&"new fan".into(), &false.into())
+        );
+        let told = bench.run(&["status", "node3"]).await.out;
+        assert!(told.contains("maintenance ") && told.contains("; hold "), "{told}");
+        let ran = bench.run(&["maintenance", "off", "node[2-3]"]).await;
+        assert!(
+            ran.out.contains("node3: released; ") && ran.out.contains(" held it: new fan"),
+            "{ran:?}"
+        );
+        let ran = bench.run(&["release", "node[1-3]", "--json"]).await;
+        let told: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(
+            (&told[1]["was_held"], &told[1]["ended"][0]["reason"]),
+            (&true.into(), &"course".into())
+        );
+        assert!(bench.edges().await.is_empty(), "nothing moved");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_persons_reservation_is_refused_until_force_is_said() {
+    with_bench(async |bench| {
+        let as_bob = async |arguments: &[&str]| {
+            ended(bench.command(arguments).env("USER", "bob").spawn().unwrap()).await
+        };
+        bench.run(&["reserve", "node1", "--reason", "course"]).await;
+        for arguments in [
+            ["on", "node1"].as_slice(),
+            &["release", "node1"],
+            &["reserve", "node1", "--reason", "mine"],
+        ] {
+            let ran = as_bob(arguments).await;
+            assert_eq!(ran.code, 2, "{ran:?}");
+            assert!(ran.out.starts_with("node1: refused: node1 is reserved by "), "{ran:?}");
+            assert!(ran.out.contains("(course)") && ran.out.contains("--force"), "{ran:?}");
+        }
+        assert!(bench.edges().await.is_empty());
+        assert_eq!(as_bob(&["on", "node1", "--force"]).await.code, 0);
+        assert_eq!(as_bob(&["release", "node1", "--force"]).await.code, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_a_usage_error_and_moves_nothing() {
     with_bench(async |bench| {
         for (arguments, told) in [
             (vec!["on", "node[1-2],nobody"], "agent bench has no nobody; its machines are"),
             (vec!["on", "node[1"], "column 5"),
-            (vec!["off", "node1"], "--reason"),
+            (vec!["off", "node1"], "--reason is missing; say why"),
+            (vec!["cycle", "node1"], "--reason is missing; say why"),
+            (vec!["hold", "node1"], "--reason is missing; say why"),
+            (vec!["reserve", "node1", "--reason", "x", "--for", "0s"], "--for 0s"),
+            (vec!["maintenance", "node1"], "[possible values: on, off]"),
             (vec!["off", "node1", "--reason", " "], "--reason is empty"),
             (vec!["off", "node1", "--reason", "x", "--force", "--drain"], "cannot be used with"),
             (vec!["on", "node1", "--timeout", "5 minutes"], "unit"),

@@ -6,11 +6,12 @@ use fleet::moment::millis;
 use fleet::{DeviceName, MachineName, OperationId, Phase, PoolName, PowerState, Reason};
 
 use super::boots::boots;
+use super::hold::wire_locks;
 use super::{
     FieldError, each, name, optional, optional_name, required, span, state, state_number, verb,
     verb_number,
 };
-use crate::{CommandedAge, Event, Hold, Inventory, Machine, Operation, Outlet, wire};
+use crate::{CommandedAge, Event, Inventory, Machine, Operation, Outlet, wire};
 
 /// A reading as a pair; a type of its own only so that the conversions can be written down.
 struct Reading(PowerState, Duration);
@@ -75,18 +76,6 @@ impl TryFrom<wire::Outlet> for Outlet {
             reading: reading(outlet.reading)?,
             trouble: Some(outlet.trouble).filter(|trouble| !trouble.is_empty()),
         })
-    }
-}
-
-impl From<&Hold> for wire::Hold {
-    fn from(hold: &Hold) -> Self {
-        Self { by: hold.by.clone(), reason: hold.reason.to_string(), age_ms: millis(hold.age) }
-    }
-}
-
-impl From<wire::Hold> for Hold {
-    fn from(hold: wire::Hold) -> Self {
-        Self { by: hold.by, reason: Reason::new(&hold.reason), age: span(hold.age_ms) }
     }
 }
 
@@ -174,6 +163,7 @@ impl From<&Machine> for wire::Machine {
             soft_off: machine.soft_off,
             quarantine: machine.quarantine.as_ref().map(Into::into),
             boots: boots(&machine.boots),
+            locks: wire_locks(&machine.locks),
         }
     }
 }
@@ -188,7 +178,7 @@ impl TryFrom<wire::Machine> for Machine {
             outlets: each("outlets", machine.outlets)?,
             reading: reading(machine.reading)?,
             commanded: optional("commanded", machine.commanded)?,
-            hold: machine.hold.map(Into::into),
+            hold: optional("hold", machine.hold)?,
             operation: optional("operation", machine.operation)?,
             declared: machine.declared.map(Into::into),
             last_seen: machine.last_seen.map(Into::into),
@@ -196,6 +186,7 @@ impl TryFrom<wire::Machine> for Machine {
             soft_off: machine.soft_off,
             quarantine: optional("quarantine", machine.quarantine)?,
             boots: each("boots", machine.boots.map(|boots| boots.last).unwrap_or_default())?,
+            locks: optional("locks", machine.locks)?.unwrap_or_default(),
         })
     }
 }

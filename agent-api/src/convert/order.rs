@@ -115,6 +115,8 @@ impl From<&Refusal> for wire::Refusal {
             RefusalCode::Expired => wire::RefusalCode::Expired,
             RefusalCode::Forbidden => wire::RefusalCode::Forbidden,
             RefusalCode::Quarantined => wire::RefusalCode::Quarantined,
+            RefusalCode::NeverOff => wire::RefusalCode::NeverOff,
+            RefusalCode::Reserved => wire::RefusalCode::Reserved,
         };
         Self { code: code.into(), text: refusal.text.clone() }
     }
@@ -132,6 +134,8 @@ impl TryFrom<wire::Refusal> for Refusal {
             Ok(wire::RefusalCode::Expired) => RefusalCode::Expired,
             Ok(wire::RefusalCode::Forbidden) => RefusalCode::Forbidden,
             Ok(wire::RefusalCode::Quarantined) => RefusalCode::Quarantined,
+            Ok(wire::RefusalCode::NeverOff) => RefusalCode::NeverOff,
+            Ok(wire::RefusalCode::Reserved) => RefusalCode::Reserved,
             Ok(wire::RefusalCode::Unspecified) | Err(_) => {
                 return Err(FieldError::unknown("code", refusal.code, "refusal code"));
             }

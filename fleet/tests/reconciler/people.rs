@@ -85,6 +85,20 @@ fn a_held_machine_is_neither_lit_nor_counted_nor_stopped() {
 }
 
 #[test]
+fn a_machine_that_is_never_off_counts_and_is_not_drained_for_nothing() {
+    let mut world = working(0);
+    for name in ["n1", "n2"] {
+        world.rig(name).never_off = true;
+    }
+    world.until(300, |world| world.lit().len() == 2);
+    world.run(600);
+    assert_eq!(world.lit(), ["n1", "n2"].into());
+    assert_eq!(world.rec.status(world.at()).count.0, 2);
+    let emptied = |effect: &Effect| matches!(effect, Effect::MakeIneligible { machine, .. } if machine.as_str() != "n3");
+    assert_eq!(world.asked(emptied), 0);
+}
+
+#[test]
 fn a_machine_that_a_person_cycled_has_its_idle_time_anew() {
     let mut world = World::with(dark(true), Some(0), knobs());
     world.policy = Policy::Fixed(1);

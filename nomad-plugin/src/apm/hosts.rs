@@ -161,8 +161,8 @@ fn not_eligible(node: &Node) -> HostState {
 mod tests {
     use std::time::Duration;
 
-    use agent_api::{CommandedAge, Hold, Operation};
-    use fleet::{OperationId, Origin, Reason};
+    use agent_api::{CommandedAge, Hold, HoldEnds, Locks, Operation};
+    use fleet::{HoldKind, OperationId, Origin, Reason};
     use nomad_api::LastDrain;
 
     use super::*;
@@ -185,7 +185,13 @@ mod tests {
             soft_off: false,
             quarantine: None,
             boots: Vec::new(),
+            locks: Locks::default(),
         }
+    }
+
+    fn hold_of_ada() -> Hold {
+        let (kind, ends) = (HoldKind::Off, HoldEnds::Released);
+        Hold { by: "ada".into(), reason: Reason::default(), age: BOOT, kind, ends }
     }
 
     fn read(state: PowerState) -> Machine {
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn a_ready_and_eligible_node_takes_work_whatever_the_agent_says() {
         let node = node(NodeStatus::Ready, Eligibility::Eligible);
-        let hold = Hold { by: "ada".into(), reason: Reason::default(), age: BOOT };
+        let hold = hold_of_ada();
         for (machine, answers) in [
             (read(PowerState::Off), true),
             (Machine { hold: Some(hold), ..machine() }, true),
@@ -264,7 +270,7 @@ mod tests {
             assert_eq!(state(&dark, true, None), HostState::Dark);
             assert_eq!(state(&dark, true, Some(&down)), HostState::Dark);
             assert!(matches!(state(&dark, false, None), HostState::NotUsable(_)));
-            let hold = Hold { by: "ada".into(), reason: Reason::default(), age: BOOT };
+            let hold = hold_of_ada();
             let held = Machine { hold: Some(hold), ..dark };
             assert_eq!(state(&held, true, None), HostState::NotUsable("held by ada".into()));
         }

@@ -104,6 +104,7 @@ fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {
             commanded,
         },
         held_by: machine.hold.as_ref().map(|hold| hold.by.clone()),
+        never_off: machine.locks.never_off,
         operation,
     }
 }

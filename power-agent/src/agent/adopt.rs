@@ -84,8 +84,11 @@ impl Agent {
                 machine.outlet_names().join(", ")
             ));
         }
-        let hold = machine.state().hold.clone();
-        may_resume(&running.origin, hold.as_ref(), &self.book.lock().await.fences)?;
+        let holds = machine.state().holds.clone();
+        let record = &running.record;
+        let place = (record.task.verb, record.phase());
+        let fences = &self.book.lock().await.fences;
+        may_resume(&running.origin, place, &holds, fences, Clock.now())?;
         Sequencer::resume(running.record.clone(), Clock.now())
             .ok_or_else(|| "its deadline has passed".to_owned())
     }

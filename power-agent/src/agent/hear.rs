@@ -119,7 +119,7 @@ impl Agent {
             outlets: machine.outlet_names(),
             record: sequencer.record().clone(),
         });
-        memory.hold = hold.clone().or(memory.hold);
+        memory.holds.extend(hold.clone());
         let operation = Operation::begun(order, now);
         self.write_order(book, change, (order, memory), operation).await?;
         let live = Live {
@@ -132,7 +132,7 @@ impl Agent {
         let operation = live.view(now);
         {
             let mut state = machine.state();
-            state.hold = hold.or(state.hold.take());
+            state.holds.extend(hold);
             state.live = Some(live);
         }
         tracing::info!(
@@ -156,13 +156,10 @@ impl Agent {
         let mut memory = machine.memory();
         let running = memory.running.as_ref().map(|running| running.id.clone());
         let outcome = running.map_or(Outcome::Runs, Outcome::Joined);
-        memory.hold = hold.clone().or(memory.hold);
+        memory.holds.extend(hold.clone());
         let operation = Operation { outcome, ..Operation::begun(order, now) };
         self.write_order(book, change, (order, memory), operation).await?;
-        {
-            let mut state = machine.state();
-            state.hold = hold.or(state.hold.take());
-        }
+        machine.state().holds.extend(hold);
         self.publish(&order.machine);
         Ok(repeated_as(book, machine, &order.operation, now, false))
     }

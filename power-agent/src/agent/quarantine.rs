@@ -7,15 +7,6 @@ use fleet::{BOOTS_MAX, MachineName, Origin, Quarantine, Refusal};
 use super::{Agent, RequestError, who};
 use crate::clock::Clock;
 
-/// What a release has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Released {
-    /// Somebody held the machine.
-    pub was_held: bool,
-    /// It was in quarantine.
-    pub was_quarantined: bool,
-}
-
 impl Agent {
     /// Takes a machine out of service, or returns it; tells whether that changed anything. Moves nothing.
     ///
@@ -88,37 +79,5 @@ impl Agent {
         drop(book);
         self.publish(name);
         Ok(())
-    }
-
-    /// Ends a hold and a quarantine; tells what there was. Moves nothing.
-    ///
-    /// # Errors
-    /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`].
-    pub async fn release(&self, name: &MachineName, by: &str) -> Result<Released, RequestError> {
-        let book = self.book.lock().await;
-        let machine = self.machine(name)?;
-        let mut memory = machine.memory();
-        let (hold, quarantine) = (memory.hold.take(), memory.quarantine.take());
-        let released = Released { was_held: hold.is_some(), was_quarantined: quarantine.is_some() };
-        if !released.was_held && !released.was_quarantined {
-            return Ok(released);
-        }
-        self.write_machine(name, memory).await?;
-        {
-            let mut state = machine.state();
-            state.hold = None;
-            state.quarantine = None;
-        }
-        drop(book);
-        if let Some(hold) = hold {
-            tracing::info!(machine = %name, by, held_by = hold.by, "hold released");
-        }
-        if let Some(quarantine) = quarantine {
-            tracing::info!(
-                machine = %name, by, reason = %quarantine.reason, "machine returned to service"
-            );
-        }
-        self.publish(name);
-        Ok(released)
     }
 }

@@ -1,12 +1,11 @@
-//! `on`, `off`, `cycle`, `release`: every machine is ordered and followed for itself, so that a sick one stalls no other.
+//! `on`, `off`, `cycle`: every machine is ordered and followed for itself, so that a sick one stalls no other.
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_api::{AgentError, Answer, Client, Event, Machine, Released, Watch};
+use agent_api::{AgentError, Answer, Client, Event, Machine, Watch};
 use fleet::{MachineName, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb};
-use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -34,7 +33,8 @@ const PAINTED_LINES_MAX: usize = 12;
 pub(crate) struct Orders {
     pub(crate) verb: Verb,
     pub(crate) hosts: Vec<String>,
-    pub(crate) reason: String,
+    /// `None`: not said.
+    pub(crate) reason: Option<String>,
     pub(crate) drain: bool,
     pub(crate) force: bool,
     pub(crate) timeout: Option<Duration>,
@@ -60,13 +60,10 @@ pub(crate) async fn act(
     orders: Orders,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    if orders.reason.trim().is_empty() {
-        let text = "--reason is empty; say why, others will read it in `status`";
-        return Err(Failure::Usage(text.to_owned()));
-    }
+    let reason = Reason::new(&reason(orders.reason.clone(), orders.verb.as_str(), screen)?);
     let inventory = client.inventory().await?;
     let machines = hosts::choose(&inventory, &orders.hosts)?;
-    let mut following = Following::new(client, &orders, &machines)?;
+    let mut following = Following::new(client, &orders, &reason, &machines)?;
     // Opened before the first order, so that no phase is missed.
     let watch = client.watch().await?;
     following.give_all();
@@ -78,7 +75,12 @@ pub(crate) async fn act(
 }
 
 impl<'a> Following<'a> {
-    fn new(client: &'a Client, orders: &Orders, machines: &[&Machine]) -> Result<Self, Failure> {
+    fn new(
+        client: &'a Client,
+        orders: &Orders,
+        reason: &Reason,
+        machines: &[&Machine],
+    ) -> Result<Self, Failure> {
         let origin = Origin::Person(user_name());
         let mut given = Vec::with_capacity(machines.len());
         for machine in machines {
@@ -86,7 +88,7 @@ impl<'a> Following<'a> {
                 operation: operation_id()?,
                 machine: machine.name.clone(),
                 verb: orders.verb,
-                reason: Reason::new(&orders.reason),
+                reason: reason.clone(),
                 origin: origin.clone(),
                 valid_for: ORDER_VALID,
                 on_soft_off_timeout: OnSoftOffTimeout::Cut,
@@ -278,46 +280,25 @@ fn answer(verb: Verb, followed: &[Followed], screen: &mut Screen) -> Result<Exit
     Ok(exit)
 }
 
-#[derive(Debug, Serialize)]
-struct ReleasedJson {
-    machine: String,
-    was_held: bool,
-    was_quarantined: bool,
-}
-
-pub(crate) async fn release(
-    client: &Client,
-    lists: &[String],
+/// Why a person wants it: as said, or as asked for in a terminal.
+pub(crate) fn reason(
+    said: Option<String>,
+    what: &str,
     screen: &mut Screen,
-) -> Result<Exit, Failure> {
-    let inventory = client.inventory().await?;
-    let machines = hosts::choose(&inventory, lists)?;
-    let by = user_name();
-    let mut released = Vec::new();
-    for machine in machines {
-        let Released { was_held, was_quarantined } = client.release(&machine.name, &by).await?;
-        if !screen.json {
-            let text = match (was_held, &machine.hold) {
-                (true, Some(hold)) => format!("released; {} held it: {}", hold.by, hold.reason),
-                (true, None) => "released".to_owned(),
-                (false, _) if was_quarantined => "released".to_owned(),
-                (false, _) => "was not held".to_owned(),
-            };
-            let service = match &machine.quarantine {
-                Some(quarantine) if was_quarantined => {
-                    format!("; it is in service again, and was not: {}", quarantine.reason)
-                }
-                Some(_) | None => String::new(),
-            };
-            screen.answer(&format!("{}: {text}{service}", machine.name))?;
+) -> Result<String, Failure> {
+    let (reason, wrong) = match said {
+        Some(reason) => (reason, "--reason is empty"),
+        None => {
+            let asked = screen.ask(&format!("Why {what}? "))?;
+            (asked.unwrap_or_default(), "--reason is missing")
         }
-        let machine = machine.name.to_string();
-        released.push(ReleasedJson { machine, was_held, was_quarantined });
+    };
+    if reason.trim().is_empty() {
+        let text =
+            format!("{wrong}; say why, like --reason \"new fan\": others will read it in `status`");
+        return Err(Failure::Usage(text));
     }
-    if screen.json {
-        screen.answer_json(&released)?;
-    }
-    Ok(Exit::Ok)
+    Ok(reason)
 }
 
 /// A hint only: the agent asks its socket who is at the other end.

@@ -2,7 +2,7 @@
 
 mod boots;
 
-use agent_api::{Inventory, Machine, Operation};
+use agent_api::{Hold, HoldEnds, Inventory, Machine, Operation};
 use fleet::{Origin, PowerState};
 use serde::Serialize;
 
@@ -49,6 +49,9 @@ pub(crate) struct MachineJson {
     soft_off: bool,
     quarantine: Option<QuarantineJson>,
     boots: BootsJson,
+    /// All locks of people, also those that have expired; `hold` is the foremost that stands against policies.
+    holds: Vec<HoldJson>,
+    never_off: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,11 +68,19 @@ struct CommandedJson {
     operation: String,
 }
 
+/// A person's lock.
 #[derive(Debug, Serialize)]
-struct HoldJson {
+pub(crate) struct HoldJson {
+    /// off, hold, reserved, maintenance.
+    kind: &'static str,
     by: String,
     reason: String,
     age_ms: u64,
+    /// Until it expires; 0: it has. `null`: it stays until it is released.
+    expires_in_ms: Option<u64>,
+    expired: bool,
+    /// Its span could not be measured over a reboot of the agent's host.
+    end_lost: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,11 +131,7 @@ impl From<&Machine> for MachineJson {
                 by: OriginJson::from(&commanded.origin),
                 operation: commanded.operation.to_string(),
             }),
-            hold: machine.hold.as_ref().map(|hold| HoldJson {
-                by: hold.by.clone(),
-                reason: hold.reason.to_string(),
-                age_ms: millis(hold.age),
-            }),
+            hold: machine.hold.as_ref().map(HoldJson::from),
             operation: machine.operation.as_ref().map(OperationJson::from),
             outlets: machine
                 .outlets
@@ -139,8 +146,28 @@ impl From<&Machine> for MachineJson {
                 .collect(),
             boot_deadline_ms: millis(machine.boot_deadline),
             soft_off: machine.soft_off,
+            holds: machine.locks.holds.iter().map(HoldJson::from).collect(),
+            never_off: machine.locks.never_off,
             quarantine: machine.quarantine.as_ref().map(QuarantineJson::from),
             boots: BootsJson::of(machine),
+        }
+    }
+}
+
+impl From<&Hold> for HoldJson {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            kind: hold.kind.as_str(),
+            by: hold.by.clone(),
+            reason: hold.reason.to_string(),
+            age_ms: millis(hold.age),
+            expires_in_ms: match hold.ends {
+                HoldEnds::In(left) => Some(millis(left)),
+                HoldEnds::Expired => Some(0),
+                HoldEnds::Released | HoldEnds::Lost => None,
+            },
+            expired: hold.ends == HoldEnds::Expired,
+            end_lost: hold.ends == HoldEnds::Lost,
         }
     }
 }

@@ -5,6 +5,7 @@ mod check;
 mod exit;
 mod fence;
 mod follow;
+mod hold;
 mod hosts;
 mod json;
 mod screen;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use agent_api::{AgentAddress, AgentError, Client};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use fleet::Verb;
 use fleet::duration::parse_duration;
+use fleet::{HoldKind, Verb};
 
 use crate::config::SOCKET_DEFAULT;
 
@@ -73,14 +74,37 @@ enum Command {
     /// Switch machines on
     On(OnArgs),
     /// Shut machines down, then cut their power; a hold keeps them off until `release`
-    Off(OffArgs),
+    Off(DownArgs),
     /// Shut down, cut, wait, switch on again: one sequence that is never split
-    Cycle(CycleArgs),
-    /// End holds; moves nothing
+    Cycle(DownArgs),
+    /// Keep machines as they are: no policy moves them until `release`; moves nothing
+    Hold(HoldArgs),
+    /// Make machines yours: no policy moves them, and no other person without --force; moves nothing
+    Reserve {
+        #[command(flatten)]
+        hold: HoldArgs,
+        /// How long, like 2h; afterwards the machines are the policies' again [default: until `release`]
+        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+        span: Option<Duration>,
+        /// Take the place of another person's reservation
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take machines out of the policies' hands while they are worked on, or give them back; moves nothing
+    Maintenance {
+        #[arg(value_enum)]
+        state: Maintenance,
+        #[command(flatten)]
+        hold: HoldArgs,
+    },
+    /// End holds, maintenance and reservations of yours; moves nothing
     Release {
         /// Host lists like node[1-3,5]
         #[arg(required = true)]
         hosts: Vec<String>,
+        /// End another person's reservation too
+        #[arg(long)]
+        force: bool,
     },
     /// The fences of autoscalers: list them, or reset one after a cluster was restored
     #[command(subcommand)]
@@ -100,18 +124,22 @@ struct OnArgs {
     /// Why: kept with the order and shown in `status`
     #[arg(long, default_value = "switched on by hand")]
     reason: String,
+    /// Also a machine that another person has reserved
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     wait: Wait,
 }
 
+/// What takes a machine's power.
 #[derive(Debug, Args)]
-struct OffArgs {
+struct DownArgs {
     /// Host lists like node[1-3,5]
     #[arg(required = true)]
     hosts: Vec<String>,
-    /// Why: kept with the hold and shown in `status`
+    /// Why: kept with the order or the hold, and shown in `status`; asked for in a terminal
     #[arg(long)]
-    reason: String,
+    reason: Option<String>,
     #[command(flatten)]
     work: Work,
     #[command(flatten)]
@@ -119,17 +147,20 @@ struct OffArgs {
 }
 
 #[derive(Debug, Args)]
-struct CycleArgs {
+struct HoldArgs {
     /// Host lists like node[1-3,5]
     #[arg(required = true)]
     hosts: Vec<String>,
-    /// Why: kept with the order and shown in `status`
+    /// Why: kept with the hold and shown in `status`; asked for in a terminal
     #[arg(long)]
-    reason: String,
-    #[command(flatten)]
-    work: Work,
-    #[command(flatten)]
-    wait: Wait,
+    reason: Option<String>,
+}
+
+/// Whether a machine is being worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Maintenance {
+    On,
+    Off,
 }
 
 /// What is done about work on the machine's node.
@@ -138,7 +169,7 @@ struct Work {
     /// Drain the node first: its work moves or ends, then the machine goes
     #[arg(long, conflicts_with = "force")]
     drain: bool,
-    /// Do not ask whether the node has work: what runs there is lost
+    /// Do not ask whether the node has work: what runs there is lost; also of a machine that is reserved or never off
     #[arg(long)]
     force: bool,
 }
@@ -148,6 +179,38 @@ struct Wait {
     /// Wait for the end no longer than this, like 90s [default: the operation's own deadlines]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
+}
+
+impl OnArgs {
+    fn orders(self) -> act::Orders {
+        act::Orders {
+            verb: Verb::On,
+            hosts: self.hosts,
+            reason: Some(self.reason),
+            drain: false,
+            force: self.force,
+            timeout: self.wait.timeout,
+        }
+    }
+}
+
+impl DownArgs {
+    fn orders(self, verb: Verb) -> act::Orders {
+        act::Orders {
+            verb,
+            hosts: self.hosts,
+            reason: self.reason,
+            drain: self.work.drain,
+            force: self.work.force,
+            timeout: self.wait.timeout,
+        }
+    }
+}
+
+impl HoldArgs {
+    fn holding(self, kind: HoldKind, span: Option<Duration>, force: bool) -> hold::Holding {
+        hold::Holding { kind, hosts: self.hosts, reason: self.reason, span, force }
+    }
 }
 
 /// Reads the command line and does what it says.
@@ -229,31 +292,32 @@ fn chain(failure: &Failure) -> String {
 async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     let address = cli.agent.unwrap_or_else(|| AgentAddress::socket(SOCKET_DEFAULT));
     let client = Client::connect_lazy(&address);
-    let order = |verb, hosts, reason, work: Option<Work>, wait: Wait| act::Orders {
-        verb,
-        hosts,
-        reason,
-        drain: work.as_ref().is_some_and(|work| work.drain),
-        force: work.as_ref().is_some_and(|work| work.force),
-        timeout: wait.timeout,
-    };
     match cli.command {
         Command::Check { file } => check::check(&file, screen),
         Command::Serve { config } => serve::serve(&config, screen).await,
         Command::Status { hosts } => status::status(&client, &hosts, screen).await,
-        Command::On(args) => {
-            let orders = order(Verb::On, args.hosts, args.reason, None, args.wait);
-            act::act(&client, orders, screen).await
+        Command::On(args) => act::act(&client, args.orders(), screen).await,
+        Command::Off(args) => act::act(&client, args.orders(Verb::Off), screen).await,
+        Command::Cycle(args) => act::act(&client, args.orders(Verb::Cycle), screen).await,
+        Command::Hold(args) => {
+            hold::take(&client, args.holding(HoldKind::Hold, None, false), screen).await
         }
-        Command::Off(args) => {
-            let orders = order(Verb::Off, args.hosts, args.reason, Some(args.work), args.wait);
-            act::act(&client, orders, screen).await
+        Command::Reserve { hold, span, force } => {
+            let holding = hold.holding(HoldKind::Reservation, span, force);
+            hold::take(&client, holding, screen).await
         }
-        Command::Cycle(args) => {
-            let orders = order(Verb::Cycle, args.hosts, args.reason, Some(args.work), args.wait);
-            act::act(&client, orders, screen).await
+        Command::Maintenance { state: Maintenance::On, hold } => {
+            hold::take(&client, hold.holding(HoldKind::Maintenance, None, false), screen).await
         }
-        Command::Release { hosts } => act::release(&client, &hosts, screen).await,
+        Command::Maintenance { state: Maintenance::Off, hold: HoldArgs { hosts, .. } } => {
+            let kind = Some(HoldKind::Maintenance);
+            let releasing = hold::Releasing { hosts, kind, force: false };
+            hold::release(&client, releasing, screen).await
+        }
+        Command::Release { hosts, force } => {
+            let releasing = hold::Releasing { hosts, kind: None, force };
+            hold::release(&client, releasing, screen).await
+        }
         Command::Fence(command) => fence::fence(&client, command, screen).await,
         Command::Watch { hosts } => watch::watch(&client, &hosts, screen).await,
     }

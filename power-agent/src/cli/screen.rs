@@ -1,9 +1,12 @@
 //! Where a command writes: answers to stdout, progress and complaints to stderr.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
 use super::words::shortened;
+
+/// The longest answer that is read, in bytes: a reason is a sentence.
+const ANSWER_BYTES_MAX: u64 = 4096;
 
 /// The two outputs, and what they are.
 pub(crate) struct Screen {
@@ -30,6 +33,20 @@ impl Screen {
     /// Whether progress is repainted in place.
     pub(crate) fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// Asks the person at the terminal; `None` where there is none, or nothing is answered.
+    pub(crate) fn ask(&mut self, question: &str) -> io::Result<Option<String>> {
+        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Ok(None);
+        }
+        let mut err = io::stderr().lock();
+        err.write_all(question.as_bytes())?;
+        err.flush()?;
+        let mut line = String::new();
+        io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut line)?;
+        let line = line.trim();
+        Ok((!line.is_empty()).then(|| line.to_owned()))
     }
 
     /// A line of the answer.

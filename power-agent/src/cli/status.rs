@@ -98,13 +98,7 @@ fn row(machine: &Machine) -> [String; 7] {
         commanded.map_or_else(|| "-".to_owned(), |commanded| words::ago(commanded.age)),
         commanded.map_or_else(|| "-".to_owned(), |commanded| words::who(&commanded.origin)),
         dash(words::shortened(reason, REASON_CHARS_MAX)),
-        machine.hold.as_ref().map_or_else(
-            || "-".to_owned(),
-            |hold| {
-                let why = words::shortened(hold.reason.as_str(), REASON_CHARS_MAX);
-                format!("{} {}: {why}", hold.by, words::ago(hold.age))
-            },
-        ),
+        words::locks(machine, REASON_CHARS_MAX).unwrap_or_else(|| "-".to_owned()),
         operation.map_or_else(
             || "-".to_owned(),
             |operation| words::shortened(&words::operation(operation), OPERATION_CHARS_MAX),
@@ -167,8 +161,8 @@ fn troubles(machines: &[&Machine]) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use agent_api::Hold;
-    use fleet::{MachineName, Reason};
+    use agent_api::{Hold, HoldEnds, Locks};
+    use fleet::{HoldKind, MachineName, Reason};
 
     use super::*;
 
@@ -177,6 +171,8 @@ mod tests {
             by: "ada".to_owned(),
             reason: Reason::new(&"the fan of the third shelf is broken ".repeat(3)),
             age: Duration::from_secs(60),
+            kind: HoldKind::Off,
+            ends: HoldEnds::Released,
         };
         let machine = Machine {
             name: MachineName::new("node1").unwrap(),
@@ -185,7 +181,7 @@ mod tests {
             outlets: Vec::new(),
             reading: None,
             commanded: None,
-            hold: Some(hold),
+            hold: Some(hold.clone()),
             operation: None,
             declared: None,
             last_seen: None,
@@ -193,6 +189,7 @@ mod tests {
             soft_off: false,
             quarantine: None,
             boots: Vec::new(),
+            locks: Locks { holds: vec![hold], never_off: false },
         };
         Inventory {
             agent: "bench".to_owned(),

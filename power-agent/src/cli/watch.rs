@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_api::{Client, Event, Machine};
+use agent_api::{Client, Event, HoldEnds, Machine};
 use fleet::MachineName;
 use tokio::time::Instant;
 
@@ -86,8 +86,10 @@ fn line(machine: &Machine) -> String {
             }
         }
     }
-    if let Some(hold) = &machine.hold {
-        text.push_str(&format!("; held by {}: {}", hold.by, hold.reason));
+    for hold in &machine.locks.holds {
+        let expired = if hold.ends == HoldEnds::Expired { ", expired" } else { "" };
+        let (kind, by) = (hold.kind.as_str(), &hold.by);
+        text.push_str(&format!("; {kind} by {by}{expired}: {}", hold.reason));
     }
     for outlet in &machine.outlets {
         if let Some(trouble) = &outlet.trouble {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_api::{CommandedAge, Machine, Operation};
+use agent_api::{CommandedAge, Hold, HoldEnds, Machine, Operation};
 use fleet::arbiter::BEFORE_BOOT;
 use fleet::duration::show_duration;
 use fleet::lines::Agreement;
 use fleet::{
-    Commanded, LinesSeen, MachineName, Moment, Observed, Origin, Power, PowerState, hostlist,
+    Commanded, LinesSeen, MachineName, Moment, Observed, Origin, Power, PowerState, Reason,
+    hostlist,
 };
 
 /// What may be said of a machine's power.
@@ -51,6 +52,31 @@ pub(crate) fn ago(age: Duration) -> String {
         seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
         seconds => format!("{}d", seconds / 86_400),
     }
+}
+
+/// A lock in a few words, its reason last: `reserved ada 5m, 115m left: course`.
+pub(crate) fn hold(hold: &Hold) -> String {
+    let mut text = format!("{} {} {}", hold.kind.as_str(), hold.by, ago(hold.age));
+    text.push_str(&match hold.ends {
+        HoldEnds::Released => String::new(),
+        HoldEnds::In(left) => format!(", {} left", ago(left)),
+        HoldEnds::Expired => ", expired".to_owned(),
+        HoldEnds::Lost => ", its span lost by a reboot".to_owned(),
+    });
+    format!("{text}: {}", hold.reason)
+}
+
+/// All that a person has locked of a machine, and what its rack file says; `None`: nothing.
+pub(crate) fn locks(machine: &Machine, reason_chars_max: usize) -> Option<String> {
+    let mut locks = machine.locks.holds.clone();
+    for lock in &mut locks {
+        lock.reason = Reason::new(&shortened(lock.reason.as_str(), reason_chars_max));
+    }
+    let mut told: Vec<String> = locks.iter().map(hold).collect();
+    if machine.locks.never_off {
+        told.push("never off".to_owned());
+    }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// A span as exact as a person wants it: to the tenth of a second under a minute, finer only where that says nothing.

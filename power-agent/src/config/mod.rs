@@ -104,6 +104,8 @@ pub struct MachineConfig {
     pub settle: Duration,
     /// How long a person's `--drain` waits for the node to become empty.
     pub drain_deadline: Duration,
+    /// Whether its power is never taken by a policy, and by a person only with `--force`.
+    pub never_off: bool,
     /// How it is asked to shut down before it is cut; `None`: it is cut at once.
     pub soft_off: Option<SoftOffConfig>,
     /// What it offers to work, as declared.

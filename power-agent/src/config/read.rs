@@ -247,6 +247,7 @@ struct Knobs {
     off_dwell: Option<Duration>,
     settle: Option<Duration>,
     drain_deadline: Option<Duration>,
+    never_off: Option<bool>,
     soft_off: Option<SoftOffConfig>,
     shape: Option<Shape>,
 }
@@ -258,6 +259,7 @@ impl Knobs {
             off_dwell: section.duration("off_dwell", DWELL, "\"10s\""),
             settle: section.duration("settle", DWELL, "\"10s\""),
             drain_deadline: section.duration("drain_deadline", DRAIN, "\"1h\""),
+            never_off: section.truth("never_off"),
             soft_off: section.section("soft_off", SOFT_OFF_EXAMPLE).and_then(read_soft_off),
             shape: section
                 .section("shape", "{ cpu = 2000, memory = 1024, disk = 10000 }")
@@ -291,6 +293,7 @@ fn read_machine(
             off_dwell: or(own.off_dwell, of_pool.off_dwell, DWELL_DEFAULT),
             settle: or(own.settle, of_pool.settle, SETTLE_DEFAULT),
             drain_deadline: or(own.drain_deadline, of_pool.drain_deadline, DRAIN_DEFAULT),
+            never_off: own.never_off.or(of_pool.never_off).unwrap_or_default(),
             soft_off: own.soft_off.or(of_pool.soft_off),
             shape: own.shape.or(of_pool.shape),
             name: name.value,

@@ -148,6 +148,16 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(crate) fn truth(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.value(key)?;
+        let truth = value.get_ref().as_bool();
+        if truth.is_none() {
+            self.wrong_type(key, value, "true or false", "true");
+        }
+        truth
+    }
+
     fn out_of_bounds(
         &self,
         key: &str,

@@ -1,11 +1,11 @@
 //! How memories look on the disk: JSON with names of its own, so that renaming a type changes no file.
 
 mod boots;
+mod hold;
 mod sequence;
 
 use std::collections::BTreeMap;
 
-use fleet::arbiter::Hold;
 use fleet::{
     ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment, NameError, OperationId, Origin,
     PlanId, PoolName, PowerState, Reason, Resources, Shape, Verb,
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::boots::{BootDoc, QuarantineDoc};
+use self::hold::HoldDoc;
 use self::sequence::RecordDoc;
 use crate::clock::BootId;
 use crate::memory::{Ended, KeptPlan, MachineMemory, Operation, Outcome, RunningOrder};
@@ -159,7 +160,11 @@ struct MachineDoc {
     running: Option<RunningDoc>,
     last: Option<OperationDoc>,
     commanded: Option<CommandedDoc>,
+    /// As an agent wrote it that knew one hold only; read for ever, not written any more.
+    #[serde(default, skip_serializing)]
     hold: Option<HoldDoc>,
+    #[serde(default)]
+    holds: Vec<HoldDoc>,
     last_seen: Option<ShapeDoc>,
     #[serde(default)]
     quarantine: Option<QuarantineDoc>,
@@ -181,14 +186,6 @@ struct CommandedDoc {
     state: StateDoc,
     at_ms: u64,
     origin: OriginDoc,
-    operation: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct HoldDoc {
-    by: String,
-    reason: String,
-    since_ms: u64,
     operation: String,
 }
 
@@ -246,17 +243,12 @@ pub(super) fn machine_bytes(stamp: &Stamp, memory: &MachineMemory) -> Vec<u8> {
         origin: (&commanded.origin).into(),
         operation: commanded.operation.to_string(),
     });
-    let hold = memory.hold.as_ref().map(|hold| HoldDoc {
-        by: hold.by.clone(),
-        reason: hold.reason.to_string(),
-        since_ms: hold.since.as_millis(),
-        operation: hold.operation.to_string(),
-    });
     let doc = MachineDoc {
         running,
         last: memory.last.as_ref().map(OperationDoc::of),
         commanded,
-        hold,
+        hold: None,
+        holds: memory.holds.iter().map(HoldDoc::of).collect(),
         last_seen: memory.last_seen.as_ref().map(shape_doc),
         quarantine: memory.quarantine.as_ref().map(QuarantineDoc::of),
         boots: memory.boots.iter().map(BootDoc::of).collect(),
@@ -283,19 +275,12 @@ pub(super) fn machine_from(bytes: &[u8], boot: &BootId) -> Result<MachineMemory,
             operation: OperationId::new(commanded.operation)?,
         })
     };
-    let hold = |hold: HoldDoc| -> Result<Hold, DocError> {
-        Ok(Hold {
-            by: hold.by,
-            reason: Reason::new(&hold.reason),
-            since: epoch.at(hold.since_ms),
-            operation: OperationId::new(hold.operation)?,
-        })
-    };
+    let holds = doc.hold.into_iter().chain(doc.holds).map(|hold| hold.into_hold(epoch));
     Ok(MachineMemory {
         running: doc.running.map(running).transpose()?,
         last: doc.last.map(|last| last.into_operation(epoch)).transpose()?,
         commanded: doc.commanded.map(commanded).transpose()?,
-        hold: doc.hold.map(hold).transpose()?,
+        holds: holds.collect::<Result<_, _>>()?,
         last_seen: doc.last_seen.map(shape_from),
         quarantine: doc.quarantine.map(|kept| kept.into_quarantine(epoch)).transpose()?,
         boots: doc.boots.into_iter().map(|boot| boot.into_boot(epoch)).collect::<Result<_, _>>()?,

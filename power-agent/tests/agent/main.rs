@@ -3,6 +3,7 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
 
+mod locks;
 mod quarantine;
 mod reload;
 mod rig;
@@ -125,20 +126,8 @@ async fn what_was_half_done_before_the_host_rebooted_is_reported_and_not_run() {
     .await;
     rig.kill_agent().await;
     let before = rig.edges().await;
-    let config = power_agent::config::Config::load(&rig.path("agent.toml")).expect("a config").0;
     let boot = power_agent::clock::BootId::new("another boot");
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let agent = power_agent::wiring::serve_until(config, boot, async {
-        drop(stopped.await);
-    });
-    let look = async {
-        until("the agent answers", async || rig.client.inventory().await.ok()).await;
-        let machine = rig.machine("read").await;
-        drop(stop);
-        machine
-    };
-    let (served, machine) = tokio::join!(agent, look);
-    served.expect("it serves");
+    let machine = rig.with_agent_of(boot, async |rig| rig.machine("read").await).await;
     let operation = machine.operation.expect("it is reported");
     assert_eq!(operation.phase, Phase::Failed);
     let told = "its deadline has passed; it may be off because of that: look at it, and order `on`";
@@ -220,8 +209,8 @@ async fn a_persons_off_holds_against_the_autoscaler_until_it_is_released() {
         on.evidence
     );
     let before = rig.edges().await;
-    assert!(rig.client.release(&name("read"), "ada").await.expect("released").was_held);
-    assert!(!rig.client.release(&name("read"), "ada").await.expect("released").was_held);
+    assert_eq!(rig.release("read").await.ended.len(), 1);
+    assert_eq!(rig.release("read").await.ended.len(), 0);
     assert_eq!(rig.edges().await, before);
     rig.done(&order("op-5", "read", Verb::Off, autoscaler(1))).await;
 }
@@ -327,7 +316,7 @@ async fn a_watcher_gets_a_snapshot_and_then_what_changes() {
     let mut watch = rig.client.watch().await.expect("a watch");
     let first = watch.next().await.expect("an event");
     let Some(Event::Snapshot(inventory)) = first else { panic!("{first:?}") };
-    assert_eq!(inventory.machines.len(), 4);
+    assert_eq!(inventory.machines.len(), 5);
     rig.accepted(&order("op-1", "lamp", Verb::On, person())).await;
     let lit = async {
         loop {
@@ -367,5 +356,5 @@ async fn plans_and_shapes_survive_the_agent() {
     assert_eq!(rig.machine("read").await.last_seen, Some(shape));
     let error = rig.client.record_shape(&name("nobody"), &Shape::default()).await;
     let text = error.expect_err("there is no such machine").to_string();
-    assert!(text.contains("no machine nobody; it has lamp, read, silent, twin"), "{text}");
+    assert!(text.contains("no machine nobody; it has keep, lamp, read, silent, twin"), "{text}");
 }

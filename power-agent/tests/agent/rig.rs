@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use agent_api::{AgentAddress, Answer, Client, Event, Machine, Operation, Order, Watch};
+use agent_api::{
+    AgentAddress, Answer, Client, Event, Machine, Operation, Order, Release, Released, Watch,
+};
 use fleet::{
     ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Origin, Phase,
     PoolName, PowerState, Reason, Verb,
@@ -64,6 +66,10 @@ outlets = [{ device = "a", outlet = 2 }, { device = "a", outlet = 3 }]
 [machines.silent]
 pool = "rack"
 outlets = [{ device = "b", outlet = 1 }]
+[machines.keep]
+pool = "rack"
+never_off = true
+outlets = [{ device = "b", outlet = 2 }]
 [machines.lamp]
 outlets = [{ device = "a", outlet = 4 }]
 "#;
@@ -138,6 +144,28 @@ impl Rig {
         self.agent = Some(agent);
     }
 
+    /// Runs an agent of another boot of the host, in this process, as long as `work` takes.
+    pub(crate) async fn with_agent_of<T>(
+        &self,
+        boot: power_agent::clock::BootId,
+        work: impl AsyncFnOnce(&Self) -> T,
+    ) -> T {
+        let config = power_agent::config::Config::load(&self.path("agent.toml"));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let agent = power_agent::wiring::serve_until(config.expect("a config").0, boot, async {
+            drop(stopped.await);
+        });
+        let work = async {
+            until("the agent answers", async || self.client.inventory().await.ok()).await;
+            let done = work(self).await;
+            drop(stop);
+            done
+        };
+        let (served, done) = tokio::join!(agent, work);
+        served.expect("it serves");
+        done
+    }
+
     /// A second agent beside the first: its exit code and what it said.
     pub(crate) async fn second_agent(&self) -> (Option<i32>, String) {
         let ended = timeout(PATIENCE, self.serve().stderr(Stdio::piped()).output());
@@ -199,6 +227,13 @@ impl Rig {
             Answer::Accepted { operation, .. } => operation,
             Answer::Refused(refusal) => panic!("refused: {}", refusal.text),
         }
+    }
+
+    /// Ends all locks of a machine that a person may end without force.
+    pub(crate) async fn release(&self, machine: &str) -> Released {
+        let by = "ada".to_owned();
+        let asked = Release { machine: name(machine), by, kind: None, force: false };
+        self.client.release(&asked).await.expect("an answer")
     }
 
     pub(crate) async fn machine(&self, name: &str) -> Machine {

@@ -17,6 +17,7 @@ pub(crate) struct Rig {
     pub(crate) reachable: bool,
     pub(crate) board_gone: bool,
     pub(crate) held_by: Option<String>,
+    pub(crate) never_off: bool,
     /// Answers are lost for that many orders, though they are taken.
     pub(crate) mute: u32,
     pub(crate) relay: bool,
@@ -144,6 +145,7 @@ impl Rig {
         });
         let reading = (self.readable && !self.board_gone).then_some((state, now));
         let power = Power { reading, commanded };
-        Some(AgentFacts { power, held_by: self.held_by.clone(), operation })
+        let held_by = self.held_by.clone();
+        Some(AgentFacts { power, held_by, never_off: self.never_off, operation })
     }
 }

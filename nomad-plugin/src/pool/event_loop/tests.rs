@@ -50,6 +50,7 @@ fn dark_machine() -> Machine {
         soft_off: true,
         quarantine: None,
         boots: Vec::new(),
+        locks: agent_api::Locks::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use fleet::HoldKind;
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
@@ -156,7 +157,7 @@ fn a_journal_of_the_first_agents_opens() {
     drop(old);
     let told = open(home.path()).expect("it opens");
     let node3 = fleet::MachineName::new("node3").expect("a name");
-    let hold = told.machines[&node3].hold.as_ref().expect("the hold is kept");
+    let hold = told.machines[&node3].holds.of(HoldKind::Off).expect("the hold is kept");
     assert_eq!((hold.by.as_str(), hold.since.as_millis()), ("ada", 4));
     assert_eq!(told.fences.iter().map(|fence| fence.number.0).collect::<Vec<_>>(), [7]);
 }

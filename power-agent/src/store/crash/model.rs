@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_api::{Plan, PlanLine};
-use fleet::arbiter::Hold;
+use fleet::arbiter::{Expiry, Hold, HoldKind};
 use fleet::sequencer::{Move, OnSoftOffTimeout, Record, State, Step, Task};
 use fleet::{
     BOOTS_MAX, Boot, BootEnd, ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment,
@@ -162,15 +162,23 @@ impl Model {
     fn hold(&mut self, name: MachineName, mut memory: MachineMemory) -> Change {
         let since = self.now();
         let operation = OperationId::new(format!("hold-{}", self.clock)).expect("an id");
-        let hold = Hold { by: "ada".to_owned(), reason: Reason::new("repair"), since, operation };
-        memory.hold = if memory.hold.is_some() { None } else { Some(hold) };
+        let hold = Hold {
+            kind: HoldKind::Reservation,
+            by: "ada".to_owned(),
+            reason: Reason::new("repair"),
+            since,
+            expiry: Expiry::At(since + Duration::from_secs(60)),
+            operation: Some(operation),
+        };
+        let held = memory.holds.of(hold.kind).is_some();
+        memory.holds = Some(hold).filter(|_| !held).into_iter().collect();
         let quarantine = Quarantine {
             cause: QuarantineCause::NoBoot,
             reason: Reason::new("did not boot"),
             since,
             by: self.origin(),
         };
-        memory.quarantine = memory.hold.is_none().then_some(quarantine);
+        memory.quarantine = held.then_some(quarantine);
         memory.boots.push(Boot {
             operation: OperationId::new(format!("op-{}", self.orders)).expect("an id"),
             end: BootEnd::Missed,

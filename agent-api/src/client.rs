@@ -14,8 +14,8 @@ use crate::channel::Line;
 use crate::credentials::Credentials;
 use crate::wire::power_agent_client::PowerAgentClient;
 use crate::{
-    AgentAddress, Answer, Boot, Event, FieldError, Inventory, Plan, Release, Released, Service,
-    TakeHold, Taken, wire,
+    AgentAddress, Answer, AuditHead, Boot, Event, FieldError, Inventory, Plan, Release, Released,
+    Service, TakeHold, Taken, wire,
 };
 
 /// How long one call may take: the agent answers from memory, or after one write to its disk; a worn SD card may stall for seconds.
@@ -262,6 +262,17 @@ impl Client {
         was.ok_or(FieldError::missing("was"))
             .and_then(Fence::try_from)
             .map_err(|source| self.malformed(what, source))
+    }
+
+    /// The newest line of the agent's audit.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn audit_head(&self) -> Result<AuditHead, AgentError> {
+        let mut inner = self.inner();
+        let call = inner.audit_head(wire::AuditHeadRequest {});
+        let reply = self.within("audit head", CALL_DEADLINE, call).await?;
+        Ok(AuditHead { seq: reply.seq, hash: reply.hash, directory: reply.directory.into() })
     }
 
     async fn within<T>(

@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod hold;
 pub mod inventory;
 pub mod order;
+pub mod told;
 
 /// The generated messages, client and server.
 #[allow(
@@ -35,3 +36,4 @@ pub use inventory::{
     Boot, CommandedAge, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine, Quarantine,
 };
 pub use order::{Answer, Service};
+pub use told::AuditHead;

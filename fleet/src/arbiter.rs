@@ -70,6 +70,25 @@ pub enum RefusalCode {
     Reserved,
 }
 
+impl RefusalCode {
+    /// The code as a word, in audit and metrics; for ever.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RefusalCode::Held => "held",
+            RefusalCode::StaleFence => "stale-fence",
+            RefusalCode::Busy => "busy",
+            RefusalCode::NotEmpty => "not-empty",
+            RefusalCode::WrongPool => "wrong-pool",
+            RefusalCode::Expired => "expired",
+            RefusalCode::Quarantined => "quarantined",
+            RefusalCode::NeverOff => "never-off",
+            RefusalCode::Reserved => "reserved",
+            RefusalCode::Forbidden => "forbidden",
+        }
+    }
+}
+
 /// A refusal with its sentence for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {

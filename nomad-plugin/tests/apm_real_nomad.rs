@@ -123,6 +123,13 @@ impl PowerAgent for Agent {
         Err(Status::unimplemented("the target kind records boots"))
     }
 
+    async fn audit_head(
+        &self,
+        _: Request<wire::AuditHeadRequest>,
+    ) -> Result<Response<wire::AuditHeadReply>, Status> {
+        Err(Status::unimplemented("nobody asks for it here"))
+    }
+
     async fn reset_fence(
         &self,
         _request: Request<wire::ResetFenceRequest>,

@@ -5,6 +5,7 @@ mod fences;
 mod hear;
 mod hold;
 mod quarantine;
+mod told;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,6 +17,7 @@ use fleet::{DeviceName, Fault, FaultClass, LinesSeen, MachineName, Moment, PoolN
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
+use crate::audit::Event;
 use crate::book::Book;
 use crate::clock::Clock;
 use crate::device::DeviceHandle;
@@ -101,6 +103,22 @@ pub enum RequestError {
     /// The agent is stopping.
     #[error("the agent is stopping; give the order again when it is back")]
     Stopping,
+}
+
+impl RequestError {
+    /// The class as a word, in the audit; for ever.
+    pub(crate) fn code(&self) -> String {
+        let word = match self {
+            RequestError::UnknownMachine { .. } => "unknown-machine",
+            RequestError::IdTaken { .. } => "id-taken",
+            RequestError::PlanTooLarge { .. } => "plan-too-large",
+            RequestError::UnknownFence { .. } => "unknown-fence",
+            RequestError::SeveralClusters { .. } => "several-clusters",
+            RequestError::Journal(_) => "journal",
+            RequestError::Stopping => "stopping",
+        };
+        word.to_owned()
+    }
 }
 
 /// What watchers are told.
@@ -221,7 +239,7 @@ impl Agent {
             return Ok(());
         }
         memory.last_seen = Some(shape.clone());
-        self.write_machine(name, memory).await?;
+        self.write_machine(name, memory, None).await?;
         machine.state().last_seen = Some(shape);
         drop(book);
         self.publish(name);
@@ -252,8 +270,10 @@ impl Agent {
         &self,
         name: &MachineName,
         memory: crate::memory::MachineMemory,
+        audit: Option<Event>,
     ) -> Result<(), StoreError> {
-        let change = Change { machine: Some((name.clone(), memory)), ..Change::default() };
+        let machine = Some((name.clone(), memory));
+        let change = Change { machine, audit: audit.into_iter().collect(), ..Change::default() };
         self.store.commit_durably(change).await
     }
 
@@ -264,7 +284,7 @@ impl Agent {
     pub(crate) async fn journal(&self, machine: &Machine) -> Result<(), String> {
         let _book = self.book.lock().await;
         let name = &machine.config.name;
-        self.write_machine(name, machine.memory()).await.map_err(|error| {
+        self.write_machine(name, machine.memory(), None).await.map_err(|error| {
             let err = chain(&error);
             tracing::error!(machine = %name, err, "progress could not be written down");
             err

@@ -36,6 +36,51 @@ impl BootId {
     }
 }
 
+/// A moment as it is written down: of which boot, and what the wall clock said, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped {
+    /// The boot.
+    pub boot: BootId,
+    /// Milliseconds since that boot.
+    pub up_ms: u64,
+    /// Milliseconds since 1970, as far as the host knew.
+    pub wall_ms: u64,
+}
+
+impl Stamped {
+    /// This moment.
+    #[must_use]
+    pub fn now(boot: &BootId) -> Self {
+        let up_ms = Clock.now().as_millis().saturating_sub(millis(BEFORE_BOOT));
+        Self { boot: boot.clone(), up_ms, wall_ms: Clock.wall_ms() }
+    }
+
+    /// The wall clock as people write it, in UTC: `2026-11-22T21:07:58.120Z`.
+    #[must_use]
+    pub fn wall_text(&self) -> String {
+        wall_text(self.wall_ms)
+    }
+}
+
+/// Milliseconds since 1970 as people write them, in UTC.
+#[must_use]
+pub fn wall_text(wall_ms: u64) -> String {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    let (days, rest) = (wall_ms / DAY_MS, wall_ms % DAY_MS);
+    // The civil calendar from days since 1970: counted from 1 March of the year 0, so that leap days come last.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
+    let (second, milli) = (rest / 1000 % 60, rest % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
 /// The kernel's clock since boot, which counts suspended time and which nobody can set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
@@ -73,6 +118,14 @@ pub async fn sleep_until(moment: Moment) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wall_clock_is_written_as_people_write_it() {
+        assert_eq!(wall_text(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(wall_text(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(wall_text(1_709_251_199_999), "2024-02-29T23:59:59.999Z");
+        assert_eq!(wall_text(1_795_381_678_120), "2026-11-22T21:07:58.120Z");
+    }
 
     #[test]
     fn what_lies_at_the_origin_is_older_than_any_boot() {

@@ -1,6 +1,7 @@
 //! The edge power controller: config, devices and their drivers, soft off, the agent itself, and the CLI.
 
 pub mod agent;
+pub mod audit;
 mod book;
 pub mod cli;
 pub mod clock;

@@ -7,6 +7,8 @@ use fleet::{
     Reason, Shape, Verb,
 };
 
+use crate::audit::Event;
+
 /// How many plan lines are kept of one plan: a line per machine of the largest pool, and those of the whole pool.
 pub(crate) const PLAN_LINES_MAX: usize = 1024;
 
@@ -129,6 +131,8 @@ pub(crate) struct Change {
     pub plan: Option<KeptPlan>,
     /// The pool and author of a plan that is forgotten.
     pub forgotten_plan: Option<(PoolName, String)>,
+    /// What the audit says of it.
+    pub audit: Vec<Event>,
 }
 
 /// A plan with the moment at which it came.

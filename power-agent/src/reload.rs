@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::agent::{Agent, HalfDone};
+use crate::audit::{Event, Outcome, What, Who};
 use crate::config::Config;
 use crate::device;
 use crate::machine::Machine;
@@ -23,7 +24,17 @@ use crate::wiring::poll;
 /// Reads the file, brings it into force or leaves all as it was, and tells which in the log.
 pub(crate) async fn reload(agent: &Arc<Agent>, file: &Path, owners: &mut JoinSet<()>) {
     let shown = file.display();
-    match take(agent, file, owners).await {
+    let taken = take(agent, file, owners).await;
+    let event = Event::new(What::Reload, Who::agent(), &told(&taken));
+    agent
+        .audit(match &taken {
+            Ok(_) => event,
+            Err(why) => {
+                event.with(Outcome::Refused { code: "rack-file".to_owned(), text: why.clone() })
+            }
+        })
+        .await;
+    match taken {
         Ok(changes) if changes.is_empty() => {
             tracing::info!(file = %shown, "rack file read again; nothing in it has changed");
         }
@@ -34,6 +45,15 @@ pub(crate) async fn reload(agent: &Arc<Agent>, file: &Path, owners: &mut JoinSet
         Err(why) => {
             tracing::error!(file = %shown, err = %why, "rack file not taken; what was in force stays so");
         }
+    }
+}
+
+/// What a reload has changed, in a sentence.
+fn told(taken: &Result<Vec<String>, String>) -> String {
+    match taken {
+        Ok(changes) if changes.is_empty() => "nothing in the rack file has changed".to_owned(),
+        Ok(changes) => changes.join("; "),
+        Err(_) => "the rack file was not taken".to_owned(),
     }
 }
 

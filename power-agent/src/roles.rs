@@ -120,6 +120,7 @@ pub const CALLS: &[(&str, Deed)] = &[
     ("Inventory", Deed::Look),
     ("Watch", Deed::Look),
     ("Plans", Deed::Look),
+    ("AuditHead", Deed::Look),
     // An order's origin says whether it is a person's or an autoscaler's.
     ("SetPower", Deed::Look),
     ("Release", Deed::Hold),

@@ -12,10 +12,11 @@ use fleet::{
 };
 
 use crate::agent::{Agent, SET_PATIENCE, fault, left_until, who};
+use crate::audit::{self, Event, What, Who};
 use crate::clock::{Clock, sleep_until};
 use crate::device::DeviceHandle;
 use crate::machine::{Machine, State as MachineState};
-use crate::memory::{Change, Ended, MachineMemory};
+use crate::memory::{Change, Ended, MachineMemory, Operation};
 use crate::node::chain;
 use crate::soft_off;
 use crate::store::StoreError;
@@ -230,6 +231,7 @@ pub(crate) async fn try_finish(agent: &Agent, machine: &Machine) -> Result<(), S
     let change = Change {
         machine: Some((name.clone(), memory.clone())),
         operation: operation.clone(),
+        audit: operation.iter().map(|(_, operation)| told(operation, &ended)).collect(),
         ..Change::default()
     };
     agent.store.commit_durably(change).await?;
@@ -245,6 +247,19 @@ pub(crate) async fn try_finish(agent: &Agent, machine: &Machine) -> Result<(), S
     drop(book);
     agent.publish(name);
     Ok(())
+}
+
+/// The end of an operation, as the audit has it.
+fn told(operation: &Operation, ended: &Ended) -> Event {
+    let outcome = audit::Outcome::Ended {
+        well: ended.well,
+        changed: ended.changed,
+        evidence: ended.evidence.clone(),
+        took: ended.at.since(operation.ordered),
+    };
+    let who = Who::of_origin(&operation.origin, None);
+    let event = Event::new(What::Order(operation.verb), who, operation.reason.as_str());
+    Event { operation: Some(operation.id.clone()), ..event.about(&operation.machine) }.with(outcome)
 }
 
 /// Takes the ended sequence out of what is remembered of the machine, with all that follows from it.

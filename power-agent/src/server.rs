@@ -66,9 +66,13 @@ impl PowerAgent for Service {
         if let Origin::Person(claimed) = &order.origin {
             order.origin = Origin::Person(who.person(claimed));
         }
+        let by = match &order.origin {
+            Origin::Person(name) => who.told(name),
+            Origin::Autoscaler(_) => who.told(&who.name),
+        };
         let call = format!("{} {}", order.verb.as_str(), order.machine);
         let answer = match self.may_order(&who, &order) {
-            Ok(()) => self.agent.order(order).await,
+            Ok(()) => self.agent.order(order, by).await,
             Err(turned) => {
                 self.agent.turn_away(&who.caller, &call, &turned);
                 return forbidden(&turned);
@@ -91,7 +95,8 @@ impl PowerAgent for Service {
         self.over(&who, &asked.machine, "release")?;
         self.may_force(&who, asked.force, "release")?;
         asked.by = who.person(&asked.by);
-        let released = self.agent.release(asked).await.map_err(|error| status(&error))?;
+        let by = who.told(&asked.by);
+        let released = self.agent.release(asked, &by).await.map_err(|error| status(&error))?;
         Ok(Response::new((&released).into()))
     }
 
@@ -104,7 +109,8 @@ impl PowerAgent for Service {
         self.over(&who, &asked.machine, "hold")?;
         self.may_force(&who, asked.force, "hold")?;
         asked.by = who.person(&asked.by);
-        let taken = self.agent.take_hold(asked).await.map_err(|error| status(&error))?;
+        let by = who.told(&asked.by);
+        let taken = self.agent.take_hold(asked, &by).await.map_err(|error| status(&error))?;
         Ok(Response::new((&taken).into()))
     }
 
@@ -186,7 +192,11 @@ impl PowerAgent for Service {
             }
         }
         self.over(&who, &service.machine, call)?;
-        let answer = self.agent.set_service(service).await.map_err(|error| status(&error))?;
+        let by = match &service.origin {
+            Origin::Person(name) => who.told(name),
+            Origin::Autoscaler(_) => who.told(&who.name),
+        };
+        let answer = self.agent.set_service(service, by).await.map_err(|error| status(&error))?;
         Ok(Response::new(match answer {
             Ok(changed) => wire::SetQuarantineReply { changed, refused: None },
             Err(refusal) => {
@@ -221,10 +231,19 @@ impl PowerAgent for Service {
         let cluster =
             cluster.map_err(|e| Status::invalid_argument(format!("field cluster: {e}")))?;
         self.turned(&who, "reset fence", who.may_touch_pool(&pool))?;
-        let by = who.person(&by);
+        let by = who.told(&who.person(&by));
         let was = self.agent.reset_fence(&pool, cluster.as_ref(), &by, &Reason::new(&reason)).await;
         let was = was.map_err(|error| status(&error))?;
         Ok(Response::new(wire::ResetFenceReply { was: Some((&was).into()) }))
+    }
+
+    async fn audit_head(
+        &self,
+        _request: Request<wire::AuditHeadRequest>,
+    ) -> Result<Response<wire::AuditHeadReply>, Status> {
+        let (head, directory) = self.agent.audit_head().await;
+        let directory = directory.to_string_lossy().into_owned();
+        Ok(Response::new(wire::AuditHeadReply { seq: head.seq, hash: head.hash, directory }))
     }
 }
 

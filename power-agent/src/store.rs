@@ -20,6 +20,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefin
 pub use self::error::StoreError;
 use self::place::{Directory, Place};
 use self::synced::{Synced, Watched};
+use crate::audit::{self, AuditLine, Event, Head, Prepared, Row};
 use crate::clock::{BootId, Clock};
 use crate::memory::{Change, KeptPlan, MachineMemory, Operation};
 
@@ -30,6 +31,8 @@ const MACHINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("machine
 const OPERATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("operations");
 const FENCES: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("fences");
 const PLANS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("plans");
+/// The newest lines of the audit: what its file may not have on the disk yet, and always the last one.
+const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 
 /// All that was on the disk.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub(crate) struct Store {
     synced: Synced,
     /// `None`: a write has failed, and the file could not be laid anew yet.
     database: Mutex<Option<Database>>,
+    /// Locked before the database, never after. `None`: the journal lies in no directory, and there is none beside it.
+    audit: Mutex<Option<audit::Log>>,
 }
 
 impl Store {
@@ -63,7 +68,18 @@ impl Store {
     pub(crate) fn open(directory: &Path, boot: BootId) -> Result<Self, StoreError> {
         let place = Directory::take(directory)?;
         let path = place.path();
-        Self::at(Box::new(place), path, boot)
+        let mut store = Self::at(Box::new(place), path, boot)?;
+        let log = audit::Log::open(directory, store.boot.clone(), store.audit_rows()?)
+            .map_err(|source| StoreError::Audit { path: directory.to_owned(), source })?;
+        store.audit = Mutex::new(Some(log));
+        Ok(store)
+    }
+
+    /// The lines of the audit that the journal holds.
+    fn audit_rows(&self) -> Result<Vec<Row>, StoreError> {
+        let rows = self.rows(AUDIT, |seq: u64| seq)?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(rows.into_iter().map(|(seq, bytes)| (seq, text(bytes))).collect())
     }
 
     /// Opens the journal that lies in a place.
@@ -71,7 +87,8 @@ impl Store {
         let synced = Synced::default();
         match open(place.as_ref(), &synced) {
             Ok(database) => {
-                Ok(Self { path, boot, place, synced, database: Mutex::new(Some(database)) })
+                let database = Mutex::new(Some(database));
+                Ok(Self { path, boot, place, synced, database, audit: Mutex::new(None) })
             }
             Err(source) => Err(StoreError::Open { path, source: Box::new(source) }),
         }
@@ -138,8 +155,32 @@ impl Store {
     /// # Errors
     /// [`StoreError::Disk`]; nothing of the change is there then.
     pub(crate) fn commit(&self, change: &Change) -> Result<(), StoreError> {
-        self.with(|database| self.write(database, change))
-            .map_err(|source| self.disk("written", source))
+        let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = audit.as_mut() else {
+            return self
+                .with(|database| self.write(database, change, None))
+                .map_err(|source| self.disk("written", source));
+        };
+        let lines = log.prepare(&change.audit)?;
+        self.with(|database| self.write(database, change, Some((log, &lines))))
+            .map_err(|source| self.disk("written", source))?;
+        log.kept(lines);
+        Ok(())
+    }
+
+    /// Adds an event that comes with no change to the audit. Blocks as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`StoreError::AuditFull`].
+    pub(crate) fn tell(&self, event: &Event) -> Result<(), StoreError> {
+        let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        audit.as_mut().map_or(Ok(()), |log| Ok(log.append(event)?))
+    }
+
+    /// The newest line of the audit that is in its file.
+    pub(crate) fn audit_head(&self) -> Option<Head> {
+        let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        audit.as_mut().map(audit::Log::head)
     }
 
     /// As [`Store::commit`], on a thread that may block.
@@ -153,7 +194,12 @@ impl Store {
             .unwrap_or_else(|source| Err(StoreError::Stopping { path: self.path.clone(), source }))
     }
 
-    fn write(&self, database: &Database, change: &Change) -> Result<(), redb::Error> {
+    fn write(
+        &self,
+        database: &Database,
+        change: &Change,
+        audit: Option<(&audit::Log, &Prepared)>,
+    ) -> Result<(), redb::Error> {
         let stamp = doc::Stamp { boot: self.boot.as_str().to_owned(), wall_ms: Clock.wall_ms() };
         let transaction = database.begin_write()?;
         if let Some((name, memory)) = &change.machine {
@@ -182,6 +228,14 @@ impl Store {
         }
         if let Some((pool, author)) = &change.forgotten_plan {
             transaction.open_table(PLANS)?.remove((pool.as_str(), author.as_str()))?;
+        }
+        if let Some((log, lines)) = audit {
+            let (oldest, lines) = log.rows(lines);
+            let mut table = transaction.open_table(AUDIT)?;
+            table.retain(|seq, _| seq >= oldest)?;
+            for (seq, line) in lines {
+                table.insert(seq, line.as_bytes())?;
+            }
         }
         let before = self.synced.head();
         match transaction.commit() {
@@ -252,6 +306,21 @@ impl Store {
     }
 }
 
+/// The newest line of the audit, as the journal of a directory holds it while no agent has it. `None`: it has none.
+///
+/// # Errors
+/// [`StoreError::Locked`], or another where the journal can not be read.
+pub(crate) fn kept_head(directory: &Path) -> Result<Option<Head>, StoreError> {
+    if !place::is_there(directory) {
+        return Ok(None);
+    }
+    let place = Directory::take(directory)?;
+    let path = place.path();
+    let rows = Store::at(Box::new(place), path, BootId::new(""))?.audit_rows()?;
+    let last = rows.last().and_then(|(_, line)| AuditLine::read(line).ok());
+    Ok(last.map(|line| Head { seq: line.seq, hash: line.hash }))
+}
+
 /// Opens what lies in a place, and makes the tables that a journal of an older agent has not.
 fn open(place: &dyn Place, synced: &Synced) -> Result<Database, redb::Error> {
     let bytes = place.open()?;
@@ -274,6 +343,7 @@ fn prepared(bytes: impl StorageBackend) -> Result<Database, redb::Error> {
     transaction.open_table(OPERATIONS)?;
     transaction.open_table(FENCES)?;
     transaction.open_table(PLANS)?;
+    transaction.open_table(AUDIT)?;
     transaction.commit()?;
     Ok(database)
 }

@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::agent::Agent;
+use crate::audit::{Event, What, Who};
 use crate::clock::BootId;
 use crate::config::Config;
 use crate::device::{self, DeviceHandle};
@@ -165,6 +166,9 @@ async fn serve_reloading(
     let keeper = Keeper::new(std::mem::take(&mut config.access), trust);
     let draft = Draft { config: &config, nodes, devices };
     let (agent, half_done) = Agent::new(draft, store, keeper)?;
+    let version =
+        format!("version {}, {} machines", env!("CARGO_PKG_VERSION"), config.machines.len());
+    agent.audit_durably(Event::new(What::Started, Who::agent(), &version)).await;
     agent.adopt(half_done).await;
     for device in agent.rack().devices.values() {
         agent.spawn(poll(Arc::clone(&agent), device.handle.clone()));
@@ -259,6 +263,7 @@ async fn end(agent: Arc<Agent>, owners: JoinSet<()>) {
         );
     }
     tasks.shutdown().await;
+    agent.audit_durably(Event::new(What::Stopped, Who::agent(), "told to stop")).await;
     drop(agent);
     let mut owners = owners;
     owners.shutdown().await;

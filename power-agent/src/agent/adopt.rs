@@ -7,6 +7,7 @@ use fleet::{MachineName, Sequencer};
 use futures_util::future::join_all;
 
 use super::Agent;
+use crate::audit::{Event, What, Who};
 use crate::clock::Clock;
 use crate::machine::{Live, Machine};
 use crate::memory::RunningOrder;
@@ -60,6 +61,13 @@ impl Agent {
                 "half-done sequence not finished"
             ),
         }
+        let who = Who::of_origin(&running.origin, None);
+        let (what, why) = match &stopped {
+            None => (What::TakenUp, format!("half done ({phase}), and its deadline still runs")),
+            Some(why) => (What::Abandoned, format!("half done ({phase}): {why}")),
+        };
+        let event = Event::new(what, who, &why).about(&machine.config.name);
+        self.audit(Event { operation: Some(running.id.clone()), ..event }).await;
         let age = now.since(running.record.began);
         tracing::debug!(operation = %running.id, age_ms = fleet::moment::millis(age), "age of the sequence");
         let RunningOrder { id, origin, reason, .. } = running;

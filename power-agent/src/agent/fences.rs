@@ -3,6 +3,7 @@
 use fleet::{ClusterId, Fence, PoolName, Reason};
 
 use super::{Agent, RequestError};
+use crate::audit::{Event, What, Who};
 use crate::memory::Change;
 
 impl Agent {
@@ -14,13 +15,22 @@ impl Agent {
         &self,
         pool: &PoolName,
         cluster: Option<&ClusterId>,
-        by: &str,
+        by: &Who,
         reason: &Reason,
     ) -> Result<Fence, RequestError> {
         let mut book = self.book.lock().await;
         let known: Vec<Fence> = book.fences.iter().collect();
         let fence = chosen(&known, pool, cluster)?;
-        let change = Change { forgotten_fence: Some(fence.clone()), ..Change::default() };
+        let what = format!(
+            "fence {} of pool {} and cluster {} is forgotten: {reason}",
+            fence.number.0, fence.pool, fence.cluster
+        );
+        let change = Change {
+            forgotten_fence: Some(fence.clone()),
+            audit: vec![Event::new(What::FenceReset, by.clone(), &what)],
+            ..Change::default()
+        };
+        let by = &by.name;
         self.store.commit_durably(change).await?;
         book.fences.forget(&fence.cluster, &fence.pool);
         drop(book);

@@ -10,10 +10,12 @@ use fleet::{Moment, OperationId, Order, Origin, Refusal, RefusalCode, Sequencer}
 use tokio::sync::oneshot;
 
 use super::{Agent, NOMAD_PATIENCE, RequestError};
+use crate::audit::{self, Event, Who};
 use crate::book::{Book, Known};
 use crate::clock::Clock;
 use crate::machine::{Live, Machine, ended_view};
 use crate::memory::{Change, Operation, Outcome};
+use crate::node::chain;
 use crate::sequence;
 
 /// How long an order waits for the drain that it calls off to be taken back: one call to Nomad, and less than the
@@ -28,15 +30,20 @@ const PROOF_PATIENCE: Duration = Duration::from_secs(30);
 const CALL_OFFS_MAX: u32 = 2;
 
 impl Agent {
-    /// Hears one order to its answer, also when the one who gave it is gone meanwhile.
+    /// Hears one order to its answer, also when the one who gave it is gone meanwhile. `who` is whoever brought it.
     ///
     /// # Errors
     /// See [`RequestError`]; a refusal is an answer and no error.
-    pub async fn order(self: &Arc<Self>, order: Order) -> Result<Answer, RequestError> {
+    pub async fn order(self: &Arc<Self>, order: Order, who: Who) -> Result<Answer, RequestError> {
         let (reply, answer) = oneshot::channel();
         let agent = Arc::clone(self);
+        let who = Who::of_origin(&order.origin, Some(who));
         self.spawn(async move {
-            let heard = agent.hear(&order).await;
+            let heard = agent.hear(&order, &who).await;
+            if let Err(error) = &heard {
+                let outcome = audit::Outcome::Refused { code: error.code(), text: chain(error) };
+                agent.audit(Event::of_order(&order, &who, outcome)).await;
+            }
             if reply.send(heard).is_err() {
                 tracing::debug!(operation = %order.operation, "nobody waits for the answer any more");
             }
@@ -44,7 +51,7 @@ impl Agent {
         answer.await.unwrap_or(Err(RequestError::Stopping))
     }
 
-    async fn hear(self: &Arc<Self>, order: &Order) -> Result<Answer, RequestError> {
+    async fn hear(self: &Arc<Self>, order: &Order, who: &Who) -> Result<Answer, RequestError> {
         let arrived = Clock.now();
         let mut machine = self.machine(&order.machine)?;
         for _ in 0..=CALL_OFFS_MAX {
@@ -65,7 +72,8 @@ impl Agent {
             let now = Clock.now();
             let Judgment { verdict, newer } =
                 judge(hearing, &machine.ledger(now), &book.fences, now);
-            let change = Change { fence: newer, ..Change::default() };
+            let accepted = Event::of_order(order, who, audit::Outcome::Accepted);
+            let change = Change { fence: newer, audit: vec![accepted], ..Change::default() };
             match verdict {
                 Verdict::Repeat => return Ok(repeated(&book, &machine, &order.operation, now)),
                 Verdict::Begin { hold } => {
@@ -76,6 +84,9 @@ impl Agent {
                     return self.join(&mut book, change, order, &machine, hold).await;
                 }
                 Verdict::Refuse(refusal) => {
+                    let outcome = audit::Outcome::refused(&refusal);
+                    let refused = vec![Event::of_order(order, who, outcome)];
+                    let change = Change { audit: refused, ..change };
                     return self.refuse(&mut book, change, order, refusal).await;
                 }
                 Verdict::CallOff => {
@@ -85,7 +96,9 @@ impl Agent {
             }
         }
         let text = format!("{}: the drain that runs is still being taken back", order.machine);
-        Ok(Answer::Refused(Refusal { code: RefusalCode::Busy, text }))
+        let refusal = Refusal { code: RefusalCode::Busy, text };
+        self.audit(Event::of_order(order, who, audit::Outcome::refused(&refusal))).await;
+        Ok(Answer::Refused(refusal))
     }
 
     /// What runs on the node, where that decides.
@@ -201,6 +214,10 @@ impl Agent {
         if let Some(fence) = change.fence.clone() {
             self.store.commit_durably(change).await?;
             book.fences.remember(&fence);
+        } else {
+            for refused in change.audit {
+                self.audit(refused).await;
+            }
         }
         book.remember_refusal(order.operation.clone(), refusal.clone());
         tracing::info!(

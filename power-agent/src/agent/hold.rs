@@ -1,9 +1,10 @@
 //! Locks of people, as they ask for them and end them. What that means is decided by [`fleet::arbiter::hold`].
 
 use agent_api::{Release, Released, TakeHold, Taken};
-use fleet::arbiter::HoldAsked;
+use fleet::arbiter::{HoldAsked, HoldKind};
 
 use super::{Agent, RequestError};
+use crate::audit::{Event, Outcome, What, Who};
 use crate::clock::Clock;
 use crate::machine::hold_view;
 
@@ -12,12 +13,18 @@ impl Agent {
     ///
     /// # Errors
     /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`]; a refusal is an answer and no error.
-    pub async fn take_hold(&self, asked: TakeHold) -> Result<Taken, RequestError> {
+    pub async fn take_hold(&self, asked: TakeHold, by: &Who) -> Result<Taken, RequestError> {
         let name = asked.machine;
         let book = self.book.lock().await;
         let machine = self.machine(&name)?;
         let now = Clock.now();
         let mut memory = machine.memory();
+        let what = match asked.kind {
+            HoldKind::Reservation => What::Reserve,
+            HoldKind::Maintenance | HoldKind::Off | HoldKind::Hold => What::Hold,
+        };
+        let why = format!("{}: {}", asked.kind.as_str(), asked.reason);
+        let event = Event::new(what, by.clone(), &why).about(&name);
         let wanted = HoldAsked {
             kind: asked.kind,
             by: asked.by,
@@ -27,11 +34,14 @@ impl Agent {
         };
         let hold = match memory.holds.take(wanted, &name, now) {
             Ok(hold) => hold,
-            Err(refusal) => return Ok(Taken::Refused(refusal)),
+            Err(refusal) => {
+                self.audit(event.with(Outcome::refused(&refusal))).await;
+                return Ok(Taken::Refused(refusal));
+            }
         };
         if memory.holds.of(hold.kind) != Some(&hold) {
             memory.holds.put(hold.clone());
-            self.write_machine(&name, memory).await?;
+            self.write_machine(&name, memory, Some(event)).await?;
             machine.state().holds.put(hold.clone());
             tracing::info!(
                 machine = %name, by = hold.by, kind = hold.kind.as_str(), reason = %hold.reason, "machine held"
@@ -46,7 +56,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`RequestError::UnknownMachine`] or [`RequestError::Journal`]; a refusal is an answer and no error.
-    pub async fn release(&self, asked: Release) -> Result<Released, RequestError> {
+    pub async fn release(&self, asked: Release, who: &Who) -> Result<Released, RequestError> {
         let name = asked.machine;
         let book = self.book.lock().await;
         let machine = self.machine(&name)?;
@@ -57,11 +67,22 @@ impl Agent {
         let quarantine = if asked.kind.is_none() { memory.quarantine.take() } else { None };
         if !released.ended.is_empty() || quarantine.is_some() {
             memory.holds = released.left;
-            self.write_machine(&name, memory.clone()).await?;
+            let ended = released
+                .ended
+                .iter()
+                .map(|hold| format!("the {} of {} ({})", hold.kind.as_str(), hold.by, hold.reason));
+            let out = quarantine.iter().map(|out| format!("the quarantine ({})", out.reason));
+            let what = ended.chain(out).collect::<Vec<_>>().join(" and ") + " ends";
+            let event = Event::new(What::Release, who.clone(), &what).about(&name);
+            self.write_machine(&name, memory.clone(), Some(event)).await?;
             let mut state = machine.state();
             (state.holds, state.quarantine) = (memory.holds, memory.quarantine);
         }
         drop(book);
+        if let Some(refusal) = &released.refused {
+            let event = Event::new(What::Release, who.clone(), "").about(&name);
+            self.audit(event.with(Outcome::refused(refusal))).await;
+        }
         if let Some(quarantine) = &quarantine {
             tracing::info!(
                 machine = %name, by = asked.by, reason = %quarantine.reason, "machine returned to service"

@@ -5,6 +5,7 @@ use fleet::arbiter::{BEFORE_BOOT, check_word};
 use fleet::{BOOTS_MAX, MachineName, Origin, Quarantine, Refusal};
 
 use super::{Agent, RequestError, who};
+use crate::audit::{Event, Outcome, What, Who};
 use crate::clock::Clock;
 
 impl Agent {
@@ -16,14 +17,19 @@ impl Agent {
     pub async fn set_service(
         &self,
         service: Service,
+        by: Who,
     ) -> Result<Result<bool, Refusal>, RequestError> {
         let book = self.book.lock().await;
         let machine = self.machine(&service.machine)?;
         let now = Clock.now();
+        let what = if service.quarantine.is_some() { What::Quarantine } else { What::Return };
+        let by = Who::of_origin(&service.origin, Some(by));
+        let event = Event::new(what, by, service.reason.as_str()).about(&service.machine);
         if let Origin::Autoscaler(fence) = &service.origin
             && let Err(refusal) =
                 check_word(fence, &service.machine, &machine.ledger(now), &book.fences)
         {
+            self.audit(event.with(Outcome::refused(&refusal))).await;
             return Ok(Err(refusal));
         }
         let mut memory = machine.memory();
@@ -38,7 +44,7 @@ impl Agent {
             return Ok(Ok(false));
         }
         memory.quarantine.clone_from(&quarantine);
-        self.write_machine(&service.machine, memory).await?;
+        self.write_machine(&service.machine, memory, Some(event)).await?;
         let out = quarantine.is_some();
         machine.state().quarantine = quarantine;
         drop(book);
@@ -74,7 +80,7 @@ impl Agent {
             took: boot.took,
             at: now.ago(boot.age),
         });
-        self.write_machine(name, memory.clone()).await?;
+        self.write_machine(name, memory.clone(), None).await?;
         machine.state().boots = memory.boots;
         drop(book);
         self.publish(name);

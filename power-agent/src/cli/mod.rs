@@ -1,6 +1,7 @@
 //! The command line: one word for each thing a person may want, and one table of exit codes.
 
 mod act;
+mod audit;
 mod check;
 mod exit;
 mod fence;
@@ -109,6 +110,9 @@ enum Command {
     /// The fences of autoscalers: list them, or reset one after a cluster was restored
     #[command(subcommand)]
     Fence(fence::FenceCommand),
+    /// Who ordered what, when, why, by what right, and what came of it
+    #[command(subcommand)]
+    Audit(audit::Question),
     /// Tell every change as it happens, until Ctrl-C
     Watch {
         /// Host lists like node[1-3,5]; all machines if none is named
@@ -319,6 +323,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
             hold::release(&client, releasing, screen).await
         }
         Command::Fence(command) => fence::fence(&client, command, screen).await,
+        Command::Audit(question) => audit::audit(&client, question, screen).await,
         Command::Watch { hosts } => watch::watch(&client, &hosts, screen).await,
     }
 }

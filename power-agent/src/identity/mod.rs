@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 use tonic::{Request, Status};
 use x509_parser::extensions::GeneralName;
 
+use crate::audit::{Known, Who};
 use crate::roles::{Deed, Denied, Grant};
 
 pub(crate) use account::Account;
@@ -92,6 +93,18 @@ impl Identity {
         match &self.caller {
             Caller::Local(account) => account.person(claimed),
             Caller::Remote(_) => self.name.clone(),
+        }
+    }
+
+    /// The same for the audit, under the name that is kept.
+    pub(crate) fn told(&self, name: &str) -> Who {
+        match &self.caller {
+            Caller::Local(account) => Who::at_socket(name.to_owned(), Some(account.uid)),
+            Caller::Remote(remote) => Who {
+                name: name.to_owned(),
+                known: Known::Certificate,
+                peer: Some(remote.peer.to_string()),
+            },
         }
     }
 

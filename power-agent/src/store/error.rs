@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::audit::AuditFull;
+
 /// Why the journal can not be used. Nothing moves then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -40,6 +42,18 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The audit beside it can not be opened.
+    #[error("audit in {}: can not be opened; look at the rights of its files", path.display())]
+    Audit {
+        /// The state directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The audit takes nothing more.
+    #[error(transparent)]
+    AuditFull(#[from] AuditFull),
     /// The agent stopped while it was being written.
     #[error("journal {}: the agent stops; give the order again when it is back", path.display())]
     Stopping {

@@ -112,6 +112,11 @@ impl Place for Directory {
     }
 }
 
+/// Whether a journal lies in a directory.
+pub(super) fn is_there(directory: &Path) -> bool {
+    directory.join(FILE_NAME).exists()
+}
+
 /// Makes a directory, so that it is there after a crash too.
 fn make_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {

@@ -7,6 +7,7 @@ mod locks;
 mod quarantine;
 mod reload;
 mod rig;
+mod told;
 
 use std::time::Duration;
 

@@ -1,0 +1,136 @@
+//! Goal: everything that was ordered of the real agent is in its audit, before it moved and after, across kills; and
+//! `audit verify` finds what was altered. Method: orders over the socket, the binary as its own witness.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use agent_api::Answer;
+use fleet::{Order, Verb};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::rig::{PATIENCE, Rig, autoscaler, name, order, person};
+
+/// What the binary says with `--json`, by its exit code.
+pub(crate) async fn ask(rig: &Rig, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_power-agent"));
+    command.arg("--agent").arg(format!("unix:{}", rig.path("agent.sock").display()));
+    command.args(words).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said + &String::from_utf8_lossy(&output.stderr))
+}
+
+async fn lines(rig: &Rig) -> Vec<Value> {
+    let (code, said) = ask(rig, &["--json", "audit", "show"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    said.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
+/// What happened, in short: `on read accepted`.
+fn short(lines: &[Value]) -> Vec<String> {
+    let word = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    let words = |line: &Value| {
+        [word(line, "what"), word(line, "machine"), word(line, "outcome"), word(line, "code")]
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    lines.iter().map(words).collect()
+}
+
+fn rewrite(file: &Path, change: impl FnOnce(&str) -> String) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    std::fs::write(file, change(&text)).expect("a file");
+}
+
+#[tokio::test]
+async fn every_order_its_end_and_its_refusal_is_in_the_audit_with_who_and_why() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, autoscaler(3))).await;
+    rig.done(&order("op-2", "read", Verb::Off, person())).await;
+    let held = rig.client.set_power(&order("op-3", "read", Verb::On, autoscaler(3))).await;
+    assert!(matches!(held, Ok(Answer::Refused(_))), "{held:?}");
+    let nobody = Order { machine: name("nobody"), ..order("op-4", "read", Verb::On, person()) };
+    rig.client.set_power(&nobody).await.expect_err("there is no such machine");
+    rig.release("read").await;
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    rig.stop_agent().await;
+    rig.start_agent().await;
+    let lines = lines(&rig).await;
+    let told = [
+        "started done",
+        "on read accepted",
+        "on read ended",
+        "off read accepted",
+        "off read ended",
+        "on read refused held",
+        "on nobody refused unknown-machine",
+        "release read done",
+        "started done",
+        "stopped done",
+        "started done",
+    ];
+    assert_eq!(short(&lines), told);
+    let (accepted, off) = (&lines[1], &lines[4]);
+    assert_eq!(accepted["by"], "autoscaler of global, pool rack, fence 3");
+    assert_eq!((&accepted["known"], &accepted["reason"]), (&"fence".into(), &"test".into()));
+    assert!(accepted["peer"].as_str().expect("a peer").contains(" from unix socket, uid "));
+    assert_eq!((&off["operation"], &off["text"]), (&"op-2".into(), &"read back off".into()));
+    assert_eq!((&off["well"], &off["changed"]), (&true.into(), &true.into()));
+    let (_, of_one) = ask(&rig, &["--json", "audit", "show", "--machine", "nobody"]).await;
+    assert_eq!(of_one.lines().count(), 1, "{of_one}");
+}
+
+#[tokio::test]
+async fn verify_holds_a_running_and_a_killed_agent_to_their_head() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    let file = rig.path("state/audit.log");
+    let (code, said) = ask(&rig, &["audit", "verify"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the chain holds: 3 lines, from 1 (") && said.contains("held against"));
+    rig.kill_agent().await;
+    let state = rig.path("state");
+    let verify = ["audit", "verify", "--state", state.to_str().expect("a path")];
+    assert_eq!(ask(&rig, &verify).await.0, Some(0));
+    let whole = std::fs::read_to_string(&file).expect("a file");
+    rewrite(&file, |text| text.replace("read back on", "read back off"));
+    let (code, said) = ask(&rig, &verify).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("audit.log, line 3: its own hash does not fit"), "{said}");
+    rewrite(&file, |_| whole.lines().take(2).map(|line| format!("{line}\n")).collect());
+    let (code, said) = ask(&rig, &verify).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the last line is number 2, and the newest that was written is 3"));
+    let copy = ["audit", "verify", "--file", file.to_str().expect("a path")];
+    let (code, said) = ask(&rig, &copy).await;
+    assert_eq!(code, Some(0), "a cut at a line's end does not show without a head: {said}");
+    assert!(said.contains("note: one file for itself"), "{said}");
+    let noted = serde_json::from_str::<Value>(whole.lines().last().expect("a line")).expect("JSON");
+    let head = format!("3:{}", noted["hash"].as_str().expect("a hash"));
+    let (code, said) = ask(&rig, &[&copy[..], &["--head", &head]].concat()).await;
+    assert_eq!(code, Some(1), "{said}");
+    // The next agent has the line in its journal, writes it again, and says so.
+    rig.start_agent().await;
+    let (code, said) = ask(&rig, &["--json", "audit", "verify"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(short(&lines(&rig).await).contains(&"damaged done".to_owned()));
+}
+
+#[tokio::test]
+async fn an_order_that_can_not_be_written_down_is_refused_and_the_audit_has_it_when_it_can_write() {
+    let rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.limit_files(Some(0));
+    let refused = rig.client.set_power(&order("op-2", "read", Verb::Off, person())).await;
+    refused.expect_err("nothing can be written");
+    rig.limit_files(None);
+    rig.done(&order("op-3", "lamp", Verb::On, person())).await;
+    let told = ["off read refused journal", "on lamp accepted", "on lamp ended"];
+    assert_eq!(short(&lines(&rig).await)[3..], told);
+    assert_eq!(ask(&rig, &["audit", "verify"]).await.0, Some(0));
+}

@@ -34,6 +34,13 @@ const TEST: &[Need] = &[
     },
 ];
 
+/// What a test runs beside ours to compare: installed where that is possible, else its test is skipped and says so.
+const COMPARED: &[Need] = &[Need {
+    program: "powermand",
+    package: "powerman",
+    why: "is killed in the midst of a cycle, as the agent is",
+}];
+
 /// Debian's Go compiler.
 const GO_PACKAGE: &str = "golang-go";
 
@@ -82,6 +89,9 @@ fn go_minor(version: &str) -> Option<u32> {
 pub(crate) async fn for_test() -> Result<()> {
     install(DEMO).await?;
     install(TEST).await?;
+    if may_install() {
+        install(COMPARED).await?;
+    }
     go_for_hosts().await?;
     for component in ["rustfmt", "clippy"] {
         let program = format!("cargo-{}", if component == "rustfmt" { "fmt" } else { component });

@@ -126,7 +126,12 @@ async fn holds_and_maintenance_refuse_policies_and_let_persons_work() {
 
 #[tokio::test]
 async fn a_machine_that_is_never_off_is_lit_and_not_cut_but_by_a_person_with_force() {
-    let rig = Rig::start("100ms").await;
+    let mut rig = Rig::start("100ms").await;
+    rig.stop_agent().await;
+    let keep = "[machines.keep]\npool = \"rack\"\nnever_off = true\noutlets = [{ device = \"b\", outlet = 2 }]\n";
+    let file = std::fs::read_to_string(rig.path("agent.toml")).expect("a file");
+    std::fs::write(rig.path("agent.toml"), file + keep).expect("a file");
+    rig.start_agent().await;
     rig.done(&order("op-1", "keep", Verb::On, autoscaler(1))).await;
     for (id, verb) in [("op-2", Verb::Off), ("op-3", Verb::Cycle)] {
         let (code, text) = order_refused(&rig, &order(id, "keep", verb, autoscaler(1))).await;

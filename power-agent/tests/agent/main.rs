@@ -317,7 +317,7 @@ async fn a_watcher_gets_a_snapshot_and_then_what_changes() {
     let mut watch = rig.client.watch().await.expect("a watch");
     let first = watch.next().await.expect("an event");
     let Some(Event::Snapshot(inventory)) = first else { panic!("{first:?}") };
-    assert_eq!(inventory.machines.len(), 5);
+    assert_eq!(inventory.machines.len(), 4);
     rig.accepted(&order("op-1", "lamp", Verb::On, person())).await;
     let lit = async {
         loop {
@@ -357,5 +357,5 @@ async fn plans_and_shapes_survive_the_agent() {
     assert_eq!(rig.machine("read").await.last_seen, Some(shape));
     let error = rig.client.record_shape(&name("nobody"), &Shape::default()).await;
     let text = error.expect_err("there is no such machine").to_string();
-    assert!(text.contains("no machine nobody; it has keep, lamp, read, silent, twin"), "{text}");
+    assert!(text.contains("no machine nobody; it has lamp, read, silent, twin"), "{text}");
 }

@@ -66,10 +66,6 @@ outlets = [{ device = "a", outlet = 2 }, { device = "a", outlet = 3 }]
 [machines.silent]
 pool = "rack"
 outlets = [{ device = "b", outlet = 1 }]
-[machines.keep]
-pool = "rack"
-never_off = true
-outlets = [{ device = "b", outlet = 2 }]
 [machines.lamp]
 outlets = [{ device = "a", outlet = 4 }]
 "#;

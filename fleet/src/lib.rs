@@ -13,6 +13,7 @@ pub mod knobs;
 pub mod lease;
 pub mod lines;
 pub mod marks;
+pub mod measure;
 pub mod moment;
 pub mod names;
 pub mod pending;

@@ -5,6 +5,7 @@
 pub mod apm;
 pub mod cli;
 pub mod host;
+pub mod metrics;
 pub mod observe;
 pub mod pool;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! What the operator's `config` block says, with what the host adds of its own Nomad configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_millis(500);
 pub const RECORD_PATH_DEFAULT: &str = "lamplighter/pools";
 
 /// Keys of the operator's block that are ours; `nomad_*` is the host's.
-const KEYS: &[&str] = &["agents", "heartbeat", "record_path", "record_dir", "cluster"];
+const KEYS: &[&str] = &["agents", "heartbeat", "record_path", "record_dir", "cluster", "metrics"];
 
 /// The settings of one plugin process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub records: Records,
     /// What this cluster is called in fences. `None`: by its region.
     pub cluster: Option<ClusterId>,
+    /// Where the target tells Prometheus of itself; on the loopback interface.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Where the pools' records stand.
@@ -104,8 +107,19 @@ impl Settings {
         };
         let nomad = nomad_api::Config::from_autoscaler_map(config)
             .map_err(|error| Fault::caused("config", &error))?;
-        Ok(Self { nomad, agents, heartbeat, records, cluster })
+        let metrics = config.get("metrics").map(|text| loopback(text)).transpose()?;
+        Ok(Self { nomad, agents, heartbeat, records, cluster, metrics })
     }
+}
+
+/// An address that only this host reaches: what is told there is told to whoever asks.
+fn loopback(text: &str) -> Result<SocketAddr, Fault> {
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+    address.ok_or_else(|| {
+        Fault::failed(format!(
+            "config metrics = {text:?}: expected an address of the loopback interface such as \"127.0.0.1:9464\""
+        ))
+    })
 }
 
 /// Reads a duration of a block's map, where it is there.
@@ -160,5 +174,11 @@ mod tests {
         let error = read(&[("record_dir", "/x"), ("record_path", "y")]).0.unwrap_err().to_string();
         assert!(error.contains("one place"), "{error}");
         assert!(read(&[("agents", "tcp:10.0.0.1")]).0.is_err());
+        let error = read(&[("metrics", "0.0.0.0:9464")]).0.unwrap_err().to_string();
+        assert!(
+            error.contains("metrics = \"0.0.0.0:9464\"") && error.contains("loopback"),
+            "{error}"
+        );
+        assert!(read(&[("metrics", "127.0.0.1:9464")]).0.unwrap().metrics.is_some());
     }
 }

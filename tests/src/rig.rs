@@ -177,6 +177,8 @@ pub struct Rig {
     pub agents: String,
     /// The target's `heartbeat`; read by [`Rig::write_autoscaler_config`].
     pub heartbeat: &'static str,
+    /// More lines of the target's `config`; read as those above.
+    pub target_config: String,
     /// Whether the autoscaler takes policies from Nomad's jobs too. Where it does and Nomad is silent,
     /// v0.4.6 starts all policies anew every ten seconds.
     pub job_policies: bool,
@@ -234,6 +236,7 @@ impl Rig {
         let rig = Self {
             agents: format!("unix:{}", dir.join("agent.sock").display()),
             heartbeat: "1s",
+            target_config: String::new(),
             job_policies: true,
             token: grant(&server, spec.access, &dir).await?,
             dir,
@@ -324,7 +327,9 @@ impl Rig {
         for kind in ["target", "apm"] {
             // The heartbeat is a target's; the apm would warn about it and go on.
             let mut keys = match kind {
-                "target" => format!("heartbeat = {:?}\n", self.heartbeat),
+                "target" => {
+                    format!("heartbeat = {:?}\n    {}\n", self.heartbeat, self.target_config)
+                }
                 _ => String::new(),
             };
             if self.token.is_some() {

@@ -13,6 +13,7 @@ mod first_contact;
 mod from_dark;
 mod killed;
 mod late_starts;
+mod measured;
 mod people;
 mod people_and_placements;
 mod under_work;

@@ -185,6 +185,9 @@ impl Apm for ApmPlugin {
     async fn set_config(&self, config: Config) -> Result<(), Fault> {
         let mut warnings = Vec::new();
         let settings = Settings::read(&config, &mut warnings)?;
+        if settings.metrics.is_some() {
+            warnings.push("config metrics is for the target: the apm has none".to_owned());
+        }
         for warning in warnings {
             tracing::warn!("{warning}");
         }

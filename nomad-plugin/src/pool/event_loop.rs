@@ -24,6 +24,7 @@ use super::shapes::Shapes;
 use super::watchers::{News, follow_agent, follow_nomad};
 use super::{PoolParts, Report, Request};
 use crate::host::{Direction, Fault, ScalingAction};
+use crate::metrics::PoolMetrics;
 use crate::target::block::Block;
 
 /// News that may wait: each is taken in well under a millisecond.
@@ -80,6 +81,7 @@ struct Pool {
     nomad_problem: Option<String>,
     /// Why Status was answered not ready last: the host says nothing of it.
     not_ready: Option<String>,
+    meter: PoolMetrics,
 }
 
 /// Runs a pool until it is told to stop, or nobody can ask it any more.
@@ -95,7 +97,10 @@ pub async fn run(parts: PoolParts, mut requests: mpsc::Receiver<Request>) {
     }
     drop(news_sender);
     loop {
+        let began = Instant::now();
         let wake = pool.turn();
+        pool.meter.turned(began.elapsed());
+        pool.measure();
         tokio::select! {
             heard = news.recv() => match heard {
                 Some(heard) => pool.hear(heard),
@@ -145,6 +150,7 @@ impl Pool {
             tasks: JoinSet::new(),
             nomad_problem: None,
             not_ready: None,
+            meter: parts.metrics.of_pool(&parts.pool),
             parts,
         }
     }
@@ -155,6 +161,7 @@ impl Pool {
 
     fn hear(&mut self, news: News) {
         let now = self.now();
+        self.count_news(&news);
         match news {
             News::Nomad(facts) => {
                 if !self.nomad.answers {
@@ -355,11 +362,15 @@ impl Pool {
         let now = self.now();
         match finished {
             Ok(Finished::Effect(effect, done)) => self.done(&effect, done, now),
-            Ok(Finished::Record(returned)) => match self.office.returned(returned, now) {
-                Turn::InOffice => self.take_office(now),
-                Turn::Lost => self.step_down(),
-                Turn::Same => self.answer_unkept(),
-            },
+            Ok(Finished::Record(returned)) => {
+                let turn = self.office.returned(returned, now);
+                self.count_record(&turn);
+                match turn {
+                    Turn::InOffice => self.take_office(now),
+                    Turn::Lost => self.step_down(),
+                    Turn::Same => self.answer_unkept(),
+                }
+            }
             Ok(Finished::Noted) => {}
             Ok(Finished::Shape(name, shape, kept)) => self.shapes.ended(&name, shape, kept, now),
             Err(error) => {
@@ -379,6 +390,7 @@ impl Pool {
 
     fn done(&mut self, effect: &Effect, done: Done, now: Moment) {
         let name = effect.machine();
+        self.count_effect(effect, &done);
         if !matches!(done, Done::Failed(_)) {
             self.failures.remove(name);
         }
@@ -566,6 +578,7 @@ impl Pool {
     }
 }
 
+mod measure;
 mod tell;
 #[cfg(test)]
 mod tests;

@@ -88,6 +88,8 @@ pub struct PoolParts {
     pub run: u64,
     /// The allocation that this process runs in, where it runs in one.
     pub own_alloc: Option<String>,
+    /// Where the pool's numbers go.
+    pub metrics: crate::metrics::Metrics,
 }
 
 impl PoolHandle {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::host::{Config, Fault, ScalingAction, Target, TargetStatus};
+use crate::metrics::{self, Metrics};
 use crate::pool::{self, PoolHandle, PoolParts, Report, Request};
 use crate::settings::Settings;
 
@@ -34,6 +35,7 @@ const POOLS_MAX: usize = 64;
 pub struct TargetPlugin {
     me: HolderId,
     own_alloc: Option<String>,
+    metrics: Metrics,
     inner: Mutex<Inner>,
 }
 
@@ -43,6 +45,8 @@ struct Inner {
     pools: BTreeMap<PoolName, PoolHandle>,
     warned: std::collections::BTreeSet<String>,
     tasks: JoinSet<()>,
+    /// Who answers Prometheus.
+    teller: JoinSet<()>,
     /// Pools that were started so far.
     runs: u64,
 }
@@ -52,7 +56,7 @@ impl TargetPlugin {
     /// allocation that it runs in (`NOMAD_ALLOC_ID`), so that its own machine is never taken.
     #[must_use]
     pub fn new(me: HolderId, own_alloc: Option<String>) -> Self {
-        Self { me, own_alloc, inner: Mutex::new(Inner::default()) }
+        Self { me, own_alloc, metrics: Metrics::default(), inner: Mutex::new(Inner::default()) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -84,6 +88,7 @@ impl TargetPlugin {
             me: self.me.clone(),
             run: inner.runs,
             own_alloc: self.own_alloc.clone(),
+            metrics: self.metrics.clone(),
         };
         inner.tasks.spawn(pool::run(parts, requests));
         inner.pools.insert(pool.clone(), handle.clone());
@@ -137,6 +142,10 @@ impl Target for TargetPlugin {
         let nomad = nomad_api::Client::new(&settings.nomad)
             .map_err(|error| Fault::caused("the Nomad client", &error))?;
         // Pools begin anew with the new settings at the next Status; what they know is in their records.
+        let told = settings.metrics.map(|address| metrics::serve(address, self.metrics.clone()));
+        let mut teller = std::mem::take(&mut self.lock().teller);
+        teller.shutdown().await;
+        told.map(|told| self.lock().teller.spawn(told));
         self.lock().settings = Some((settings, nomad));
         self.stop_pools().await;
         Ok(())

@@ -18,8 +18,10 @@ fn pool(folder: &Path, run: u64) -> Pool {
         heartbeat: Duration::from_secs(10),
         records: Records::Directory(folder.to_owned()),
         cluster: None,
+        metrics: None,
     };
     Pool::new(PoolParts {
+        metrics: crate::metrics::Metrics::default(),
         pool: PoolName::new("rack").unwrap(),
         settings: Arc::new(settings),
         nomad: nomad_api::Client::new(&nomad).unwrap(),

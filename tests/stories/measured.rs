@@ -1,0 +1,80 @@
+//! Story 11. Goal: who draws and alerts sees the pool as it is, and every metric that our dashboard and our
+//! alerts name is there. Method: a scrape of a real target before and after a machine is lit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use nomad_api::ClientStatus;
+use testkit::ports::Port;
+use testkit::rig::{PATH_BOUND, Rig, RigSpec};
+use testkit::wait::{Probe, eventually};
+use testkit::work::ShellJob;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+#[test]
+fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_is() {
+    crate::story("measured", async {
+        let port = Port::take()?;
+        let mut rig = Rig::prepare(&RigSpec::dark(2)).await?;
+        rig.target_config = format!("metrics = \"127.0.0.1:{}\"", port.number());
+        rig.start_agent().await?;
+        rig.start_autoscaler().await?;
+        says(&rig, &port, "machines{pool=\"rack\",state=\"off\"}", 2).await?;
+        rig.server.run_job(&ShellJob::service("web", 1)).await?;
+        rig.server.allocations_when("web", &ClientStatus::Running, 1, PATH_BOUND).await?;
+        for (series, number) in [
+            ("desired_machines{pool=\"rack\"}", 1),
+            ("counted_machines{pool=\"rack\"}", 1),
+            ("machines{pool=\"rack\",state=\"on\"}", 1),
+            ("machines{pool=\"rack\",state=\"off\"}", 1),
+            ("asked_machines{pool=\"rack\",demand=\"default\"}", 1),
+            ("lease_held{pool=\"rack\"}", 1),
+            ("nomad_up{pool=\"rack\"}", 1),
+            ("ready{pool=\"rack\"}", 1),
+        ] {
+            says(&rig, &port, series, number).await?;
+        }
+        let text = scraped(&port).await?;
+        let named = named()?;
+        ensure!(named.len() > 5, "the dashboard and the alerts name {named:?}");
+        for name in named {
+            let there = text.contains(&format!("\n{name}{{"));
+            ensure!(there, "{name} is named and not there: {text}");
+        }
+        Ok(())
+    });
+}
+
+/// The names of our metrics in the files that users take.
+fn named() -> Result<BTreeSet<String>> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let dashboard = std::fs::read_to_string(examples.join("grafana/lamplighter.json"))?;
+    let read: serde_json::Value = serde_json::from_str(&dashboard)?;
+    ensure!(read["panels"].is_array(), "the dashboard has no panels");
+    let alerts = std::fs::read_to_string(examples.join("prometheus-alerts.yml"))?;
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let words = dashboard.split(word).chain(alerts.split(word));
+    let ours = words.filter(|word| word.starts_with("lamplighter_plugin_"));
+    Ok(ours.map(str::to_owned).collect())
+}
+
+/// Waits until a series of the plugin's has this number.
+async fn says(rig: &Rig, port: &Port, series: &str, number: u32) -> Result<()> {
+    let line = format!("\nlamplighter_plugin_{series} {number}\n");
+    eventually(&line, PATH_BOUND, || async {
+        let text = scraped(port).await?;
+        Ok(Probe::of(text.contains(&line).then_some(()), || text))
+    })
+    .await
+    .with_context(|| rig.logs())
+}
+
+async fn scraped(port: &Port) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port.number())).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}

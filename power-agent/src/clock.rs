@@ -102,6 +102,13 @@ impl Clock {
         self.now().since(Moment::ZERO + BEFORE_BOOT)
     }
 
+    /// The wall clock, for what is in years: when a certificate ends.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
+    pub fn wall(self) -> SystemTime {
+        SystemTime::now()
+    }
+
     /// Milliseconds since 1970, as far as the host knows: for people who read the store, never for decisions.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod audit;
 mod book;
+pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod config;

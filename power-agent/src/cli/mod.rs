@@ -2,7 +2,9 @@
 
 mod act;
 mod audit;
+mod certs;
 mod check;
+mod credentials;
 mod exit;
 mod fence;
 mod follow;
@@ -27,6 +29,7 @@ use fleet::{HoldKind, Verb};
 use crate::config::SOCKET_DEFAULT;
 
 pub use exit::{Exit, TABLE};
+use credentials::CredentialArgs;
 use screen::Screen;
 
 /// Where the agent is, if nothing else is said.
@@ -36,7 +39,7 @@ const RACK_FILE_DEFAULT: &str = "/etc/lamplighter/rack.toml";
 #[derive(Debug, Parser)]
 #[command(name = "power-agent", version, max_term_width = 100, after_help = TABLE)]
 struct Cli {
-    /// Where the agent listens: unix:/PATH [default: unix:/run/lamplighter/agent.sock]
+    /// Where the agent listens: unix:/PATH or https://HOST:7420 [default: unix:/run/lamplighter/agent.sock]
     #[arg(
         long,
         global = true,
@@ -45,6 +48,8 @@ struct Cli {
         hide_env_values = true
     )]
     agent: Option<AgentAddress>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
     /// Answer for a program: one JSON document, or one JSON object per line from `watch`
     #[arg(long, global = true)]
     json: bool,
@@ -113,6 +118,8 @@ enum Command {
     /// Who ordered what, when, why, by what right, and what came of it
     #[command(subcommand)]
     Audit(audit::Question),
+    /// Make and revoke the certificates by which agents and clients know each other on the network
+    Certs(certs::Certs),
     /// Tell every change as it happens, until Ctrl-C
     Watch {
         /// Host lists like node[1-3,5]; all machines if none is named
@@ -285,6 +292,10 @@ impl Failure {
 
 fn chain(failure: &Failure) -> String {
     match failure {
+        Failure::Agent(error @ AgentError::Unreachable { who, .. }) if who.is_network() => format!(
+            "{error}\nhelp: does the agent listen there (`listen` in its rack file), and does it take our certificate? \
+             `power-agent certs list` tells how that stands, the agent's log why it turned somebody away"
+        ),
         Failure::Agent(error @ AgentError::Unreachable { who, .. }) => format!(
             "{error}\nhelp: is the agent running (power-agent serve --config FILE), and is {who} its socket? \
              --agent unix:/PATH or POWER_AGENT name another"
@@ -295,9 +306,15 @@ fn chain(failure: &Failure) -> String {
 
 async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     let address = cli.agent.unwrap_or_else(|| AgentAddress::socket(SOCKET_DEFAULT));
-    let client = Client::connect_lazy(&address);
+    let credentials = match &cli.command {
+        // These ask no agent.
+        Command::Check { .. } | Command::Serve { .. } | Command::Certs(_) => None,
+        _ => cli.credentials.for_agent(&address)?,
+    };
+    let client = Client::connect_lazy_with(&address, credentials.as_ref());
     match cli.command {
         Command::Check { file } => check::check(&file, screen),
+        Command::Certs(command) => certs::certs(command, screen),
         Command::Serve { config } => serve::serve(&config, screen).await,
         Command::Status { hosts } => status::status(&client, &hosts, screen).await,
         Command::On(args) => act::act(&client, args.orders(), screen).await,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent_api::{AgentAddress, Client, Inventory, Machine, Plan};
+use agent_api::{AgentAddress, Client, Credentials, Inventory, Machine, Plan};
 use clap::Args;
 use fleet::{Commanded, Moment, Observed, PoolName, Power};
 use serde_json::{Value, json};
@@ -28,9 +29,18 @@ const EXIT_USAGE: u8 = 64;
 pub struct Question {
     /// The pool
     pool: String,
-    /// The agents, as in the plugin's block: unix:/path,unix:/path
+    /// The agents, as in the plugin's block: unix:/path,https://host:7420
     #[arg(long, env = "LAMPLIGHTER_AGENTS", default_value = AGENTS_DEFAULT)]
     agents: String,
+    /// The authority of the agents' certificates, for https://
+    #[arg(long, env = "LAMPLIGHTER_CACERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+    /// Our own certificate, for https://
+    #[arg(long, env = "LAMPLIGHTER_CLIENT_CERT", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its key, for https://
+    #[arg(long, env = "LAMPLIGHTER_CLIENT_KEY", value_name = "FILE")]
+    client_key: Option<PathBuf>,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -75,12 +85,16 @@ fn answer(question: &Question, render: impl Fn(&Answers) -> String) -> ExitCode 
         (Err(error), _) => return complain(EXIT_USAGE, &chain(&error)),
         (_, Err(error)) => return complain(EXIT_USAGE, &format!("--agents: {}", chain(&error))),
     };
+    let credentials = match credentials(question, &agents) {
+        Ok(credentials) => credentials,
+        Err(problem) => return complain(EXIT_USAGE, &problem),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return complain(EXIT_UNREACHABLE, &error.to_string()),
     };
-    let answers = runtime.block_on(gather(pool, agents));
+    let answers = runtime.block_on(gather(pool, agents, credentials));
     let silent: Vec<String> = answers.silent.iter().map(|(_, why)| why.clone()).collect();
     for why in &silent {
         complain(EXIT_PARTIAL, why);
@@ -107,12 +121,36 @@ fn complain(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn gather(pool: PoolName, agents: Vec<AgentAddress>) -> Answers {
+/// What agents on the network want; none where there are none.
+fn credentials(
+    question: &Question,
+    agents: &[AgentAddress],
+) -> Result<Option<Credentials>, String> {
+    let Some(network) = agents.iter().find(|agent| agent.is_network()) else { return Ok(None) };
+    let Question { ca_cert, client_cert, client_key, .. } = question;
+    match (ca_cert.clone(), client_cert.clone(), client_key.clone()) {
+        (Some(ca_file), Some(cert_file), Some(key_file)) => {
+            let credentials = Credentials { ca_file, cert_file, key_file };
+            credentials.read().map_err(|error| error.to_string())?;
+            Ok(Some(credentials))
+        }
+        _ => Err(format!(
+            "{network} is on the network: --ca-cert, --client-cert and --client-key (or LAMPLIGHTER_CACERT, \
+             LAMPLIGHTER_CLIENT_CERT and LAMPLIGHTER_CLIENT_KEY) name the files"
+        )),
+    }
+}
+
+async fn gather(
+    pool: PoolName,
+    agents: Vec<AgentAddress>,
+    credentials: Option<Credentials>,
+) -> Answers {
     let mut asked = tokio::task::JoinSet::new();
     for address in agents {
         let pool = pool.clone();
+        let client = Client::connect_lazy_with(&address, credentials.as_ref());
         asked.spawn(async move {
-            let client = Client::connect_lazy(&address);
             let found = async {
                 let inventory = client.inventory().await?;
                 Ok::<_, agent_api::AgentError>((inventory, client.plans(&pool).await?))

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_api::{AgentAddress, Inventory};
+use agent_api::{AgentAddress, Credentials, Inventory};
 use fleet::Moment;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -40,9 +40,10 @@ pub struct Agents {
 impl Agents {
     /// Agents at these addresses; nothing is asked yet. Needs a tokio runtime.
     #[must_use]
-    pub fn at(addresses: &[AgentAddress]) -> Self {
-        let client =
-            |address: &AgentAddress| (address.clone(), agent_api::Client::connect_lazy(address));
+    pub fn at(addresses: &[AgentAddress], credentials: Option<&Credentials>) -> Self {
+        let client = |address: &AgentAddress| {
+            (address.clone(), agent_api::Client::connect_lazy_with(address, credentials))
+        };
         Self { clients: addresses.iter().map(client).collect(), last: BTreeMap::new() }
     }
 

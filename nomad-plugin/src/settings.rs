@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_api::AgentAddress;
+use agent_api::{AgentAddress, Credentials};
 use fleet::ClusterId;
 use fleet::duration::parse_duration;
 
@@ -25,7 +25,17 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_millis(500);
 pub const RECORD_PATH_DEFAULT: &str = "lamplighter/pools";
 
 /// Keys of the operator's block that are ours; `nomad_*` is the host's.
-const KEYS: &[&str] = &["agents", "heartbeat", "record_path", "record_dir", "cluster", "metrics"];
+const KEYS: &[&str] = &[
+    "agents",
+    "agents_ca_file",
+    "agents_cert_file",
+    "agents_key_file",
+    "heartbeat",
+    "record_path",
+    "record_dir",
+    "cluster",
+    "metrics",
+];
 
 /// The settings of one plugin process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +44,8 @@ pub struct Settings {
     pub nomad: nomad_api::Config,
     /// The agents.
     pub agents: Vec<AgentAddress>,
+    /// By what agents on the network know us, and we them; `None`: no agent is there.
+    pub credentials: Option<Credentials>,
     /// The lease's heartbeat.
     pub heartbeat: Duration,
     /// Where the pools' records stand.
@@ -72,6 +84,7 @@ impl Settings {
         let agents = config.get("agents").map_or(AGENTS_DEFAULT, String::as_str);
         let agents = AgentAddress::parse_list(agents)
             .map_err(|error| Fault::caused(&format!("config agents = {agents:?}"), &error))?;
+        let credentials = credentials(config, &agents, warnings)?;
         let heartbeat = duration(config, "heartbeat")?.unwrap_or(HEARTBEAT_DEFAULT);
         if heartbeat < HEARTBEAT_MIN {
             return Err(Fault::failed(format!(
@@ -108,7 +121,7 @@ impl Settings {
         let nomad = nomad_api::Config::from_autoscaler_map(config)
             .map_err(|error| Fault::caused("config", &error))?;
         let metrics = config.get("metrics").map(|text| loopback(text)).transpose()?;
-        Ok(Self { nomad, agents, heartbeat, records, cluster, metrics })
+        Ok(Self { nomad, agents, credentials, heartbeat, records, cluster, metrics })
     }
 }
 
@@ -120,6 +133,32 @@ fn loopback(text: &str) -> Result<SocketAddr, Fault> {
             "config metrics = {text:?}: expected an address of the loopback interface such as \"127.0.0.1:9464\""
         ))
     })
+}
+
+/// The files for agents on the network. One that can not be used yet is a warning: who renews certificates may be at it,
+/// and each connecting reads the files anew.
+fn credentials(
+    config: &Config,
+    agents: &[AgentAddress],
+    warnings: &mut Vec<String>,
+) -> Result<Option<Credentials>, Fault> {
+    let Some(network) = agents.iter().find(|agent| agent.is_network()) else { return Ok(None) };
+    let file = |key: &str| match config.get(key) {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err(Fault::failed(format!(
+            "config agents names {network}, and {key} is missing; agents on the network speak mutual TLS: \
+             agents_ca_file, agents_cert_file and agents_key_file name the files, and `power-agent certs` makes them"
+        ))),
+    };
+    let credentials = Credentials {
+        ca_file: file("agents_ca_file")?,
+        cert_file: file("agents_cert_file")?,
+        key_file: file("agents_key_file")?,
+    };
+    if let Err(error) = credentials.read() {
+        warnings.push(format!("config agents_{error}; no agent on the network can be reached so"));
+    }
+    Ok(Some(credentials))
 }
 
 /// Reads a duration of a block's map, where it is there.
@@ -180,5 +219,18 @@ mod tests {
             "{error}"
         );
         assert!(read(&[("metrics", "127.0.0.1:9464")]).0.unwrap().metrics.is_some());
+    }
+
+    #[test]
+    fn an_agent_on_the_network_takes_three_files_and_one_that_is_not_there_yet_is_a_warning() {
+        let mut keys = vec![("agents", "unix:/x,https://rack-a")];
+        for key in ["agents_ca_file", "agents_cert_file", "agents_key_file"] {
+            let error = read(&keys).0.unwrap_err().to_string();
+            assert!(error.contains(&format!("{key} is missing")), "{error}");
+            keys.push((key, "/nowhere/x.pem"));
+        }
+        let (settings, warnings) = read(&keys);
+        assert!(settings.unwrap().credentials.is_some());
+        assert!(warnings[0].contains("agents_ca_file /nowhere/x.pem: "), "{warnings:?}");
     }
 }

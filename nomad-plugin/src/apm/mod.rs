@@ -200,7 +200,7 @@ impl Apm for ApmPlugin {
         let nomad = nomad.map_err(|error| Fault::caused("config", &error))?;
         let run = known.as_ref().map_or(1, |asker| asker.run + 1);
         let state = State {
-            looker: Looker::new(nomad, Agents::at(&settings.agents)),
+            looker: Looker::new(nomad, Agents::at(&settings.agents, settings.credentials.as_ref())),
             sight: None,
             patience: BTreeMap::new(),
             teller: Teller::new(&self.me, run),

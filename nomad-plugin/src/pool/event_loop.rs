@@ -125,11 +125,10 @@ pub async fn run(parts: PoolParts, mut requests: mpsc::Receiver<Request>) {
 impl Pool {
     fn new(parts: PoolParts) -> Self {
         let settings = &parts.settings;
-        let agents: BTreeMap<AgentAddress, Agent> = settings
-            .agents
-            .iter()
-            .map(|address| (address.clone(), Agent::connect_lazy(address)))
-            .collect();
+        let credentials = settings.credentials.as_ref();
+        let client = |address| Agent::connect_lazy_with(address, credentials);
+        let agents: BTreeMap<AgentAddress, Agent> =
+            settings.agents.iter().map(|address| (address.clone(), client(address))).collect();
         let keeper = Keeper::new(&settings.records, parts.nomad.clone(), &parts.pool);
         Self {
             cluster: settings.cluster.clone(),

@@ -28,8 +28,8 @@ use fleet::{HoldKind, Verb};
 
 use crate::config::SOCKET_DEFAULT;
 
-pub use exit::{Exit, TABLE};
 use credentials::CredentialArgs;
+pub use exit::{Exit, TABLE};
 use screen::Screen;
 
 /// Where the agent is, if nothing else is said.

@@ -15,6 +15,7 @@ fn pool(folder: &Path, run: u64) -> Pool {
     let settings = Settings {
         nomad: nomad.clone(),
         agents: Vec::new(),
+        credentials: None,
         heartbeat: Duration::from_secs(10),
         records: Records::Directory(folder.to_owned()),
         cluster: None,

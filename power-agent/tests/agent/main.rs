@@ -6,6 +6,7 @@
 mod locks;
 mod quarantine;
 mod reload;
+mod returns;
 mod rig;
 mod told;
 
@@ -114,27 +115,6 @@ async fn an_agent_that_is_asked_to_stop_leaves_no_machine_off_between_off_and_on
     .await;
     rig.stop_agent().await;
     assert_eq!(rig.edges().await.last(), Some(&edge("a", 1, Power::On)));
-}
-
-#[tokio::test]
-async fn what_was_half_done_before_the_host_rebooted_is_reported_and_not_run() {
-    let mut rig = Rig::start("3s").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
-    until("it dwells", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
-    })
-    .await;
-    rig.kill_agent().await;
-    let before = rig.edges().await;
-    let boot = power_agent::clock::BootId::new("another boot");
-    let machine = rig.with_agent_of(boot, async |rig| rig.machine("read").await).await;
-    let operation = machine.operation.expect("it is reported");
-    assert_eq!(operation.phase, Phase::Failed);
-    let told = "its deadline has passed; it may be off because of that: look at it, and order `on`";
-    assert!(operation.evidence.ends_with(told), "{}", operation.evidence);
-    assert!(machine.commanded.expect("kept").age >= fleet::arbiter::BEFORE_BOOT);
-    assert_eq!(rig.edges().await, before);
 }
 
 #[tokio::test]

@@ -76,6 +76,8 @@ pub(crate) struct Rig {
     rack: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     hardware: virtual_rack::control::Client,
     agent: Option<Child>,
+    /// How much later it is for the agents that are started from now on.
+    pub(crate) later: Option<Duration>,
     pub(crate) client: Client,
 }
 
@@ -108,7 +110,8 @@ impl Rig {
         until("the rack answers", async || hardware.state().await.ok()).await;
         let address = AgentAddress::socket(home.path().join("agent.sock"));
         let client = Client::connect_lazy(&address);
-        let mut rig = Self { home, rack: Some((stop, rack)), hardware, agent: None, client };
+        let mut rig =
+            Self { home, rack: Some((stop, rack)), hardware, agent: None, later: None, client };
         rig.start_agent().await;
         rig
     }
@@ -120,7 +123,15 @@ impl Rig {
     /// The signal that comes with a file that may not grow would end the agent; a full disk sends none.
     fn serve(&self) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_power-agent")]);
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        if let Some(later) = self.later {
+            // The clock since boot, which is the agent's, is ahead by that much in a namespace of its own.
+            command.args(["unshare", "--time", "--boottime"]).arg(later.as_secs().to_string());
+            if !rustix::process::geteuid().is_root() {
+                command.args(["--user", "--map-current-user"]);
+            }
+        }
+        command.arg(env!("CARGO_BIN_EXE_power-agent"));
         command.args(["serve", "--config"]).arg(self.path("agent.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command

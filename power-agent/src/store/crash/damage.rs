@@ -140,21 +140,39 @@ fn two_agents_never_have_the_same_journal() {
     open(home.path()).expect("it is free again");
 }
 
-/// What the first released layout wrote: these names and this JSON are read for ever.
 #[test]
-fn a_journal_of_the_first_agents_opens() {
+fn a_step_of_the_wall_clock_changes_nothing_that_is_read() {
+    let journal = |wall_ms: &str| {
+        let machine = MACHINE.replace("\"wall_ms\":1", &format!("\"wall_ms\":{wall_ms}"));
+        let home = tempfile::tempdir().expect("a directory");
+        write_old(home.path(), &machine);
+        open(home.path()).expect("it opens")
+    };
+    let usual = journal("1790000000000");
+    for stepped in ["0", "18446744073709551615"] {
+        assert!(journal(stepped) == usual, "{stepped}");
+    }
+}
+
+const MACHINE: &str = r#"{"boot":"this boot","wall_ms":1,"value":{"running":null,"last":null,
+    "commanded":{"state":"off","at_ms":5,"origin":{"person":"ada"},"operation":"op-1"},
+    "hold":{"by":"ada","reason":"repair","since_ms":4,"operation":"op-1"},"last_seen":null}}"#;
+
+/// What the first released layout wrote: these names and this JSON are read for ever.
+fn write_old(home: &Path, machine: &str) {
     const MACHINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("machines");
     const FENCES: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("fences");
-    let machine = br#"{"boot":"this boot","wall_ms":1,"value":{"running":null,"last":null,
-        "commanded":{"state":"off","at_ms":5,"origin":{"person":"ada"},"operation":"op-1"},
-        "hold":{"by":"ada","reason":"repair","since_ms":4,"operation":"op-1"},"last_seen":null}}"#;
-    let home = tempfile::tempdir().expect("a directory");
-    let old = Database::create(home.path().join(FILE)).expect("a database");
+    let old = Database::create(home.join(FILE)).expect("a database");
     let write = old.begin_write().expect("a write");
-    write.open_table(MACHINES).expect("a table").insert("node3", &machine[..]).expect("kept");
+    write.open_table(MACHINES).expect("a table").insert("node3", machine.as_bytes()).expect("kept");
     write.open_table(FENCES).expect("a table").insert(("global", "rack"), 7).expect("kept");
     write.commit().expect("written");
-    drop(old);
+}
+
+#[test]
+fn a_journal_of_the_first_agents_opens() {
+    let home = tempfile::tempdir().expect("a directory");
+    write_old(home.path(), MACHINE);
     let told = open(home.path()).expect("it opens");
     let node3 = fleet::MachineName::new("node3").expect("a name");
     let hold = told.machines[&node3].holds.of(HoldKind::Off).expect("the hold is kept");

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use calls::{AGENT, PLUGIN};
 use nomad_api::{Client, Error, Secret, TokenSource};
 use testkit::cluster::Access;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::Cluster;
 
@@ -194,4 +196,47 @@ async fn refusals(
         }
     }
     refused
+}
+
+/// What the autoscaler's policy grants, less one each; and what Nomad refuses then of what it asks.
+const AUTOSCALER_LESS: &[(&str, &str, &[&str])] = &[
+    ("", "", &[]),
+    ("policy = \"read\"", "policy = \"deny\"", &["/v1/nodes", NODE]),
+    ("\"list-scaling-policies\", ", "", &["/v1/scaling/policies"]),
+    ("\"read-scaling-policy\", ", "", &[SCALING_POLICY]),
+    (", \"read-job\"", "", &[ALLOCATIONS]),
+];
+
+const NODE: &str = "/v1/node/00000000-0000-0000-0000-000000000000";
+const SCALING_POLICY: &str = "/v1/scaling/policy/00000000-0000-0000-0000-000000000000";
+
+/// Its `nomad-apm` asks for those of one node, which Nomad shortens; these it refuses.
+const ALLOCATIONS: &str = "/v1/allocations";
+
+#[tokio::test]
+async fn the_autoscalers_own_policy_is_enough_and_the_least() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/acl/autoscaler.hcl");
+    let policy = std::fs::read_to_string(&file).unwrap();
+    let cluster = Cluster::start_with(Access::Tokens).await;
+    for (number, (whole, part, refused)) in AUTOSCALER_LESS.iter().enumerate() {
+        assert!(policy.contains(whole), "{whole:?} stands in {}", file.display());
+        let rules = policy.replacen(whole, part, 1);
+        let token = cluster.server.token_with(&format!("host-{number}"), &rules).await.unwrap();
+        for path in ["/v1/nodes", NODE, "/v1/scaling/policies", SCALING_POLICY, ALLOCATIONS] {
+            let answer = answered(&cluster, &token, path).await;
+            let expected = refused.contains(&path);
+            assert_eq!(answer.starts_with("HTTP/1.1 403 "), expected, "{part:?} {path}: {answer}");
+        }
+    }
+}
+
+/// The beginning of Nomad's answer to a plain question.
+async fn answered(cluster: &Cluster, token: &str, path: &str) -> String {
+    let address = cluster.server.address();
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
+    let head = format!("GET {path} HTTP/1.0\r\nX-Nomad-Token: {token}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let read = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..read]).replace("HTTP/1.0", "HTTP/1.1")
 }

@@ -12,6 +12,7 @@ pub mod drivers;
 pub mod identity;
 mod machine;
 mod memory;
+pub mod metrics;
 mod node;
 pub mod quota;
 mod rack;

@@ -104,6 +104,7 @@ fn check_fixed(old: &Rack, new: &Config) -> Result<(), String> {
     let fixed = [
         ("agent.socket", old.config.socket == new.agent.socket),
         ("agent.state", old.config.state == new.agent.state),
+        ("agent.metrics", old.config.metrics == new.agent.metrics),
         ("the network section", old.network == new.network),
     ];
     let changed: Vec<&str> =

@@ -23,6 +23,7 @@ use self::synced::{Synced, Watched};
 use crate::audit::{self, AuditLine, Event, Head, Prepared, Row};
 use crate::clock::{BootId, Clock};
 use crate::memory::{Change, KeptPlan, MachineMemory, Operation};
+use crate::metrics::Metrics;
 
 /// How much of the file is held in memory, in bytes: all of it, for most racks; redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
@@ -58,6 +59,8 @@ pub(crate) struct Store {
     database: Mutex<Option<Database>>,
     /// Locked before the database, never after. `None`: the journal lies in no directory, and there is none beside it.
     audit: Mutex<Option<audit::Log>>,
+    /// What was written and told is counted here, where all of it passes.
+    pub(crate) metrics: Metrics,
 }
 
 impl Store {
@@ -88,7 +91,8 @@ impl Store {
         match open(place.as_ref(), &synced) {
             Ok(database) => {
                 let database = Mutex::new(Some(database));
-                Ok(Self { path, boot, place, synced, database, audit: Mutex::new(None) })
+                let (audit, metrics) = (Mutex::new(None), Metrics::default());
+                Ok(Self { path, boot, place, synced, database, audit, metrics })
             }
             Err(source) => Err(StoreError::Open { path, source: Box::new(source) }),
         }
@@ -162,9 +166,12 @@ impl Store {
                 .map_err(|source| self.disk("written", source));
         };
         let lines = log.prepare(&change.audit)?;
-        self.with(|database| self.write(database, change, Some((log, &lines))))
-            .map_err(|source| self.disk("written", source))?;
+        let began = Clock.now();
+        let written = self.with(|database| self.write(database, change, Some((log, &lines))));
+        self.metrics.wrote(began, written.is_ok());
+        written.map_err(|source| self.disk("written", source))?;
         log.kept(lines);
+        change.audit.iter().for_each(|event| self.metrics.take(event));
         Ok(())
     }
 
@@ -173,6 +180,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::AuditFull`].
     pub(crate) fn tell(&self, event: &Event) -> Result<(), StoreError> {
+        self.metrics.take(event);
         let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         audit.as_mut().map_or(Ok(()), |log| Ok(log.append(event)?))
     }

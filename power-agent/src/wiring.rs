@@ -151,7 +151,14 @@ async fn serve_reloading(
     let store = Store::open(&config.agent.state, boot)?;
     let nodes = Nodes::new(config.nomad.as_ref())?;
     let network = match &config.network {
-        Some(network) => Some((Arc::new(Trust::load(&network.tls)?), bind(network.listen).await?)),
+        Some(network) => {
+            let listener = bind(network.listen, "listens on the network, by mutual TLS").await?;
+            Some((Arc::new(Trust::load(&network.tls)?), listener))
+        }
+        None => None,
+    };
+    let metrics = match config.agent.metrics {
+        Some(address) => Some(bind(address, "answers Prometheus at /metrics").await?),
         None => None,
     };
     let listener = listen(&socket).await?;
@@ -174,6 +181,9 @@ async fn serve_reloading(
         agent.spawn(poll(Arc::clone(&agent), device.handle.clone()));
     }
     tracing::info!(socket = %socket.display(), machines = config.machines.len(), "agent serves");
+    if let Some(listener) = metrics {
+        agent.spawn(crate::metrics::serve(Arc::clone(&agent), listener));
+    }
     let links = open_doors(&agent, (listener, socket_group(&socket)?), network);
     let served = tokio::select! {
         served = serve_links(&agent, links, stop) => served,
@@ -298,12 +308,12 @@ pub(crate) async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, ServeError> {
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| ServeError::Network { address, source })?;
     // The port may have been 0: then the kernel has chosen one.
     let address = listener.local_addr().unwrap_or(address);
-    tracing::info!(%address, "listens on the network, by mutual TLS");
+    tracing::info!(%address, "{what}");
     Ok(listener)
 }
 

@@ -29,6 +29,9 @@ pub struct TlsConfig {
     pub crl_file: Option<PathBuf>,
 }
 
+/// An address for metrics, as a remedy shows it.
+const METRICS_EXAMPLE: &str = "\"127.0.0.1:9464\"";
+
 /// Where the agent listens on the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
@@ -72,6 +75,27 @@ pub(crate) fn read_listen(section: &mut Section<'_>) -> Option<At<SocketAddr>> {
             None
         }
     }
+}
+
+/// The `metrics` of section `[agent]`: on this host alone, because nobody who asks is known there.
+pub(crate) fn read_metrics(section: &mut Section<'_>) -> Option<SocketAddr> {
+    let At { value, span } = section.text("metrics", METRICS_EXAMPLE)?;
+    let remedy = format!("write it like `metrics = {METRICS_EXAMPLE}`");
+    let finding = match value.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => return Some(address),
+        Ok(_) => Finding::error("`metrics` in [agent] is open to the network", span)
+            .found(format!(
+                "found {value:?}, and whoever asks for metrics is not asked who they are"
+            ))
+            .expected("an address of this host alone, 127.0.0.1 or [::1]")
+            .remedy(format!("{remedy}, and let a proxy with TLS stand before it")),
+        Err(_not_an_address) => Finding::error("`metrics` in [agent] is no address", span)
+            .found(format!("found {value:?}"))
+            .expected("an address of this host alone and a port")
+            .remedy(remedy),
+    };
+    section.tell(finding);
+    None
 }
 
 impl AccessDraft {

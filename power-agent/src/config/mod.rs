@@ -10,6 +10,7 @@ mod rules;
 mod section;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct AgentConfig {
     pub state: PathBuf,
     /// How often every device is read.
     pub poll: Duration,
+    /// Where metrics are answered, on this host alone; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// How to reach Nomad.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fleet::{DeviceName, MachineName, NameError, PoolName, Resources, Shape};
 use toml::de::DeTable;
 
-use super::access::{AccessDraft, read_listen};
+use super::access::{AccessDraft, read_listen, read_metrics};
 use super::finding::{Finding, Findings, Report};
 use super::section::{At, Section, unknown_word};
 use super::{
@@ -152,6 +152,7 @@ fn read_agent(root: &mut Section<'_>) -> (At<AgentConfig>, Option<At<SocketAddr>
         socket: PathBuf::from(SOCKET_DEFAULT),
         state: PathBuf::from(STATE_DEFAULT),
         poll: POLL_DEFAULT,
+        metrics: None,
     };
     let Some(mut section) = root.section("agent", "a section [agent]") else {
         return (At { value: agent, span: 0..0 }, None);
@@ -170,6 +171,7 @@ fn read_agent(root: &mut Section<'_>) -> (At<AgentConfig>, Option<At<SocketAddr>
     if let Some(poll) = section.duration("poll", POLL, "\"10s\"") {
         agent.poll = poll;
     }
+    agent.metrics = read_metrics(&mut section);
     let listen = read_listen(&mut section);
     section.finish();
     (At { value: agent, span }, listen)

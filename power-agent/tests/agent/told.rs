@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::rig::{PATIENCE, Rig, autoscaler, name, order, person};
+use crate::rig::{PATIENCE, Rig, autoscaler, name, order, person, until};
 
 /// What the binary says with `--json`, by its exit code.
 pub(crate) async fn ask(rig: &Rig, words: &[&str]) -> (Option<i32>, String) {
@@ -133,4 +133,51 @@ async fn an_order_that_can_not_be_written_down_is_refused_and_the_audit_has_it_w
     let told = ["off read refused journal", "on lamp accepted", "on lamp ended"];
     assert_eq!(short(&lines(&rig).await)[3..], told);
     assert_eq!(ask(&rig, &["audit", "verify"]).await.0, Some(0));
+}
+
+/// What Prometheus is given.
+async fn scraped(rig: &Rig, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = until("the address is in the log", async || {
+        let log = std::fs::read_to_string(rig.path("agent.err")).expect("a log");
+        let line = log.lines().find(|line| line.contains("answers Prometheus"))?;
+        line.split("address=").nth(1).map(|rest| rest.trim().to_owned())
+    })
+    .await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it is taken");
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("in time").expect("an answer");
+    text
+}
+
+#[tokio::test]
+async fn prometheus_is_told_what_was_ordered_and_how_the_outlets_stand() {
+    let mut rig = Rig::start("100ms").await;
+    rig.stop_agent().await;
+    let file = rig.agent_file().replace("poll =", "metrics = \"127.0.0.1:0\"\npoll =");
+    std::fs::write(rig.path("agent.toml"), file).expect("a file");
+    rig.start_agent().await;
+    rig.done(&order("op-1", "read", Verb::On, person())).await;
+    rig.done(&order("op-2", "lamp", Verb::Off, person())).await;
+    rig.accepted(&order("op-3", "twin", Verb::On, autoscaler(1))).await;
+    let text = scraped(&rig, "/metrics").await;
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    for line in [
+        "lamplighter_agent_orders_total{verb=\"on\",outcome=\"accepted\"} 2",
+        "lamplighter_agent_operations_total{verb=\"off\",result=\"well\"} 1",
+        "lamplighter_agent_operation_duration_seconds_count{verb=\"off\"} 1",
+        "lamplighter_agent_holds{kind=\"off\"} 1",
+        "lamplighter_agent_holds{kind=\"maintenance\"} 0",
+        "lamplighter_agent_machines_quarantined 0",
+        "lamplighter_agent_device_unreadable{device=\"a\"} 0",
+        "lamplighter_agent_journal_write_failures_total 0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+    let on = text.lines().find(|line| line.starts_with("lamplighter_agent_outlets{state=\"on\"}"));
+    assert!(on.is_some_and(|line| !line.ends_with(" 0")), "{on:?}");
+    assert!(scraped(&rig, "/").await.starts_with("HTTP/1.1 404"));
 }

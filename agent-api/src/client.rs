@@ -132,6 +132,17 @@ impl Client {
         reply.try_into().map_err(|source| self.malformed(what, source))
     }
 
+    /// Takes a pool for a lease: from the answer on the agent refuses orders with an older fence, and the next snapshot of
+    /// every watch shows what it has obeyed before.
+    ///
+    /// # Errors
+    /// See [`AgentError`]; `Refused` where the agent knows a newer fence.
+    pub async fn claim(&self, fence: &Fence) -> Result<(), AgentError> {
+        let mut inner = self.inner();
+        let call = inner.claim(wire::ClaimRequest { fence: Some(fence.into()) });
+        self.within("claim", CALL_DEADLINE, call).await.map(|_| ())
+    }
+
     /// Ends holds, in the name of `by` where the agent can not tell who asks.
     ///
     /// # Errors

@@ -73,6 +73,15 @@ impl Mark {
         }
     }
 
+    /// Takes all that has been done to the node until now for ours: a person's order runs at our own agent, which drains
+    /// the node and leaves it as it was, hence as we have made it.
+    pub fn share(&mut self, node: &NodeView) {
+        if !self.is_intended() && node.id == self.node {
+            self.index = self.index.max(node.newest_event);
+            self.seen = self.seen.max(self.index);
+        }
+    }
+
     /// Remembers how far the node's events were looked at.
     pub fn look(&mut self, node: &NodeView) {
         if !self.is_intended() && self.judge(node) == Ownership::Ours {

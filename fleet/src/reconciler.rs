@@ -25,6 +25,10 @@ pub const LIGHT_REST: Duration = Duration::from_secs(60);
 /// count: a view may lag behind our own write, and one wrong count moves machines.
 pub const ASIDE_AFTER: Duration = Duration::from_secs(5);
 
+/// How long after the end of a person's order its last write to the node may be seen: agent and Nomad tell by
+/// different streams, and Nomad is read up to five times a second.
+pub const SHARED_FOR: Duration = Duration::from_secs(5);
+
 /// A machine that was ordered on, until its agent's inventory shows the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Lighting {
@@ -74,6 +78,8 @@ pub struct Reconciler {
     pub(crate) last_plan: Plan,
     /// Idle machines whose nodes are ineligible and not by us, and since when that is seen.
     aside_since: BTreeMap<MachineName, Moment>,
+    /// Until when what is done to a node counts as ours, because a person's order runs or ran just now.
+    shared_until: BTreeMap<MachineName, Moment>,
     /// Nomad and an agent have answered once: before that nothing is known, and nothing is done.
     nomad_heard: bool,
     agent_heard: bool,
@@ -120,6 +126,7 @@ impl Reconciler {
             lighting: BTreeMap::new(),
             last_plan: Plan::default(),
             aside_since: BTreeMap::new(),
+            shared_until: BTreeMap::new(),
             nomad_heard: false,
             agent_heard: false,
             operations: OperationIds { prefix, next: 0 },
@@ -153,6 +160,7 @@ impl Reconciler {
             }
         }
         self.view = view;
+        self.share_marks(now);
         self.set_aside(now);
         self.nomad_heard |= self.view.nomad_answers;
         self.agent_heard |= self.view.agents_heard > 0;
@@ -194,6 +202,22 @@ impl Reconciler {
                 Some((now + REFUSAL_REST, why.to_owned()));
             false
         });
+    }
+
+    /// What a person's order does to a node that we had made ineligible is no other's hand: our own agent does it. What
+    /// it does last may be seen a little after its end.
+    fn share_marks(&mut self, now: Moment) {
+        for (name, mark) in &mut self.marks {
+            let Some(machine) = self.view.machines.get(name) else { continue };
+            if machine.is_in_hand() {
+                self.shared_until.insert(name.clone(), now + SHARED_FOR);
+            }
+            let shared = self.shared_until.get(name).is_some_and(|until| now < *until);
+            if let (true, Some(node)) = (shared, &machine.node) {
+                mark.share(node);
+            }
+        }
+        self.shared_until.retain(|_, until| now < *until);
     }
 
     /// Marks the machines whose idle nodes somebody else has taken out of scheduling, once that has
@@ -257,7 +281,7 @@ impl Reconciler {
                 ScaleIn::leaving(name.clone(), node, None, knobs, now)
             } else if inherited && (node.draining || !batch || knobs.drain_batch) {
                 ScaleIn::resumed(name.clone(), node, mark.index, knobs, now)
-            } else if running.is_some() {
+            } else if running.is_some() || machine.is_in_hand() {
                 continue; // somebody has ordered it off: no work is to come there now
             } else {
                 ScaleIn::back(name.clone(), node, knobs, now)
@@ -546,7 +570,7 @@ fn remember(memory: &mut Memory, machine: &MachineView, birth: bool, now: Moment
         }
     }
     let operation = machine.agent.as_ref().and_then(|agent| agent.operation.as_ref());
-    if let Some(OperationFacts { id, verb: Verb::On | Verb::Cycle, progress }) = operation
+    if let Some(OperationFacts { id, verb: Verb::On | Verb::Cycle, progress, .. }) = operation
         && let Progress::Failed(why) = progress
         && memory.failed.as_ref() != Some(id)
     {

@@ -287,6 +287,8 @@ impl ScaleIn {
             {
                 Next::Wait(None)
             }
+            // The agent drains for a person, and leaves the node as we have made it.
+            Stage::Cancelling(_) if sight.machine.is_in_hand() => Next::Wait(None),
             Stage::Proving(_) | Stage::Proven(_) if !sight.can_be_ordered() => Next::Wait(None),
             Stage::Chosen => Next::Do(Effect::MakeIneligible { machine: name, node }),
             Stage::Confirming(index) | Stage::Proving(index) => {

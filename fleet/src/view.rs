@@ -72,6 +72,8 @@ pub struct OperationFacts {
     pub verb: Verb,
     /// Where it stands.
     pub progress: Progress,
+    /// Whether a person ordered it: its agent then drains the node, and leaves it as it was before.
+    pub by_hand: bool,
 }
 
 /// Where an operation stands.
@@ -262,6 +264,17 @@ impl MachineView {
         ordered || driven
     }
 
+    /// Whether an order of a person that takes its power runs: its agent drains the node meanwhile.
+    #[must_use]
+    pub fn is_in_hand(&self) -> bool {
+        let operation = self.agent.as_ref().and_then(|agent| agent.operation.as_ref());
+        operation.is_some_and(|operation| {
+            operation.by_hand
+                && operation.verb != Verb::On
+                && operation.progress == Progress::Running
+        })
+    }
+
     /// Whether somebody holds it.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -347,6 +360,7 @@ mod tests {
             id: OperationId::new("last").unwrap(),
             verb,
             progress: Progress::Running,
+            by_hand: false,
         };
         let machine = |verb| MachineView {
             agent: Some(AgentFacts {

@@ -66,8 +66,8 @@ impl Bench {
                 self.now = self.now + Duration::from_secs(1);
                 Input::DrainSeen(self.work.pop())
             }
-            Action::CancelDrain { before, .. } => {
-                self.left_as.push(before);
+            Action::CancelDrain { .. } => {
+                self.left_as.extend(sequencer.record().drained_from);
                 Input::Undrained(Ok(()))
             }
             Action::SoftOff { .. } => Input::SoftOffEnded(self.soft_off.clone()),

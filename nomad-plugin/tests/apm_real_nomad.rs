@@ -88,6 +88,13 @@ impl PowerAgent for Agent {
         Err(Status::unimplemented("the APM kind holds nothing"))
     }
 
+    async fn claim(
+        &self,
+        _request: Request<wire::ClaimRequest>,
+    ) -> Result<Response<wire::ClaimReply>, Status> {
+        Err(Status::unimplemented("the APM kind takes no pool"))
+    }
+
     async fn watch(
         &self,
         _request: Request<wire::WatchRequest>,

@@ -1,9 +1,11 @@
 //! The agent: hears orders, keeps the book, tells those who watch. What an order means is judged by [`fleet::arbiter`].
 
 mod adopt;
+mod claim;
 mod fences;
 mod hear;
 mod hold;
+mod owed;
 mod quarantine;
 mod told;
 
@@ -13,7 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use agent_api::{Inventory, Plan};
-use fleet::{DeviceName, Fault, FaultClass, LinesSeen, MachineName, Moment, PoolName, Shape};
+use fleet::{
+    DeviceName, Fault, FaultClass, Fence, FenceNumber, LinesSeen, MachineName, Moment, PoolName,
+    Shape,
+};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -100,6 +105,14 @@ pub enum RequestError {
         "nothing was moved, because the intent could not be written down; an agent that ends before its disk is well may find it there and take it up"
     )]
     Journal(#[from] StoreError),
+    /// Another lease has taken the pool since.
+    #[error("pool {} is taken already, with fence {} of cluster {}: this claim carries {}", known.pool, known.number.0, known.cluster, number.0)]
+    StaleClaim {
+        /// The newest fence.
+        known: Fence,
+        /// The number of the claim.
+        number: FenceNumber,
+    },
     /// The agent is stopping.
     #[error("the agent is stopping; give the order again when it is back")]
     Stopping,
@@ -115,6 +128,7 @@ impl RequestError {
             RequestError::UnknownFence { .. } => "unknown-fence",
             RequestError::SeveralClusters { .. } => "several-clusters",
             RequestError::Journal(_) => "journal",
+            RequestError::StaleClaim { .. } => "stale_claim",
             RequestError::Stopping => "stopping",
         };
         word.to_owned()
@@ -128,6 +142,8 @@ pub(crate) enum Note {
     Changed(MachineName),
     /// The rack file was read again.
     Reloaded,
+    /// A pool was taken for another lease: all that was obeyed before is told with it.
+    Claimed,
     /// The agent stops.
     Stopping,
 }

@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) last_seen: Option<Shape>,
     pub(crate) quarantine: Option<Quarantine>,
     pub(crate) boots: Vec<Boot>,
+    /// An operation whose drain of its node could not be taken back yet.
+    pub(crate) owed: Option<OperationId>,
     lines: BTreeMap<OutletPath, Line>,
 }
 
@@ -76,6 +78,7 @@ impl Machine {
             last_seen: memory.last_seen,
             quarantine: memory.quarantine,
             boots: memory.boots,
+            owed: memory.owed,
             lines: BTreeMap::new(),
         };
         Self { config, outlets, state: Mutex::new(state) }
@@ -128,6 +131,7 @@ impl Machine {
             last_seen: state.last_seen.clone(),
             quarantine: state.quarantine.clone(),
             boots: state.boots.clone(),
+            owed: state.owed.clone(),
         }
     }
 
@@ -141,6 +145,7 @@ impl Machine {
         state.last_seen = memory.last_seen;
         state.quarantine = memory.quarantine;
         state.boots = memory.boots;
+        state.owed = memory.owed;
     }
 
     /// What decides about orders.

@@ -38,6 +38,8 @@ pub(crate) struct MachineMemory {
     pub quarantine: Option<Quarantine>,
     /// How its last boots ended, oldest first; at most [`fleet::BOOTS_MAX`].
     pub boots: Vec<Boot>,
+    /// An operation whose drain of its node could not be taken back yet.
+    pub owed: Option<OperationId>,
 }
 
 /// A sequence that runs, with its order.

@@ -18,6 +18,9 @@ const NAMED_MAX: usize = 5;
 /// Where a drain of ours says which operation it belongs to, in Nomad's record of the drain.
 const MARK: &str = "lamplighter-operation";
 
+/// Where it says that the node took work before, so that a drain whose answer was lost can be taken back whole.
+const BEFORE: &str = "lamplighter-eligible-before";
+
 /// The nodes of all machines, as Nomad tells of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Nodes {
@@ -61,12 +64,22 @@ impl Nodes {
         asked.await.unwrap_or_else(|error: Error| Work::NoProof(chain(&error)))
     }
 
-    /// What still runs on the node, as a sentence; `None`: nothing.
+    /// What still runs on a node that was drained, as a sentence; `None`: nothing, and it takes no work. Somebody else
+    /// may have ended the drain: work may be placed there then, and what is empty now is no proof.
     ///
     /// # Errors
     /// Why that can not be told, as a sentence.
     pub(crate) async fn left(&self, node: &str) -> Result<Option<String>, String> {
-        left(self.asked()?, node).await.map_err(|error| chain(&error))
+        let client = self.asked()?;
+        let asked = async {
+            let takes = |node: &NodeStub| node.eligibility == Eligibility::Eligible;
+            if alive(client, node).await?.iter().any(takes) {
+                let ended = "nothing, but somebody has ended its drain, and it takes work again";
+                return Ok(Some(ended.to_owned()));
+            }
+            left(client, node).await
+        };
+        asked.await.map_err(|error: Error| chain(&error))
     }
 
     /// Whether the node is down.
@@ -83,56 +96,48 @@ impl Nodes {
         }
     }
 
-    /// Drains the node, without a deadline and without its system jobs. Tells how it was before.
+    /// Drains the node, without a deadline and without its system jobs. Tells how it was before; where the drain of the
+    /// operation that is `owed` has not been taken back, how it was before that one.
     ///
     /// # Errors
-    /// Why it is not drained, as a sentence; a drain that may have been ordered all the same is taken back.
+    /// Why it is not drained, as a sentence; it may have been ordered all the same.
     pub(crate) async fn drain(
         &self,
         node: &str,
         operation: &OperationId,
+        owed: Option<&OperationId>,
     ) -> Result<Eligible, String> {
         let client = self.asked()?;
-        let mark = mark(operation);
         let spec = DrainSpec { deadline: DrainDeadline::None, ignore_system_jobs: true };
-        let mut before = Eligible::No;
+        let mut all = Eligible::No;
         for stub in alive(client, node).await.map_err(|error| chain(&error))? {
-            let ours = is_ours(&stub, operation);
             let eligible = stub.eligibility == Eligibility::Eligible;
-            if eligible || ours {
-                before = Eligible::Yes;
+            let owed = owed.and_then(|owed| drained_by(&stub, owed));
+            let found = if eligible { Eligible::Yes } else { Eligible::No };
+            let before = drained_by(&stub, operation).or(owed).unwrap_or(found);
+            if before == Eligible::Yes {
+                all = before;
             }
-            if let Err(error) = client.drain_node(&stub.id, spec, &mark).await {
-                if eligible {
-                    self.undrain(node, operation, Eligible::Yes).await.unwrap_or_else(|err| {
-                        tracing::error!(node, err, "a drain could not be taken back")
-                    });
-                }
-                return Err(chain(&error));
-            }
+            let drained = client.drain_node(&stub.id, spec, &mark(operation, before)).await;
+            drained.map_err(|error| chain(&error))?;
         }
-        Ok(before)
+        Ok(all)
     }
 
     /// Ends the operation's drain and leaves the node as it was before. What others did to it since stays.
     ///
     /// # Errors
     /// Why not, as a sentence.
-    pub(crate) async fn undrain(
-        &self,
-        node: &str,
-        operation: &OperationId,
-        before: Eligible,
-    ) -> Result<(), String> {
+    pub(crate) async fn undrain(&self, node: &str, operation: &OperationId) -> Result<(), String> {
         let client = self.asked()?;
-        let eligibility = match before {
-            Eligible::Yes => Eligibility::Eligible,
-            Eligible::No => Eligibility::Ineligible,
-        };
-        let nodes = registrations(client, node).await.map_err(|error| chain(&error))?;
-        for stub in nodes.into_iter().filter(|stub| is_ours(stub, operation)) {
-            let mark = mark(operation);
-            let done = client.cancel_drain(&stub.id, eligibility.clone(), &mark).await;
+        for stub in registrations(client, node).await.map_err(|error| chain(&error))? {
+            let Some(before) = drained_by(&stub, operation) else { continue };
+            let eligibility = match before {
+                Eligible::Yes => Eligibility::Eligible,
+                Eligible::No => Eligibility::Ineligible,
+            };
+            let mark = mark(operation, before);
+            let done = client.cancel_drain(&stub.id, eligibility, &mark).await;
             done.map_err(|error| chain(&error))?;
         }
         Ok(())
@@ -143,13 +148,20 @@ impl Nodes {
     }
 }
 
-fn mark(operation: &OperationId) -> BTreeMap<String, String> {
-    BTreeMap::from([(MARK.to_owned(), operation.to_string())])
+fn mark(operation: &OperationId, before: Eligible) -> BTreeMap<String, String> {
+    let before = if before == Eligible::Yes { "true" } else { "false" };
+    BTreeMap::from([
+        (MARK.to_owned(), operation.to_string()),
+        (BEFORE.to_owned(), before.to_owned()),
+    ])
 }
 
-fn is_ours(node: &NodeStub, operation: &OperationId) -> bool {
-    let mark = node.last_drain.as_ref().and_then(|drain| drain.meta.get(MARK));
-    mark.is_some_and(|mark| mark == operation.as_str())
+/// How a node was before the operation drained it; `None`: somebody else drained it last, or nobody did.
+fn drained_by(node: &NodeStub, operation: &OperationId) -> Option<Eligible> {
+    let meta = &node.last_drain.as_ref()?.meta;
+    meta.get(MARK).filter(|mark| *mark == operation.as_str())?;
+    let yes = meta.get(BEFORE).is_some_and(|before| before == "true");
+    Some(if yes { Eligible::Yes } else { Eligible::No })
 }
 
 /// All that has registered under a name; more than one where a client lost its state and came back with a new id.

@@ -118,6 +118,7 @@ impl Deed {
 /// What each call takes at least. Where more decides (the fence, `force`, the machine), the service asks again.
 pub const CALLS: &[(&str, Deed)] = &[
     ("Inventory", Deed::Look),
+    ("Claim", Deed::Scale),
     ("Watch", Deed::Look),
     ("Plans", Deed::Look),
     ("AuditHead", Deed::Look),

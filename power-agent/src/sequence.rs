@@ -109,7 +109,9 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
         }
         Action::OrderDrain { until } => {
             let operation = operation(machine)?;
-            within(until, nodes.drain(node, &operation)).await.map(Input::DrainOrdered)
+            let owed = machine.state().owed.clone();
+            let drain = nodes.drain(node, &operation, owed.as_ref());
+            within(until, drain).await.map(Input::DrainOrdered)
         }
         Action::WatchDrain { until } => {
             sleep_until(until.min(Clock.now() + NODE_POLL)).await;
@@ -121,10 +123,9 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
                 }
             }
         }
-        Action::CancelDrain { before, until } => {
+        Action::CancelDrain { until } => {
             let operation = operation(machine)?;
-            let undrained = nodes.undrain(node, &operation, before);
-            within(until, undrained).await.map(Input::Undrained)
+            within(until, nodes.undrain(node, &operation)).await.map(Input::Undrained)
         }
         Action::SoftOff { until } => within(until, ask(machine)).await.map(Input::SoftOffEnded),
         Action::WatchNode { until } => {
@@ -272,6 +273,9 @@ fn close(
     let live = state.live.as_ref()?;
     let record = live.sequencer.record();
     memory.running = None;
+    if record.drained_from.is_some() {
+        memory.owed = Some(live.id.clone());
+    }
     if let Some((reached, at)) = record.reached {
         memory.commanded = Some(Commanded {
             state: reached,

@@ -10,7 +10,7 @@ use agent_api::{
     Answer, Boot, Event, FieldError, Order, Plan, Release, Service as InService, TakeHold, wire,
 };
 use fleet::{
-    ClusterId, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
+    ClusterId, Fence, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
 };
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
@@ -112,6 +112,19 @@ impl PowerAgent for Service {
         let by = who.told(&asked.by);
         let taken = self.agent.take_hold(asked, &by).await.map_err(|error| status(&error))?;
         Ok(Response::new((&taken).into()))
+    }
+
+    async fn claim(
+        &self,
+        request: Request<wire::ClaimRequest>,
+    ) -> Result<Response<wire::ClaimReply>, Status> {
+        let who = Identity::of(&request)?;
+        let fence = request.into_inner().fence;
+        let fence = fence.ok_or_else(|| Status::invalid_argument("field fence: missing"))?;
+        let fence = Fence::try_from(fence).map_err(|error| malformed(&error))?;
+        self.turned(&who, "claim", who.may_touch_pool(&fence.pool))?;
+        self.agent.claim(fence).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::ClaimReply {}))
     }
 
     async fn watch(
@@ -304,7 +317,7 @@ async fn next_event(
         let (agent, who) = (&watching.agent, &watching.who);
         let event = match note {
             Some(Ok(Note::Changed(name))) => agent.changed(&name, who),
-            Some(Ok(Note::Reloaded) | Err(RecvError::Lagged(_))) => {
+            Some(Ok(Note::Claimed | Note::Reloaded) | Err(RecvError::Lagged(_))) => {
                 Some(Event::Snapshot(who.sight(agent.inventory().await)))
             }
             Some(Ok(Note::Stopping) | Err(RecvError::Closed)) => return None,
@@ -367,6 +380,7 @@ fn status(error: &RequestError) -> Status {
         RequestError::SeveralClusters { .. } => Status::failed_precondition(text),
         RequestError::IdTaken { .. } => Status::already_exists(text),
         RequestError::PlanTooLarge { .. } => Status::invalid_argument(text),
+        RequestError::StaleClaim { .. } => Status::failed_precondition(text),
         RequestError::Journal(_) => {
             tracing::error!(err = text, "journal can not be written");
             Status::internal(text)

@@ -39,6 +39,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(75);
 /// How long the end waits for callers that are being answered.
 const CALLERS_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often it is tried to take back drains that could not be taken back: a Nomad that comes back finds its nodes
+/// eligible within seconds, and one that is away is not beaten on.
+const GIVE_BACK_AGAIN: Duration = Duration::from_secs(10);
+
 /// How long it may take to learn whether somebody answers on an old socket: it is on this host.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -180,6 +184,7 @@ async fn serve_reloading(
     for device in agent.rack().devices.values() {
         agent.spawn(poll(Arc::clone(&agent), device.handle.clone()));
     }
+    agent.spawn(give_back(Arc::clone(&agent)));
     tracing::info!(socket = %socket.display(), machines = config.machines.len(), "agent serves");
     if let Some(listener) = metrics {
         agent.spawn(crate::metrics::serve(Arc::clone(&agent), listener));
@@ -277,6 +282,18 @@ async fn end(agent: Arc<Agent>, owners: JoinSet<()>) {
     drop(agent);
     let mut owners = owners;
     owners.shutdown().await;
+}
+
+/// Takes back, again and again, the drains that could not be taken back when their operations ended.
+async fn give_back(agent: Arc<Agent>) {
+    let mut stopping = agent.stop.subscribe();
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(GIVE_BACK_AGAIN) => {}
+        }
+        agent.give_back_drains().await;
+    }
 }
 
 /// Reads a device again and again, so that readings are as old as they say; until a reload has put another in its place.

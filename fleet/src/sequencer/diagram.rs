@@ -111,6 +111,7 @@ fn drained(record: &mut Record, state: State, event: Event, now: Moment) -> Stat
             undrain(record, format!("the node did not become empty in time: {left}"), now)
         }
         (State::Undraining { why, .. }, Event::Told(Input::Undrained(Ok(())))) => {
+            record.drained_from = None;
             record.add_evidence(&format!("{why}; the drain was taken back"));
             State::Failed { untouched: true }
         }
@@ -139,11 +140,14 @@ fn looked(record: &mut Record, seen: LinesSeen, now: Moment) -> State {
             State::Dwelling { until: now + record.task.off_dwell }
         }
         Verb::Off | Verb::Cycle => match record.task.drain {
-            Some(patience) => State::Draining {
-                until: now + patience,
-                ordered: false,
-                left: "the drain is being ordered".to_owned(),
-            },
+            Some(patience) => {
+                record.drained_from = Some(Eligible::No);
+                State::Draining {
+                    until: now + patience,
+                    ordered: false,
+                    left: "the drain is being ordered".to_owned(),
+                }
+            }
             None => shut_down(record, now),
         },
     }
@@ -161,6 +165,7 @@ fn unchanged(record: &mut Record, state: PowerState, now: Moment) -> State {
     State::Done
 }
 
+/// A drain whose order had no answer may have been ordered all the same: it is taken back too.
 fn undrain(record: &mut Record, why: String, now: Moment) -> State {
     if record.drained_from.is_some() {
         State::Undraining { until: now + UNDRAIN_DEADLINE, why }
@@ -172,6 +177,9 @@ fn undrain(record: &mut Record, why: String, now: Moment) -> State {
 
 /// The journal takes nothing more.
 fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State {
+    if matches!(state, State::Draining { ordered: false, .. }) {
+        record.drained_from = None; // this was to be on the disk before it was ordered
+    }
     // In these states the machine was not asked yet and no outlet has moved.
     let untouched = match &state {
         State::Draining { .. } | State::SoftOff { .. } => true,
@@ -339,8 +347,11 @@ fn arrived(record: &mut Record, state: PowerState, evidence: &str, now: Moment) 
 }
 
 fn restored(record: &mut Record, error: Option<&str>, now: Moment) -> State {
-    if let Some(error) = error {
-        record.add_evidence(&format!("its node could not be made eligible again: {error}"));
+    match error {
+        None => record.drained_from = None,
+        Some(error) => {
+            record.add_evidence(&format!("its node could not be made eligible yet: {error}"));
+        }
     }
     match record.task.verb {
         Verb::Cycle => State::Dwelling { until: now + record.task.off_dwell },
@@ -355,10 +366,9 @@ pub(super) fn action(record: &Record) -> Action {
         State::Looking { until, rest: None } => Action::ReadBack { until: *until },
         State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
         State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
-        State::Undraining { until, .. } | State::Restoring { until } => Action::CancelDrain {
-            before: record.drained_from.unwrap_or(Eligible::No),
-            until: *until,
-        },
+        State::Undraining { until, .. } | State::Restoring { until } => {
+            Action::CancelDrain { until: *until }
+        }
         State::SoftOff { until } => Action::SoftOff { until: *until },
         State::Settling { until, .. } => Action::WatchNode { until: *until },
         State::Cutting(movement) => movement_action(PowerState::Off, movement),

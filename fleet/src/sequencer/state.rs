@@ -95,8 +95,6 @@ pub enum Action {
     },
     /// End the drain and leave the node as it was before; answer with [`Input::Undrained`].
     CancelDrain {
-        /// How it was before.
-        before: Eligible,
         /// Given up then.
         until: Moment,
     },
@@ -228,7 +226,8 @@ pub struct Record {
     pub began: Moment,
     /// Whether an outlet was driven.
     pub moved: bool,
-    /// How the node was before our drain. `None`: we did not drain it.
+    /// How the node was before our drain, as far as is known. `None`: we have not drained it, or have given it back; a
+    /// sequence that ends with this owes Nomad that much.
     pub drained_from: Option<Eligible>,
     /// The last state that was driven, or found to be so already, and when; whether it was seen to arrive is told by
     /// `state` and `evidence`.

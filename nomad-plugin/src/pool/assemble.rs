@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_api::{AgentAddress, Event, Machine};
 use fleet::{
     AgentFacts, Commanded, Fence, FleetView, MachineName, MachineView, Moment, NodeFilter,
-    OperationFacts, Phase, PoolName, Power, Progress,
+    OperationFacts, Origin, Phase, PoolName, Power, Progress,
 };
 
 use super::nomad_side::{NomadFacts, node_view};
@@ -22,6 +22,13 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Whether it knows this fence, and so obeys no older one any more.
+    #[must_use]
+    pub fn knows(&self, fence: &Fence) -> bool {
+        let same = |known: &&Fence| known.cluster == fence.cluster && known.pool == fence.pool;
+        self.fences.iter().filter(same).any(|known| known.number >= fence.number)
+    }
+
     /// Takes an event of the agent's watch stream.
     pub fn take(&mut self, event: Event, now: Moment) {
         self.answers = true;
@@ -39,18 +46,21 @@ impl Heard {
     }
 }
 
-/// The pool as seen now. An agent that has gone silent leaves its machines in the view without their facts.
+/// The pool as seen now. An agent that has gone silent leaves its machines in the view without their facts; so does one
+/// that does not know the fence of who looks, because it may still obey an older lease.
 #[must_use]
 pub fn assemble(
     pool: &PoolName,
     nomad: &NomadFacts,
     agents: &BTreeMap<AgentAddress, Option<Heard>>,
     filters: &[NodeFilter],
+    fence: Option<&Fence>,
 ) -> FleetView {
     let mut view = FleetView { nomad_answers: nomad.answers, ..FleetView::default() };
+    let speaks = |heard: &Heard| heard.answers && fence.is_none_or(|fence| heard.knows(fence));
     for (address, heard) in agents {
         match heard {
-            Some(heard) if heard.answers => view.agents_heard += 1,
+            Some(heard) if speaks(heard) => view.agents_heard += 1,
             _ => view.agents_missing.push(address.to_string()),
         }
         let Some(heard) = heard else { continue };
@@ -58,7 +68,7 @@ pub fn assemble(
             if machine.pool.as_ref() == Some(pool) {
                 // Until Nomad was asked about this node, its silence about it says nothing.
                 view.nomad_answers &= nomad.names.contains(&machine.node);
-                let agent = heard.answers.then(|| agent_facts(machine, *at));
+                let agent = speaks(heard).then(|| agent_facts(machine, *at));
                 let seen = machine_view(machine, agent, nomad, filters);
                 view.machines.insert(name.clone(), seen);
             }
@@ -97,6 +107,7 @@ fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {
             Phase::Failed => Progress::Failed(operation.evidence.clone()),
             _ => Progress::Running,
         },
+        by_hand: matches!(operation.origin, Origin::Person(_)),
     });
     AgentFacts {
         power: Power {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::assemble::{Heard, assemble};
 use super::blocks::Blocks;
+use super::claims::Claims;
 use super::executor::Executor;
 use super::nomad_side::NomadFacts;
 use super::office::{Circumstances, Office, Returned, Turn};
@@ -72,6 +73,7 @@ struct Pool {
     reconciler: Option<Reconciler>,
     blocks: Blocks,
     queued: VecDeque<(Moment, Effect)>,
+    claims: Claims,
     /// How the last call about a machine failed, until one succeeds: each way is warned of once.
     failures: BTreeMap<MachineName, String>,
     scales: Vec<oneshot::Sender<Result<(), Fault>>>,
@@ -142,6 +144,7 @@ impl Pool {
             reconciler: None,
             blocks: Blocks::default(),
             queued: VecDeque::new(),
+            claims: Claims::default(),
             failures: BTreeMap::new(),
             scales: Vec::new(),
             shapes: Shapes::default(),
@@ -213,7 +216,9 @@ impl Pool {
     }
 
     fn view(&self) -> FleetView {
-        assemble(&self.parts.pool, &self.nomad, &self.heard, &self.blocks.filters())
+        let fence = self.fence().filter(|_| self.reconciler.is_some());
+        let filters = self.blocks.filters();
+        assemble(&self.parts.pool, &self.nomad, &self.heard, &filters, fence.as_ref())
     }
 
     /// Has the reconciler look at everything as it is now.
@@ -471,7 +476,7 @@ impl Pool {
                 wake = now;
             }
         }
-        wake = wake.min(self.tell_plan(now));
+        wake = wake.min(self.claim(now)).min(self.tell_plan(now));
         self.started + wake.max(now + TURN_GAP).since(Moment::ZERO)
     }
 
@@ -518,12 +523,16 @@ impl Pool {
         })
     }
 
+    /// The fence by which is ordered, while the lease is ours.
+    fn fence(&self) -> Option<Fence> {
+        let (number, cluster) = (self.office.fence()?, self.cluster_id()?);
+        Some(Fence { cluster, pool: self.parts.pool.clone(), number })
+    }
+
     /// Does what waits, each beside the loop. Tells whether some has waited for too long and is to be
     /// asked anew.
     fn flush(&mut self, now: Moment) -> bool {
-        let (Some(number), Some(cluster)) = (self.office.fence(), self.cluster_id()) else {
-            return false;
-        };
+        let Some(fence) = self.fence() else { return false };
         if self.queued.is_empty() || self.office.is_overdue(now) {
             return false;
         }
@@ -539,7 +548,7 @@ impl Pool {
         let executor = std::sync::Arc::new(Executor {
             nomad: self.parts.nomad.clone(),
             agents,
-            fence: Fence { cluster, pool: self.parts.pool.clone(), number },
+            fence,
             filters: self.blocks.filters(),
         });
         let mut late = Vec::new();

@@ -72,19 +72,23 @@ impl Executor {
     }
 
     /// Nomad refuses to make a draining node eligible, and writes no event where it cancels a drain that
-    /// is not there; so the one or the other.
+    /// is not there; so the one or the other. A drain of somebody else's is left alone: it may have come
+    /// since this was asked for, and whoever ordered it builds upon it.
     async fn make_eligible(&self, node: &NodeId) -> Done {
-        let draining = match self.nomad.node(node.as_str()).await {
-            Ok(found) => found.is_some_and(|node| node.drain_strategy.is_some()),
+        let found = match self.nomad.node(node.as_str()).await {
+            Ok(found) => found,
             Err(error) => return Done::Failed(chain(&error)),
         };
         let eligible = Eligibility::Eligible;
-        if draining {
-            let meta = BTreeMap::from([("drained_by".to_owned(), DRAINED_BY.to_owned())]);
-            written(self.nomad.cancel_drain(node.as_str(), eligible, &meta).await)
-        } else {
-            written(self.nomad.set_eligibility(node.as_str(), &eligible).await)
+        let Some(found) = found.filter(|node| node.drain_strategy.is_some()) else {
+            return written(self.nomad.set_eligibility(node.as_str(), &eligible).await);
+        };
+        let by = found.last_drain.as_ref().and_then(|drain| drain.meta.get("drained_by"));
+        if by.is_none_or(|by| by != DRAINED_BY) {
+            return Done::Failed("somebody else drains its node".to_owned());
         }
+        let meta = BTreeMap::from([("drained_by".to_owned(), DRAINED_BY.to_owned())]);
+        written(self.nomad.cancel_drain(node.as_str(), eligible, &meta).await)
     }
 
     async fn order(

@@ -11,6 +11,7 @@ use crate::target::block::Block;
 
 pub mod assemble;
 mod blocks;
+mod claims;
 mod event_loop;
 pub mod executor;
 pub mod nomad_side;

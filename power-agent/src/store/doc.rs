@@ -170,6 +170,7 @@ struct MachineDoc {
     quarantine: Option<QuarantineDoc>,
     #[serde(default)]
     boots: Vec<BootDoc>,
+    owed: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,6 +253,7 @@ pub(super) fn machine_bytes(stamp: &Stamp, memory: &MachineMemory) -> Vec<u8> {
         last_seen: memory.last_seen.as_ref().map(shape_doc),
         quarantine: memory.quarantine.as_ref().map(QuarantineDoc::of),
         boots: memory.boots.iter().map(BootDoc::of).collect(),
+        owed: memory.owed.as_ref().map(OperationId::to_string),
     };
     bytes(stamp, doc)
 }
@@ -284,6 +286,7 @@ pub(super) fn machine_from(bytes: &[u8], boot: &BootId) -> Result<MachineMemory,
         last_seen: doc.last_seen.map(shape_from),
         quarantine: doc.quarantine.map(|kept| kept.into_quarantine(epoch)).transpose()?,
         boots: doc.boots.into_iter().map(|boot| boot.into_boot(epoch)).collect::<Result<_, _>>()?,
+        owed: doc.owed.map(OperationId::new).transpose()?,
     })
 }
 

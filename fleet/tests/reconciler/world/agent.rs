@@ -136,6 +136,7 @@ impl Rig {
             id: id.clone(),
             verb: *verb,
             progress: progress.clone(),
+            by_hand: false,
         });
         let commanded = self.commanded.as_ref().map(|(state, at, origin)| Commanded {
             state: *state,

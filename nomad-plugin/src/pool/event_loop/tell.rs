@@ -7,6 +7,24 @@ use crate::pool::executor::chain;
 use crate::pool::nomad_side::shape;
 
 impl Pool {
+    /// Takes the pool at each agent that does not know our fence yet. Returns when to look again.
+    pub(super) fn claim(&mut self, now: Moment) -> Moment {
+        let fence = self.fence().filter(|_| self.reconciler.is_some());
+        let Some(fence) = fence else { return now + LOOK_AGAIN };
+        let (due, again) = self.claims.due(&self.heard, &fence, now);
+        for address in due {
+            let Some(agent) = self.agents.get(&address).cloned() else { continue };
+            let fence = fence.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = agent.claim(&fence).await {
+                    tracing::warn!(agent = %address, err = %chain(&error), "the pool was not taken at an agent");
+                }
+                Finished::Noted
+            });
+        }
+        again.unwrap_or(now + LOOK_AGAIN)
+    }
+
     /// Tells each agent the shape in which its machines' nodes are registered, where that is new to it.
     pub(super) fn note_shapes(&mut self, now: Moment) {
         for (address, heard) in &self.heard {

@@ -71,8 +71,45 @@ async fn in_office(pool: &mut Pool) {
     while !pool.is_saved() {
         let finished = pool.tasks.join_next().await.expect("the record is read or written");
         pool.finished(finished);
+        show_fence(pool);
         pool.turn();
     }
+}
+
+/// The agent has heard of our fence, as its watch shows once it is told.
+fn show_fence(pool: &mut Pool) {
+    let fence = pool.fence();
+    for heard in pool.heard.values_mut().flatten() {
+        heard.fences = fence.iter().cloned().collect();
+    }
+    let now = pool.now();
+    pool.look(now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_know_our_fence_counts_as_silent_until_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    assert_eq!(pool.view().agents_heard, 1);
+    let fence = pool.fence().unwrap();
+    let older = Fence { number: FenceNumber(fence.number.0 - 1), ..fence.clone() };
+    for heard in pool.heard.values_mut().flatten() {
+        heard.fences = vec![older.clone()];
+    }
+    assert_eq!(pool.view().agents_heard, 0, "it may still obey an older lease");
+    let now = pool.now();
+    let (due, again) = pool.claims.due(&pool.heard, &fence, now);
+    assert_eq!(due.len(), 1, "it is told");
+    assert_eq!(
+        pool.claims.due(&pool.heard, &fence, now),
+        (Vec::new(), again),
+        "and not at once again"
+    );
+    assert_eq!(pool.claims.due(&pool.heard, &fence, again.unwrap()).0.len(), 1);
+    show_fence(&mut pool);
+    assert_eq!(pool.view().agents_heard, 1);
+    assert_eq!(pool.claims.due(&pool.heard, &fence, now), (Vec::new(), None));
 }
 
 fn ask_for_one(pool: &mut Pool) -> oneshot::Receiver<Result<(), Fault>> {

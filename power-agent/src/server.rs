@@ -70,19 +70,12 @@ impl PowerAgent for Service {
             Origin::Person(name) => who.told(name),
             Origin::Autoscaler(_) => who.told(&who.name),
         };
-        let call = format!("{} {}", order.verb.as_str(), order.machine);
-        let answer = match self.may_order(&who, &order) {
-            Ok(()) => self.agent.order(order, by).await,
-            Err(turned) => {
-                self.agent.turn_away(&who.caller, &call, &turned);
-                return forbidden(&turned);
-            }
-        };
-        if let Err(error @ RequestError::IdTaken { .. }) = &answer {
-            let turned = Turned::Replayed(error.to_string());
-            self.agent.turn_away(&who.caller, &call, &turned);
+        if let Err(turned) = self.may_order(&who, &order) {
+            let call = format!("{} {}", order.verb.as_str(), order.machine);
+            self.agent.turn_away(&who.caller, (&call, Some(&order.machine)), &turned);
+            return forbidden(&turned);
         }
-        let answer = answer.map_err(|error| status(&error))?;
+        let answer = self.agent.order(order, by).await.map_err(|error| status(&error))?;
         Ok(Response::new((&answer).into()))
     }
 
@@ -263,7 +256,8 @@ impl PowerAgent for Service {
 impl Service {
     /// Whether somebody may touch a machine.
     fn over(&self, who: &Identity, machine: &MachineName, call: &str) -> Result<(), Status> {
-        self.turned(who, call, who.may_touch(machine, self.agent.pool_of(machine).as_ref()))
+        let may = who.may_touch(machine, self.agent.pool_of(machine).as_ref());
+        self.refused(who, (call, Some(machine)), may)
     }
 
     /// Whether somebody may pass another person's lock.
@@ -272,6 +266,15 @@ impl Service {
     }
 
     fn turned(&self, who: &Identity, call: &str, may: Result<(), Denied>) -> Result<(), Status> {
+        self.refused(who, (call, None), may)
+    }
+
+    fn refused(
+        &self,
+        who: &Identity,
+        call: (&str, Option<&MachineName>),
+        may: Result<(), Denied>,
+    ) -> Result<(), Status> {
         may.map_err(|denied| {
             let turned = Turned::from(denied);
             self.agent.turn_away(&who.caller, call, &turned);
@@ -311,7 +314,7 @@ async fn next_event(
     loop {
         let note = timeout(ASKED_AGAIN, watching.changes.recv()).await.ok();
         if let Err(turned) = watching.ask_again() {
-            watching.agent.turn_away(&watching.who.caller, "watch", &turned);
+            watching.agent.turn_away(&watching.who.caller, ("watch", None), &turned);
             return Some((Err(turned.status()), None));
         }
         let (agent, who) = (&watching.agent, &watching.who);

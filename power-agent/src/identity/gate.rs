@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use fleet::{MachineName, RefusalCode};
 use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
@@ -13,6 +14,7 @@ use tower::{Layer, Service};
 
 use super::{Caller, Turned};
 use crate::agent::Agent;
+use crate::audit::{Event, Outcome, What};
 use crate::clock::Clock;
 
 /// Puts the gate in front of a service.
@@ -60,7 +62,7 @@ where
             Err(turned) => {
                 let agent = Arc::clone(&self.agent);
                 Box::pin(async move {
-                    agent.turn_away(&caller, &call, &turned);
+                    agent.turn_away(&caller, (&call, None), &turned);
                     Ok(turned.status().into_http())
                 })
             }
@@ -69,12 +71,27 @@ where
 }
 
 impl Agent {
-    /// Writes down that somebody was turned away, as long as it is not too often.
-    pub(crate) fn turn_away(&self, caller: &Caller, call: &str, turned: &Turned) {
-        if self.keeper.is_told(caller.told(), Clock.now()) {
-            tracing::warn!(
-                who = caller.told(), from = caller.from(), call, err = %turned, "turned away"
-            );
+    /// Has it in the audit that somebody was turned away, as long as it is not too often.
+    pub(crate) fn turn_away(
+        self: &Arc<Self>,
+        caller: &Caller,
+        (call, machine): (&str, Option<&MachineName>),
+        turned: &Turned,
+    ) {
+        let who = caller.who();
+        if !self.keeper.is_told(&who.name, Clock.now()) {
+            return;
         }
+        tracing::warn!(who = who.name, from = who.peer, call, err = %turned, "turned away");
+        let (what, code) = match turned {
+            Turned::Overdrawn { .. } => (What::OverQuota, "over-quota"),
+            Turned::Unproven { .. } => (What::Denied, "unproven"),
+            Turned::Denied(_) => (What::Denied, RefusalCode::Forbidden.as_str()),
+        };
+        let refused = Outcome::Refused { code: code.to_owned(), text: turned.to_string() };
+        let event = Event::new(what, who, call).with(refused);
+        let event = Event { machine: machine.cloned(), ..event };
+        let agent = Arc::clone(self);
+        self.spawn(async move { agent.audit(event).await });
     }
 }

@@ -48,9 +48,6 @@ pub(crate) enum Turned {
         /// When there is one more.
         wait: Duration,
     },
-    /// An operation id that somebody else has given, or the same one for another order.
-    #[error("{0}")]
-    Replayed(String),
 }
 
 impl Turned {
@@ -60,7 +57,6 @@ impl Turned {
             Turned::Unproven { .. } => Code::Unauthenticated,
             Turned::Denied(_) => Code::PermissionDenied,
             Turned::Overdrawn { .. } => Code::ResourceExhausted,
-            Turned::Replayed(_) => Code::AlreadyExists,
         };
         let mut status = Status::new(code, self.to_string());
         if let Turned::Overdrawn { wait, .. } = self {

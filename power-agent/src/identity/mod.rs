@@ -54,8 +54,8 @@ pub(crate) struct Remote {
 }
 
 impl Caller {
-    /// The name for a log line, proven or not.
-    pub(crate) fn told(&self) -> &str {
+    /// The name, proven or not.
+    pub(crate) fn name(&self) -> &str {
         match self {
             Caller::Local(account) => &account.name,
             Caller::Remote(remote) => {
@@ -64,11 +64,20 @@ impl Caller {
         }
     }
 
-    /// From where, for a log line.
-    pub(crate) fn from(&self) -> String {
+    /// For the audit.
+    pub(crate) fn who(&self) -> Who {
+        self.told(self.name())
+    }
+
+    /// The same under the name that is kept.
+    fn told(&self, name: &str) -> Who {
         match self {
-            Caller::Local(_) => "the socket".to_owned(),
-            Caller::Remote(remote) => remote.peer.to_string(),
+            Caller::Local(account) => Who::at_socket(name.to_owned(), Some(account.uid)),
+            Caller::Remote(remote) => Who {
+                name: name.to_owned(),
+                known: Known::Certificate,
+                peer: Some(remote.peer.to_string()),
+            },
         }
     }
 }
@@ -98,14 +107,7 @@ impl Identity {
 
     /// The same for the audit, under the name that is kept.
     pub(crate) fn told(&self, name: &str) -> Who {
-        match &self.caller {
-            Caller::Local(account) => Who::at_socket(name.to_owned(), Some(account.uid)),
-            Caller::Remote(remote) => Who {
-                name: name.to_owned(),
-                known: Known::Certificate,
-                peer: Some(remote.peer.to_string()),
-            },
-        }
+        self.caller.told(name)
     }
 
     pub(crate) fn may(&self, deed: Deed) -> Result<(), Denied> {

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::link::{Link, Stream};
 use super::{Again, Trust};
 use crate::agent::Agent;
+use crate::audit::{Event, Known, Outcome, What, Who};
 use crate::clock::Clock;
 use crate::identity::{Account, Caller, Remote, name_in};
 
@@ -142,9 +143,9 @@ impl Door {
             door.end(peer.ip());
             drop(handshake);
             let linked = shaken.and_then(|(caller, stream)| {
-                let place = door.agent.keeper.place(caller.told());
+                let place = door.agent.keeper.place(caller.name());
                 let place = place
-                    .ok_or_else(|| format!("{} has too many connections already", caller.told()))?;
+                    .ok_or_else(|| format!("{} has too many connections already", caller.name()))?;
                 Ok(Link { caller, stream, _places: Some((connection, place)) })
             });
             match linked {
@@ -191,9 +192,16 @@ impl Door {
     }
 
     /// Nobody is known here, so that no name can be told; a flood is told of now and then.
-    fn turn(&self, peer: SocketAddr, why: &str) {
+    fn turn(self: &Arc<Self>, peer: SocketAddr, why: &str) {
         if self.agent.keeper.is_told(TOLD, Clock.now()) {
             tracing::warn!(from = %peer, err = why, "turned away at the door");
+            let known = Known::Not;
+            let who = Who { name: "nobody".to_owned(), known, peer: Some(peer.to_string()) };
+            let code = What::HandshakeRefused.as_str().to_owned();
+            let refused = Outcome::Refused { code, text: why.to_owned() };
+            let event = Event::new(What::HandshakeRefused, who, "").with(refused);
+            let agent = Arc::clone(&self.agent);
+            self.agent.spawn(async move { agent.audit(event).await });
         }
     }
 }
@@ -210,7 +218,12 @@ pub(crate) async fn renew(agent: Arc<Agent>, trust: Arc<Trust>) {
         }
         let looking = Arc::clone(&trust);
         match tokio::task::spawn_blocking(move || looking.look_again()).await {
-            Ok(Again::Renewed) => tracing::info!("certificates were read again"),
+            Ok(Again::Renewed) => {
+                tracing::info!("certificates were read again");
+                let reason = "the files of [tls] had changed";
+                let event = Event::new(What::CertificatesRotated, Who::agent(), reason);
+                agent.audit(event).await;
+            }
             Ok(Again::Refused(error)) => {
                 tracing::error!(err = %error, "changed certificates can not be used; the old ones stay");
             }

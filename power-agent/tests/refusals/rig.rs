@@ -1,0 +1,287 @@
+//! A rack of silent boards, which hear nothing but orders, and the real agent on the network before them.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use agent_api::{AgentAddress, AgentError, Answer, Client, Credentials, Order, RefusalCode};
+use fleet::{
+    ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Origin, PoolName,
+    Reason, Verb,
+};
+use power_agent::audit::each_line;
+use power_agent::certs::{Authority, Bearer};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Far above what a swamped host needs for any single step.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at what has no event.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+const BOARDS: &str = r#"
+socket = "rack.sock"
+edge_log = "edges.jsonl"
+[boards.a]
+kind = "lcus-silent"
+channels = 4
+link = "a.tty"
+"#;
+
+const RACK: &str = r#"
+[agent]
+name = "bench"
+socket = "agent.sock"
+state = "state"
+poll = "1s"
+listen = "127.0.0.1:0"
+[tls]
+ca_file = "ca/ca.pem"
+cert_file = "ca/rack.pem"
+key_file = "ca/rack.key"
+crl_file = "ca/crl.pem"
+[access.ada]
+role = "break-glass"
+[access.bob]
+role = "operator"
+machines = "lamp1"
+[access.eve]
+role = "viewer"
+[access.scaler]
+role = "autoscaler"
+pools = ["rack"]
+[access.hasty]
+role = "operator"
+orders_per_minute = 1
+[devices.a]
+driver = "lcus"
+port = "a.tty"
+channels = 4
+status = "none"
+[pools.rack]
+[pools.other]
+[machines.lamp1]
+pool = "rack"
+outlets = [{ device = "a", outlet = 1 }]
+[machines.lamp2]
+pool = "other"
+outlets = [{ device = "a", outlet = 2 }]
+"#;
+
+/// Names that have a certificate from the start.
+const NAMES: &[&str] = &["ada", "bob", "eve", "scaler", "hasty", "stranger", "gone"];
+
+/// Rack, authority and agent.
+pub(crate) struct Rig {
+    home: TempDir,
+    hardware: virtual_rack::control::Client,
+    pub(crate) authority: Authority,
+    pub(crate) port: u16,
+    _agent: Child,
+}
+
+/// Runs a test beside a rack and an agent of its own. After it, its word stands against the boards': what they heard
+/// is what the test says, byte for byte.
+pub(crate) async fn with_rig(frames_expected: u64, test: impl AsyncFnOnce(&Rig)) {
+    let home = tempfile::tempdir().expect("a directory");
+    let here = home.path().to_owned();
+    let boards = virtual_rack::config::parse(BOARDS, &here.join("RACK.toml")).expect("a rack");
+    let hardware = virtual_rack::control::Client::new(boards.socket.clone());
+    let body = async {
+        until("the rack answers", async || hardware.state().await.ok()).await;
+        let authority = make_authority(&here.join("ca"));
+        std::fs::write(here.join("rack.toml"), RACK).expect("a file");
+        let agent = start(&here);
+        let address = || {
+            let log = std::fs::read_to_string(here.join("agent.log")).ok()?;
+            let rest = log.split("address=127.0.0.1:").nth(1)?;
+            rest.split_whitespace().next()?.parse().ok()
+        };
+        let port = until("the agent listens", async || address()).await;
+        let rig = Rig { home, hardware, authority, port, _agent: agent };
+        rig.inventory("ada").await;
+        test(&rig).await;
+        let frames = rig.hardware.state().await.expect("the rack answers").boards["a"].frames;
+        let heard = frames.accepted + frames.queries + frames.lost + frames.bad + frames.ignored;
+        assert_eq!((heard, frames.accepted), (frames_expected, frames_expected), "{frames:?}");
+    };
+    tokio::select! {
+        ended = virtual_rack::wiring::run(boards, None, |_| Ok(())) => panic!("the rack ended: {ended:?}"),
+        () = body => {}
+    }
+}
+
+fn make_authority(dir: &std::path::Path) -> Authority {
+    let now = wall();
+    Authority::init(dir, now).expect("an authority");
+    let authority = Authority::open(dir).expect("an authority");
+    let hosts = vec!["127.0.0.1".to_owned()];
+    authority.issue("rack", &Bearer::Agent { hosts }, 30, now).expect("a certificate");
+    for name in NAMES {
+        authority.issue(name, &Bearer::Client, 30, now).expect("a certificate");
+    }
+    // A certificate reaches back one day.
+    authority.issue("expired", &Bearer::Client, 1, now - 9 * DAY).expect("a certificate");
+    authority.issue("early", &Bearer::Client, 9, now + 9 * DAY).expect("a certificate");
+    authority
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are made for the wall clock")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+fn start(here: &std::path::Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_power-agent"))
+        .args(["serve", "--config"])
+        .arg(here.join("rack.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(here.join("agent.log")).expect("a file"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the agent starts")
+}
+
+impl Rig {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("agent.log")).unwrap_or_default()
+    }
+
+    /// The files of a name, of this authority or another.
+    pub(crate) fn credentials(&self, dir: &str, who: &str) -> Credentials {
+        let of = |file: String| self.path(dir).join(file);
+        Credentials {
+            ca_file: self.path("ca/ca.pem"),
+            cert_file: of(format!("{who}.pem")),
+            key_file: of(format!("{who}.key")),
+        }
+    }
+
+    pub(crate) fn client_at(&self, host: &str, credentials: &Credentials) -> Client {
+        let address = AgentAddress::Network { host: host.to_owned(), port: self.port };
+        Client::connect_lazy_with(&address, Some(credentials))
+    }
+
+    pub(crate) fn client(&self, who: &str) -> Client {
+        self.client_at("127.0.0.1", &self.credentials("ca", who))
+    }
+
+    async fn inventory(&self, who: &str) {
+        let client = self.client(who);
+        until("the agent answers on the network", async || client.inventory().await.ok()).await;
+    }
+
+    /// Gives an order that must not reach the agent's ears: what the client was told.
+    pub(crate) async fn shut_out(&self, client: &Client) -> String {
+        let order = order("shut-out", "lamp1", Verb::On, person(), false);
+        let answer = timeout(PATIENCE, client.set_power(&order)).await.expect("an answer in time");
+        match answer {
+            Err(error @ AgentError::Unreachable { .. }) => error.to_string(),
+            other => panic!("not shut out: {other:?}"),
+        }
+    }
+
+    /// Gives an order that must be refused for want of a role: the text.
+    pub(crate) async fn forbidden(&self, who: &str, order: &Order) -> String {
+        match self.client(who).set_power(order).await {
+            Ok(Answer::Refused(refusal)) => {
+                assert_eq!(refusal.code, RefusalCode::Forbidden, "{}", refusal.text);
+                refusal.text
+            }
+            other => panic!("{who} was not refused: {other:?}"),
+        }
+    }
+
+    /// The lines of the audit that tell of refusals.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let read = each_line(&self.path("state"), |text, line| {
+            if line.is_ok_and(|line| line.outcome == "refused") {
+                lines.push(text.to_owned());
+            }
+        });
+        // Before the first line there is no file.
+        drop(read);
+        lines
+    }
+
+    /// How often the agent has taken changed certificates.
+    pub(crate) fn renewals(&self) -> usize {
+        self.log().matches("certificates were read again").count()
+    }
+
+    /// Waits until the agent has taken changed certificates once.
+    pub(crate) async fn until_renewed(&self) {
+        until("certificates were read again", async || (self.renewals() > 0).then_some(())).await;
+    }
+
+    /// Waits for a line of the audit that holds one of these words, separated by `|`, and what `first` says.
+    pub(crate) async fn until_told_any(&self, first: &str, words: &str) {
+        until(&format!("the audit tells {first} and {words}: {}", self.log()), async || {
+            let told = self.refusals();
+            let holds = |line: &String| {
+                line.contains(first) && words.split('|').any(|word| line.contains(word))
+            };
+            told.iter().any(holds).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for a line of the audit that holds all these words.
+    pub(crate) async fn until_told(&self, words: &[&str]) {
+        let what = format!("the audit tells {words:?}; it has {:#?}", self.refusals());
+        until(&what, async || {
+            let told = self.refusals();
+            told.iter().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Waits until there is something, looking again and again.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looks = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("waited too long until {what}"))
+}
+
+pub(crate) fn person() -> Origin {
+    Origin::Person("root".to_owned())
+}
+
+pub(crate) fn autoscaler(pool: &str) -> Origin {
+    Origin::Autoscaler(Fence {
+        cluster: ClusterId::new("global").expect("a name"),
+        pool: PoolName::new(pool).expect("a name"),
+        number: FenceNumber(1),
+    })
+}
+
+pub(crate) fn order(id: &str, machine: &str, verb: Verb, origin: Origin, force: bool) -> Order {
+    Order {
+        operation: OperationId::new(id).expect("an id"),
+        machine: MachineName::new(machine).expect("a name"),
+        verb,
+        reason: Reason::new("test"),
+        force,
+        origin,
+        valid_for: Duration::from_secs(30),
+        on_soft_off_timeout: OnSoftOffTimeout::Cut,
+        drain: false,
+    }
+}

@@ -103,6 +103,8 @@ impl NomadMachine {
     }
 }
 
+/// Garbage is not collected for the sake of the disk: all machines share that of the host, and where it is
+/// fuller than four fifths, Nomad would throw away data before they have moved.
 fn client_hcl(dir: &Path, http: u16, rpc: &str, access: Access, spec: &MachineSpec) -> String {
     let meta: String =
         spec.meta.iter().map(|(key, value)| format!("    {key:?} = {value:?}\n")).collect();
@@ -132,6 +134,8 @@ client {{
   memory_total_mb = {memory}
   disk_total_mb = {disk}
   disk_free_mb = {disk}
+  gc_disk_usage_threshold = 100
+  gc_inode_usage_threshold = 100
   options {{
     "driver.allowlist" = "raw_exec"
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"

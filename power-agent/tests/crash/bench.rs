@@ -112,7 +112,10 @@ impl Bench {
         let log = std::fs::File::options().append(true).create(true).open(self.path("agent.err"));
         let mut command = Command::new(&self.program);
         command.args(["serve", "--config"]).arg(self.path("agent.toml"));
-        command.env("RUST_LOG", "warn,power_agent::agent::adopt=info,power_agent::reload=info");
+        command.env(
+            "RUST_LOG",
+            "warn,power_agent::agent=info,power_agent::sequence=info,power_agent::reload=info",
+        );
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log"));
         self.agent = Some(command.kill_on_drop(true).spawn().expect("the agent starts"));
     }
@@ -137,6 +140,15 @@ impl Bench {
             panic!("the agent ended with {status}:\n{}", self.log());
         }
         agent.kill().await.expect("it is killed");
+        self.heard().await;
+    }
+
+    /// A real line is drained before the agent takes its frame for sent; a pseudo-terminal is not, and whoever opens it
+    /// next throws away what the rack has not read yet. A rack that has answered twice has read it.
+    pub(crate) async fn heard(&self) {
+        for _ in 0..2 {
+            self.hardware.state().await.expect("the rack answers");
+        }
     }
 
     /// As systemd does.
@@ -145,6 +157,15 @@ impl Bench {
         let mut agent = self.agent.take().expect("an agent runs");
         let ended = timeout(PATIENCE, agent.wait()).await.expect("it ends in time");
         assert!(ended.expect("its end is seen").success(), "{}", self.log());
+        self.heard().await;
+    }
+
+    /// What it said of one machine, the last of it.
+    pub(crate) fn log_of(&self, machine: &str) -> String {
+        const SHOWN_MAX: usize = 30;
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(machine)).collect();
+        lines.get(lines.len().saturating_sub(SHOWN_MAX)..).unwrap_or_default().join("\n")
     }
 
     pub(crate) fn log(&self) -> String {

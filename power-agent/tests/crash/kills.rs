@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 const KILLS: u64 = 100;
 
 /// How many racks are killed beside each other: an agent mostly waits for its boards.
-const RACKS: u64 = 3;
+const RACKS: u64 = 6;
 
 /// Boards of each rack.
 const BOARDS: usize = 6;
@@ -133,7 +133,8 @@ async fn lives(seed: u64, kills: u64) -> Tally {
             let done = timeout(PATIENCE, work(&bench, &mut ledger, false)).await;
             let said = format!("seed {seed}, after {life} kills");
             assert!(done.is_ok() && ledger.at_rest(), "{said}: not all has ended: {}", bench.log());
-            ledger.check(&bench.edges(), &said);
+            bench.heard().await;
+            ledger.check(&bench, &said);
             bench.kill_agent().await;
         }
     }

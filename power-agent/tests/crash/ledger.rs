@@ -8,10 +8,9 @@ use fleet::{
     ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Order, Origin,
     Phase, PoolName, Reason, Verb,
 };
-use virtual_rack::edges::EdgeRecord;
 use virtual_rack::relay::Power;
 
-use crate::bench::{CHANNELS, Dice};
+use crate::bench::{Bench, CHANNELS, Dice};
 
 /// The order that a machine has now.
 struct Current {
@@ -134,9 +133,10 @@ impl Ledger {
     }
 
     /// Compares with what the contacts did. Everything is at rest.
-    pub(crate) fn check(&self, edges: &[EdgeRecord], said: &str) {
+    pub(crate) fn check(&self, bench: &Bench, said: &str) {
+        let edges = bench.edges();
         let mut moved: BTreeMap<(&str, u8), Vec<Power>> = BTreeMap::new();
-        for edge in edges {
+        for edge in &edges {
             moved.entry((&edge.board, edge.channel)).or_default().push(edge.edge);
         }
         for (name, line) in &self.lines {
@@ -145,11 +145,12 @@ impl Ledger {
                 moved.iter().zip(&line.expected).take_while(|(one, other)| one == other).count();
             assert!(
                 moved == line.expected,
-                "{said}: {name}: the contact moved {} times and {} were ordered; they part at {same}: {:?} for {:?}",
+                "{said}: {name}: the contact moved {} times and {} were ordered; they part at {same}: {:?} for {:?}\n{}",
                 moved.len(),
                 line.expected.len(),
                 moved.get(same..),
-                line.expected.get(same..)
+                line.expected.get(same..),
+                bench.log_of(name.as_str())
             );
         }
         assert!(moved.is_empty(), "{said}: nobody ordered {moved:?}");

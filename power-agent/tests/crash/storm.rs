@@ -52,8 +52,9 @@ async fn restarts_and_reloads_with_everything_on_move_nothing() {
     let mut ledger = Ledger::new(&names, seed);
     bench.start_agent().await;
     all_on(&bench, &mut ledger).await;
+    bench.heard().await;
     let lit = bench.edges();
-    ledger.check(&lit, "all on");
+    ledger.check(&bench, "all on");
     let file = std::fs::read_to_string(bench.path("agent.toml")).expect("a file");
     let without = file
         .replace("[machines.b1m4]\npool = \"rack\"", CHANGED.split('\n').next().expect("a line"));
@@ -72,6 +73,7 @@ async fn restarts_and_reloads_with_everything_on_move_nothing() {
         }
         bench.start_agent().await;
     }
+    bench.heard().await;
     assert_eq!(bench.edges(), lit, "nothing moved");
     let inventory = bench.client.inventory().await.expect("it answers");
     let read =

@@ -367,6 +367,7 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
     let phases = [
         Phase::Accepted,
         Phase::Draining,
+        Phase::Waiting,
         Phase::SoftOff,
         Phase::Settling,
         Phase::Cutting,
@@ -389,6 +390,8 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         RefusalCode::Expired,
         RefusalCode::Forbidden,
         RefusalCode::Quarantined,
+        RefusalCode::TooManyCycles,
+        RefusalCode::Flapping,
         RefusalCode::NeverOff,
         RefusalCode::Reserved,
     ];

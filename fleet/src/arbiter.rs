@@ -5,11 +5,13 @@
 //! and leave the hold, so that it does not begin to take work because someone looked at its screen.
 
 pub mod hold;
+pub mod wear;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::hold::{Expiry, Hold, HoldAsked, HoldKind, Holds, Released};
+pub use self::wear::{Lighting, Limits, Wear};
 use crate::{
     ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
     Phase, PoolName, PowerState, Quarantine, Reason, Verb,
@@ -68,6 +70,10 @@ pub enum RefusalCode {
     NeverOff,
     /// A person has reserved it.
     Reserved,
+    /// It was switched on as often as its rack file allows in an hour.
+    TooManyCycles,
+    /// Policies have switched it too often within minutes.
+    Flapping,
 }
 
 impl RefusalCode {
@@ -85,6 +91,8 @@ impl RefusalCode {
             RefusalCode::NeverOff => "never-off",
             RefusalCode::Reserved => "reserved",
             RefusalCode::Forbidden => "forbidden",
+            RefusalCode::TooManyCycles => "too-many-cycles",
+            RefusalCode::Flapping => "flapping",
         }
     }
 }
@@ -120,6 +128,10 @@ pub struct MachineLedger {
     pub holds: Holds,
     /// Whether the rack file says that its power is never taken.
     pub never_off: bool,
+    /// How it was switched lately.
+    pub wear: Wear,
+    /// How often and how soon it may be.
+    pub limits: Limits,
     /// Why it is out of service, if it is.
     pub quarantine: Option<Quarantine>,
     /// The sequence that runs.
@@ -266,7 +278,7 @@ pub fn may_resume(
     now: Moment,
 ) -> Result<(), String> {
     let Origin::Autoscaler(fence) = origin else { return Ok(()) };
-    if verb == Verb::Cycle && !matches!(phase, Phase::Accepted | Phase::Draining) {
+    if verb == Verb::Cycle && !is_before_power(phase) {
         return Ok(());
     }
     if let Some(hold) = holds.foremost(now) {
@@ -325,6 +337,13 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
     if let Some(running) = &machine.running {
         return beside(order, running, machine, now);
     }
+    // What is on is not lit again.
+    let lights = order.verb != Verb::Off
+        && (order.verb == Verb::Cycle || machine.reading != Some(PowerState::On));
+    let forced = order.force && matches!(order.origin, Origin::Person(_));
+    if lights && !forced {
+        machine.wear.check_rate(&order.machine, machine.limits, now)?;
+    }
     check_work(hearing, machine)?;
     Ok(Verdict::Begin { hold: hold_of(order, machine, now) })
 }
@@ -339,6 +358,11 @@ fn check_locks(order: &Order, machine: &MachineLedger, now: Moment) -> Result<()
     if let Some(hold) = held {
         return Err(hold.refusal(&order.machine, now));
     }
+    if matches!(order.origin, Origin::Autoscaler(_))
+        && let Some(breaker) = machine.wear.breaker(machine.limits, now)
+    {
+        return Err(breaker.refusal(&order.machine, now));
+    }
     if machine.never_off && takes_power(order, machine) {
         let text = format!(
             "the rack file says `never_off` of {}: no policy takes its power, and a person only with --force",
@@ -347,6 +371,11 @@ fn check_locks(order: &Order, machine: &MachineLedger, now: Moment) -> Result<()
         return Err(Refusal { code: RefusalCode::NeverOff, text });
     }
     Ok(())
+}
+
+/// Whether nothing was done to the machine's power yet.
+const fn is_before_power(phase: Phase) -> bool {
+    matches!(phase, Phase::Accepted | Phase::Draining | Phase::Waiting)
 }
 
 fn takes_power(order: &Order, machine: &MachineLedger) -> bool {
@@ -395,7 +424,7 @@ fn beside(
     let person = matches!(order.origin, Origin::Person(_));
     // Before the point of no return a person may think again, or be in a hurry.
     let otherwise = order.verb != running.verb || order.force;
-    if person && running.phase == Phase::Draining && otherwise {
+    if person && matches!(running.phase, Phase::Draining | Phase::Waiting) && otherwise {
         return Ok(Verdict::CallOff);
     }
     if order.verb == running.verb {

@@ -52,6 +52,8 @@ impl Sequencer {
             state: State::Looking { until: now + LOOK_DEADLINE, rest: None },
             began: now,
             moved: false,
+            cut: None,
+            lit: None,
             drained_from: None,
             reached: None,
             evidence: String::new(),
@@ -69,6 +71,12 @@ impl Sequencer {
             return None;
         }
         let mut record = record;
+        // When exactly it moved, the other process may not have lived to write down.
+        match record.state {
+            State::Cutting(_) => record.cut = Some(now),
+            State::Energizing(_) => record.lit = Some(now),
+            _ => {}
+        }
         record.state = diagram::resumed(record.state, now);
         Some(Self { record })
     }
@@ -129,6 +137,7 @@ impl Record {
         match &self.state {
             State::Looking { .. } => Phase::Accepted,
             State::Draining { .. } | State::Undraining { .. } => Phase::Draining,
+            State::Waiting { .. } => Phase::Waiting,
             State::SoftOff { .. } => Phase::SoftOff,
             State::Settling { .. } => Phase::Settling,
             State::Cutting(_) | State::Restoring { .. } => Phase::Cutting,
@@ -144,6 +153,8 @@ impl Record {
     pub fn deadline(&self) -> Moment {
         let task = &self.task;
         let phases = [
+            task.may_cut_at.since(self.began),
+            task.may_light_at.since(self.began),
             LOOK_DEADLINE,
             task.drain.unwrap_or_default(),
             UNDRAIN_DEADLINE,
@@ -171,6 +182,12 @@ impl Record {
             State::Draining { left, .. } => left.clone(),
             State::Undraining { why, .. } => format!("taking the drain back: {why}"),
             State::Looking { rest: Some(_), .. } => format!("trying again: {}", self.trouble),
+            State::Waiting { to: PowerState::Off, .. } => {
+                "it was lit too short ago (min_on); a person may say --force".to_owned()
+            }
+            State::Waiting { to: PowerState::On, .. } => {
+                "it was cut too short ago (min_off)".to_owned()
+            }
             State::Restoring { .. } => "making its node eligible again".to_owned(),
             State::Settling { quiet_since: None, .. } => {
                 "waiting for its node to be down".to_owned()
@@ -202,6 +219,7 @@ impl State {
             State::Looking { until, rest } => Some(rest.unwrap_or(*until).min(*until)),
             State::Draining { until, .. }
             | State::Undraining { until, .. }
+            | State::Waiting { until, .. }
             | State::SoftOff { until }
             | State::Settling { until, .. }
             | State::Restoring { until }

@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use fleet::arbiter::{
-    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, MachineLedger, Running, Verdict, Work,
-    judge, may_resume, needs_proof,
+    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, Lighting, Limits, MachineLedger, Running,
+    Verdict, Work, judge, may_resume, needs_proof,
 };
 use fleet::{
     ClusterId, Fence, FenceNumber, Fences, MachineName, Moment, OnSoftOffTimeout, OperationId,
@@ -424,4 +424,75 @@ fn release_ends_every_lock_but_anothers_reservation_and_that_too_by_force() {
     assert_eq!((one.ended.len(), one.left.iter().count(), one.refused), (1, 3, None));
     let over = locked(HoldKind::Reservation, Expiry::At(NOW)).holds;
     assert_eq!(over.release(None, ("bob", false), &node3, NOW).left, Holds::default());
+}
+
+const LIMITS: Limits = Limits {
+    min_on: Duration::from_secs(60),
+    min_off: Duration::from_secs(10),
+    cycles_per_hour: 12,
+};
+
+/// Lit at these seconds, by policies or by people.
+fn lit_at(seconds: &[u64], by_policy: bool) -> MachineLedger {
+    let mut lit = MachineLedger { limits: LIMITS, ..machine() };
+    let at = |second: &u64| Lighting { at: Moment::from_millis(second * 1000), by_policy };
+    lit.wear.lightings = seconds.iter().map(at).collect();
+    lit
+}
+
+fn hear_at(order: &Order, machine: &MachineLedger, second: u64) -> Verdict {
+    let now = Moment::from_millis(second * 1000);
+    let hearing = Hearing { order, arrived: now, known: false, work: &Work::Empty };
+    judge(hearing, machine, &Fences::default(), now).verdict
+}
+
+#[test]
+fn a_machine_that_was_lit_as_often_as_it_may_in_an_hour_is_not_lit_again_and_says_when() {
+    let lit = lit_at(&[0, 300, 600, 900, 1200, 1500, 1800, 2100, 2400, 2700, 3000, 3300], true);
+    for origin in [Origin::Autoscaler(fence(1)), ada()] {
+        for verb in [Verb::On, Verb::Cycle] {
+            let verdict = hear_at(&order(verb, origin.clone()), &lit, 3500);
+            let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(refusal.code, RefusalCode::TooManyCycles);
+            assert!(refusal.text.contains("12 times within the last hour"), "{refusal:?}");
+            assert!(refusal.text.contains("try again in 100 s"), "{refusal:?}");
+            let later = hear_at(&order(verb, origin.clone()), &lit, 3600);
+            assert!(matches!(later, Verdict::Begin { .. }), "{later:?}");
+        }
+        let off = hear_at(&order(Verb::Off, origin), &lit, 3500);
+        assert!(matches!(off, Verdict::Begin { .. }), "it may always be cut: {off:?}");
+    }
+    let forced = Order { force: true, ..order(Verb::On, ada()) };
+    assert!(matches!(hear_at(&forced, &lit, 3500), Verdict::Begin { .. }));
+    let on = MachineLedger { reading: Some(PowerState::On), ..lit.clone() };
+    let again = hear_at(&order(Verb::On, ada()), &on, 3500);
+    assert!(matches!(again, Verdict::Begin { .. }), "nothing is switched: {again:?}");
+    let free = MachineLedger { limits: Limits { cycles_per_hour: 0, ..LIMITS }, ..lit };
+    assert!(matches!(hear_at(&order(Verb::On, ada()), &free, 3500), Verdict::Begin { .. }));
+}
+
+#[test]
+fn what_policies_switch_six_times_in_ten_minutes_is_left_alone_until_it_was_quiet_or_released() {
+    let order = order(Verb::Off, Origin::Autoscaler(fence(1)));
+    let flaps = lit_at(&[0, 100, 200, 300, 400, 600], true);
+    let verdict = hear_at(&order, &flaps, 660);
+    let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(refusal.code, RefusalCode::Flapping);
+    assert_eq!(
+        refusal.text,
+        "node3 flaps, says the flap breaker since 60 s (policies switched it on 6 times within 10 min); no policy moves it for another 29 min; look why, then `power-agent release node3`"
+    );
+    let person = Order { force: true, origin: ada(), ..order.clone() };
+    assert!(matches!(hear_at(&person, &flaps, 660), Verdict::Begin { .. }));
+    assert!(matches!(hear_at(&order, &flaps, 600 + 1800), Verdict::Begin { .. }));
+    let mut released = flaps.clone();
+    released.wear.calm();
+    assert!(matches!(hear_at(&order, &released, 660), Verdict::Begin { .. }));
+    for calm in [
+        lit_at(&[0, 100, 200, 300, 400, 600], false),
+        lit_at(&[0, 100, 200, 300, 600], true),
+        lit_at(&[0, 100, 200, 300, 400, 601], true),
+    ] {
+        assert!(matches!(hear_at(&order, &calm, 660), Verdict::Begin { .. }));
+    }
 }

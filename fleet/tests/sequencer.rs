@@ -123,6 +123,8 @@ fn task(verb: Verb) -> Task {
         soft_off: Some(Duration::from_secs(60)),
         settle: Duration::from_secs(5),
         off_dwell: Duration::from_secs(10),
+        may_cut_at: Moment::ZERO,
+        may_light_at: Moment::ZERO,
     }
 }
 
@@ -359,6 +361,38 @@ fn a_cycle_that_died_while_it_was_off_is_finished_and_an_old_one_is_not() {
     assert_eq!(Sequencer::resume(record, too_late), None);
 }
 
+#[test]
+fn what_was_switched_a_short_while_ago_waits_before_it_is_asked_and_may_be_called_off() {
+    let mut bench = Bench::new(PowerState::On);
+    let may = bench.now + Duration::from_secs(30);
+    let begun = Task { may_cut_at: may, ..task(Verb::Cycle) };
+    let done = run(&mut bench, begun.clone());
+    assert_eq!(bench.phases[..2], [Phase::Accepted, Phase::Waiting]);
+    assert!(bench.edges[0].0 >= may);
+    assert_eq!(
+        (done.record().cut, done.record().lit),
+        (Some(bench.edges[0].0), Some(bench.edges[1].0))
+    );
+
+    let mut bench = Bench::new(PowerState::Off);
+    let may = bench.now + Duration::from_secs(30);
+    let on = Task { may_light_at: may, ..task(Verb::On) };
+    run(&mut bench, on.clone());
+    assert_eq!(bench.edges, [(may, PowerState::On)]);
+
+    for (task, state) in [(begun, PowerState::On), (on, PowerState::Off)] {
+        let mut bench = Bench::new(state);
+        let mut sequencer = Sequencer::begin(task, bench.now);
+        while sequencer.record().phase() != Phase::Waiting {
+            assert!(bench.act(&mut sequencer));
+        }
+        assert!(sequencer.record().progress().contains("too short ago"));
+        sequencer.handle(Input::CalledOff("called off by ada".to_owned()), bench.now);
+        bench.run(&mut sequencer);
+        assert!(sequencer.record().left_untouched() && bench.edges.is_empty());
+    }
+}
+
 fn faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         Just(FaultClass::Unreachable),
@@ -396,8 +430,10 @@ fn inputs() -> impl Strategy<Value = Input> {
 fn tasks() -> impl Strategy<Value = Task> {
     let verb = prop_oneof![Just(Verb::On), Just(Verb::Off), Just(Verb::Cycle)];
     let span = |max: u64| (0..max).prop_map(Duration::from_millis);
-    (verb, any::<bool>(), any::<bool>(), any::<bool>(), span(20_000), span(20_000)).prop_map(
-        |(verb, cut, drain, soft_off, settle, off_dwell)| Task {
+    let may = || 4_990_000..5_030_000_u64;
+    let spans = (span(20_000), span(20_000), may(), may());
+    (verb, any::<bool>(), any::<bool>(), any::<bool>(), spans).prop_map(
+        |(verb, cut, drain, soft_off, (settle, off_dwell, may_cut_at, may_light_at))| Task {
             verb,
             on_soft_off_timeout: if cut {
                 OnSoftOffTimeout::Cut
@@ -408,6 +444,8 @@ fn tasks() -> impl Strategy<Value = Task> {
             soft_off: soft_off.then(|| Duration::from_secs(20)),
             settle,
             off_dwell,
+            may_cut_at: Moment::from_millis(may_cut_at),
+            may_light_at: Moment::from_millis(may_light_at),
         },
     )
 }
@@ -428,10 +466,14 @@ proptest! {
             match sequencer.poll(now) {
                 Action::Drive { state: PowerState::On, .. } => {
                     prop_assert!(verb != Verb::Off);
+                    prop_assert!(now >= sequencer.record().task.may_light_at, "lit too soon");
                     let was_off = sequencer.record().evidence.starts_with("was off already");
                     prop_assert!(verb == Verb::On || was_cut || was_off);
                 }
-                Action::Drive { state: PowerState::Off, .. } => prop_assert!(verb != Verb::On),
+                Action::Drive { state: PowerState::Off, .. } => {
+                    prop_assert!(verb != Verb::On);
+                    prop_assert!(now >= sequencer.record().task.may_cut_at, "cut too soon");
+                }
                 Action::Finished => prop_assert!(sequencer.record().phase().is_finished()),
                 Action::ReadBack { until } | Action::OrderDrain { until } | Action::WatchDrain { until }
                 | Action::CancelDrain { until, .. } | Action::SoftOff { until } | Action::WatchNode { until }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_api::{CommandedAge, HoldEnds, Locks, Outlet};
-use fleet::arbiter::{Expiry, Hold, Holds, MachineLedger, Running};
+use fleet::arbiter::{Expiry, Hold, Holds, MachineLedger, Running, Wear};
 use fleet::{
     Boot, Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Quarantine, Reason,
     Sequencer, Shape,
@@ -38,6 +38,7 @@ pub(crate) struct State {
     pub(crate) last: Option<Operation>,
     pub(crate) commanded: Option<Commanded>,
     pub(crate) holds: Holds,
+    pub(crate) wear: Wear,
     pub(crate) last_seen: Option<Shape>,
     pub(crate) quarantine: Option<Quarantine>,
     pub(crate) boots: Vec<Boot>,
@@ -75,6 +76,7 @@ impl Machine {
             last: memory.last,
             commanded: memory.commanded,
             holds: memory.holds,
+            wear: memory.wear,
             last_seen: memory.last_seen,
             quarantine: memory.quarantine,
             boots: memory.boots,
@@ -128,6 +130,7 @@ impl Machine {
             last: state.last.clone(),
             commanded: state.commanded.clone(),
             holds: state.holds.clone(),
+            wear: state.wear.clone(),
             last_seen: state.last_seen.clone(),
             quarantine: state.quarantine.clone(),
             boots: state.boots.clone(),
@@ -142,6 +145,7 @@ impl Machine {
         state.last = memory.last;
         state.commanded = memory.commanded;
         state.holds = memory.holds;
+        state.wear = memory.wear;
         state.last_seen = memory.last_seen;
         state.quarantine = memory.quarantine;
         state.boots = memory.boots;
@@ -165,6 +169,8 @@ impl Machine {
             pool: self.config.pool.clone(),
             holds: state.holds.clone(),
             never_off: self.config.never_off,
+            wear: state.wear.clone(),
+            limits: self.config.limits,
             quarantine: state.quarantine.clone(),
             running,
             reading,
@@ -198,6 +204,7 @@ impl Machine {
     pub(crate) fn view(&self, now: Moment) -> agent_api::Machine {
         let reading = self.lines_seen().machine();
         let state = self.state();
+        let holds = state.all_holds(&self.config, now);
         let read_at = state.lines.values().filter_map(|line| line.reading).map(|(_, at)| at).min();
         agent_api::Machine {
             name: self.config.name.clone(),
@@ -211,7 +218,7 @@ impl Machine {
                 origin: commanded.origin.clone(),
                 operation: commanded.operation.clone(),
             }),
-            hold: state.holds.foremost(now).map(|hold| hold_view(hold, now)),
+            hold: holds.foremost(now).map(|hold| hold_view(hold, now)),
             operation: state.operation(now),
             declared: self.config.shape.clone(),
             last_seen: state.last_seen.clone(),
@@ -225,7 +232,7 @@ impl Machine {
             }),
             boots: state.boots.iter().map(|boot| boot_view(boot, now)).collect(),
             locks: Locks {
-                holds: state.holds.iter().map(|hold| hold_view(hold, now)).collect(),
+                holds: holds.iter().map(|hold| hold_view(hold, now)).collect(),
                 never_off: self.config.never_off,
             },
         }
@@ -233,6 +240,12 @@ impl Machine {
 }
 
 impl State {
+    /// The locks of people, and the breaker's where it has tripped.
+    pub(crate) fn all_holds(&self, config: &MachineConfig, now: Moment) -> Holds {
+        let breaker = self.wear.breaker(config.limits, now);
+        self.holds.iter().cloned().chain(breaker).collect()
+    }
+
     fn outlet(&self, outlet: &MachineOutlet, now: Moment) -> Outlet {
         let line = self.lines.get(&outlet.path).cloned().unwrap_or_default();
         Outlet {

@@ -1,6 +1,6 @@
 //! What an agent remembers beyond its own life: of each machine, of each operation, of each pool's plans.
 
-use fleet::arbiter::Holds;
+use fleet::arbiter::{Holds, Wear};
 use fleet::sequencer::Record;
 use fleet::{
     Boot, Commanded, Fence, MachineName, Moment, OperationId, Order, Origin, PoolName, Quarantine,
@@ -32,6 +32,8 @@ pub(crate) struct MachineMemory {
     pub commanded: Option<Commanded>,
     /// The locks of people.
     pub holds: Holds,
+    /// How it was switched lately.
+    pub wear: Wear,
     /// Its shape as its node last registered.
     pub last_seen: Option<Shape>,
     /// Why it is out of service, if it is.

@@ -14,6 +14,7 @@ use fleet::{
 use crate::agent::{Agent, SET_PATIENCE, fault, left_until, who};
 use crate::audit::{self, Event, What, Who};
 use crate::clock::{Clock, sleep_until};
+use crate::config::MachineConfig;
 use crate::device::DeviceHandle;
 use crate::machine::{Machine, State as MachineState};
 use crate::memory::{Change, Ended, MachineMemory, Operation};
@@ -81,7 +82,10 @@ fn calls_off(machine: &Machine, why: &str) -> bool {
 
 /// Where an agent may stop: the next one goes on from the journal, and no outlet is on its way or off for a dwell.
 const fn may_stop(phase: Phase) -> bool {
-    matches!(phase, Phase::Accepted | Phase::Draining | Phase::SoftOff | Phase::Settling)
+    matches!(
+        phase,
+        Phase::Accepted | Phase::Draining | Phase::Waiting | Phase::SoftOff | Phase::Settling
+    )
 }
 
 fn next(machine: &Machine) -> Option<(Action, Phase)> {
@@ -139,7 +143,8 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
             None
         }
         Action::Wait { until } => {
-            sleep_until(until).await;
+            // A wait may be called off.
+            sleep_until(until.min(Clock.now() + NODE_POLL)).await;
             None
         }
         Action::Finished => None,
@@ -222,7 +227,7 @@ pub(crate) async fn try_finish(agent: &Agent, machine: &Machine) -> Result<(), S
     let now = Clock.now();
     let name = &machine.config.name;
     let mut memory = machine.memory();
-    let Some((id, ended)) = close(&machine.state(), &mut memory, name.as_str(), now) else {
+    let Some((id, ended)) = close(&machine.state(), &mut memory, &machine.config, now) else {
         return Ok(());
     };
     let operation = book.ended(&id, ended.clone());
@@ -267,7 +272,7 @@ fn told(operation: &Operation, ended: &Ended) -> Event {
 fn close(
     state: &MachineState,
     memory: &mut MachineMemory,
-    machine: &str,
+    config: &MachineConfig,
     now: Moment,
 ) -> Option<(fleet::OperationId, Ended)> {
     let live = state.live.as_ref()?;
@@ -292,14 +297,16 @@ fn close(
             by: live.origin.clone(),
         });
     }
+    let by_policy = matches!(live.origin, Origin::Autoscaler(_));
+    memory.wear.note(record, by_policy, config.limits);
     if record.left_untouched() {
         memory.holds.drop_with(&live.id);
     }
     let mut evidence = record.evidence.clone();
     let lit = record.task.verb != Verb::Off && matches!(live.origin, Origin::Person(_));
     if let (true, Some(hold)) = (lit, memory.holds.foremost(now)) {
-        evidence
-            .push_str(&format!("; {}'s hold stays until `power-agent release {machine}`", hold.by));
+        let (by, machine) = (&hold.by, &config.name);
+        evidence.push_str(&format!("; {by}'s hold stays until `power-agent release {machine}`"));
     }
     let well = record.state == State::Done;
     Some((live.id.clone(), Ended { well, changed: record.moved, evidence, at: now }))

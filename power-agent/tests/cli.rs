@@ -60,6 +60,7 @@ channels = 1
 status = "none"
 [pools.rack]
 off_dwell = "200ms"
+cycles_per_hour = 0
 settle = "100ms"
 soft_off = { exec = ["true"], deadline = "20s" }
 [machines.node1]

@@ -567,7 +567,7 @@ fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
     let mut text = format!(
         "[agent]\nname = \"rig\"\nsocket = \"{dir}/agent.sock\"\nstate = \"{dir}/agent\"\npoll = \"1s\"\n\
          [nomad]\naddress = \"{}\"\n{token}\
-         [pools.rack]\nboot_deadline = \"60s\"\noff_dwell = \"1s\"\nsettle = \"1s\"\n\
+         [pools.rack]\nboot_deadline = \"60s\"\noff_dwell = \"1s\"\nmin_on = \"0s\"\nmin_off = \"0s\"\ncycles_per_hour = 0\nsettle = \"1s\"\n\
          soft_off = {{ exec = [\"{}\", \"ctl\", \"--socket\", \"{dir}/rack.sock\", \"soft-off\", \"{{machine}}\"], deadline = \"60s\" }}\n\
          shape = {{ cpu = {}, memory = {}, disk = {}, datacenter = \"{}\", node_pool = \"{}\"{class} }}\n",
         server.address(),

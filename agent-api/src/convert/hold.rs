@@ -13,6 +13,7 @@ fn kind_number(kind: HoldKind) -> i32 {
         HoldKind::Hold => wire::HoldKind::Hold,
         HoldKind::Reservation => wire::HoldKind::Reservation,
         HoldKind::Maintenance => wire::HoldKind::Maintenance,
+        HoldKind::Flapping => wire::HoldKind::Flapping,
     }
     .into()
 }
@@ -23,6 +24,7 @@ fn kind(number: i32) -> Result<HoldKind, FieldError> {
         Ok(wire::HoldKind::Hold) => Ok(HoldKind::Hold),
         Ok(wire::HoldKind::Reservation) => Ok(HoldKind::Reservation),
         Ok(wire::HoldKind::Maintenance) => Ok(HoldKind::Maintenance),
+        Ok(wire::HoldKind::Flapping) => Ok(HoldKind::Flapping),
         Err(_) => Err(FieldError::unknown("kind", number, "kind of hold")),
     }
 }
@@ -97,6 +99,9 @@ impl From<&TakeHold> for wire::SetHoldRequest {
 impl TryFrom<wire::SetHoldRequest> for TakeHold {
     type Error = FieldError;
     fn try_from(asked: wire::SetHoldRequest) -> Result<Self, FieldError> {
+        if kind(asked.kind)? == HoldKind::Flapping {
+            return Err(FieldError::unknown("kind", asked.kind, "hold that a person takes"));
+        }
         Ok(Self {
             machine: name("machine", asked.machine, MachineName::new)?,
             kind: kind(asked.kind)?,

@@ -83,6 +83,7 @@ fn phase(number: i32) -> Result<Phase, FieldError> {
     match wire::Phase::try_from(number) {
         Ok(wire::Phase::Accepted) => Ok(Phase::Accepted),
         Ok(wire::Phase::Draining) => Ok(Phase::Draining),
+        Ok(wire::Phase::Waiting) => Ok(Phase::Waiting),
         Ok(wire::Phase::SoftOff) => Ok(Phase::SoftOff),
         Ok(wire::Phase::Settling) => Ok(Phase::Settling),
         Ok(wire::Phase::Cutting) => Ok(Phase::Cutting),
@@ -98,6 +99,7 @@ fn phase_number(phase: Phase) -> i32 {
     match phase {
         Phase::Accepted => wire::Phase::Accepted,
         Phase::Draining => wire::Phase::Draining,
+        Phase::Waiting => wire::Phase::Waiting,
         Phase::SoftOff => wire::Phase::SoftOff,
         Phase::Settling => wire::Phase::Settling,
         Phase::Cutting => wire::Phase::Cutting,

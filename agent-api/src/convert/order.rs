@@ -115,6 +115,8 @@ impl From<&Refusal> for wire::Refusal {
             RefusalCode::Expired => wire::RefusalCode::Expired,
             RefusalCode::Forbidden => wire::RefusalCode::Forbidden,
             RefusalCode::Quarantined => wire::RefusalCode::Quarantined,
+            RefusalCode::TooManyCycles => wire::RefusalCode::TooManyCycles,
+            RefusalCode::Flapping => wire::RefusalCode::Flapping,
             RefusalCode::NeverOff => wire::RefusalCode::NeverOff,
             RefusalCode::Reserved => wire::RefusalCode::Reserved,
         };
@@ -134,6 +136,8 @@ impl TryFrom<wire::Refusal> for Refusal {
             Ok(wire::RefusalCode::Expired) => RefusalCode::Expired,
             Ok(wire::RefusalCode::Forbidden) => RefusalCode::Forbidden,
             Ok(wire::RefusalCode::Quarantined) => RefusalCode::Quarantined,
+            Ok(wire::RefusalCode::TooManyCycles) => RefusalCode::TooManyCycles,
+            Ok(wire::RefusalCode::Flapping) => RefusalCode::Flapping,
             Ok(wire::RefusalCode::NeverOff) => RefusalCode::NeverOff,
             Ok(wire::RefusalCode::Reserved) => RefusalCode::Reserved,
             Ok(wire::RefusalCode::Unspecified) | Err(_) => {

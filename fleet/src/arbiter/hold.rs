@@ -20,10 +20,12 @@ pub enum HoldKind {
     Off,
     /// It stays as it is: no policy moves it.
     Hold,
+    /// Policies have switched it too often: no person's lock, but ended like one. See [`super::wear`].
+    Flapping,
 }
 
 impl HoldKind {
-    /// All of them, in the order in which they are told.
+    /// Those of people, in the order in which they are told.
     pub const ALL: [HoldKind; 4] =
         [HoldKind::Maintenance, HoldKind::Reservation, HoldKind::Off, HoldKind::Hold];
 
@@ -35,6 +37,7 @@ impl HoldKind {
             HoldKind::Reservation => "reserved",
             HoldKind::Off => "off",
             HoldKind::Hold => "hold",
+            HoldKind::Flapping => "flapping",
         }
     }
 }
@@ -89,6 +92,13 @@ impl Hold {
             HoldKind::Hold => {
                 ("is held by", format!("`power-agent release {machine}` ends the hold"))
             }
+            HoldKind::Flapping => (
+                "flaps, says the",
+                format!(
+                    "no policy moves it {}; look why, then `power-agent release {machine}`",
+                    self.left(now)
+                ),
+            ),
             HoldKind::Maintenance => (
                 "is in maintenance by",
                 format!("`power-agent maintenance off {machine}` ends the maintenance"),
@@ -103,6 +113,7 @@ impl Hold {
         };
         let code = match self.kind {
             HoldKind::Reservation => RefusalCode::Reserved,
+            HoldKind::Flapping => RefusalCode::Flapping,
             HoldKind::Off | HoldKind::Hold | HoldKind::Maintenance => RefusalCode::Held,
         };
         Refusal { code, text: format!("{machine} {is} {by} since {since} ({why}); {ends}") }
@@ -229,6 +240,11 @@ impl Holds {
         left.0.retain(|_, hold| !ends(hold));
         let stays = theirs.filter(|theirs| kind.is_none_or(|kind| kind == theirs.kind));
         Released { left, ended, refused: stays.map(|theirs| theirs.refusal(machine, now)) }
+    }
+
+    /// Forgets the lock of a kind.
+    pub fn remove(&mut self, kind: HoldKind) {
+        self.0.remove(&kind);
     }
 
     /// Ends the lock that came with an order.

@@ -49,6 +49,10 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
             unseen(record, if trouble.is_empty() { "no answer" } else { &trouble })
         }
 
+        (State::Waiting { .. }, Event::Told(Input::CalledOff(why))) => undrain(record, why, now),
+        (State::Waiting { to: PowerState::Off, .. }, Event::Expired) => shut_down(record, now),
+        (State::Waiting { to: PowerState::On, .. }, Event::Expired) => light(record, now),
+
         (State::SoftOff { until }, Event::Told(Input::SoftOffEnded(result))) => State::Settling {
             until,
             patience: until,
@@ -67,7 +71,7 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
                 None => "shut down",
                 Some(_) => "its node went down, though the soft off reported an error",
             });
-            State::Cutting(Move::first(Step::Drive, now))
+            cut(record, now)
         }
         (State::Settling { soft_off_error, quiet_since: None, .. }, Event::Expired) => {
             let why = soft_off_error.map_or_else(
@@ -81,9 +85,7 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
             restored(record, result.err().as_deref(), now)
         }
         (State::Restoring { .. }, Event::Expired) => restored(record, Some("no answer"), now),
-        (State::Dwelling { .. }, Event::Expired) => {
-            State::Energizing(Move::first(Step::Drive, now))
-        }
+        (State::Dwelling { .. }, Event::Expired) => light(record, now),
         (state, _) => state,
     }
 }
@@ -133,11 +135,11 @@ fn looked(record: &mut Record, seen: LinesSeen, now: Moment) -> State {
     let lit = seen.agreement(PowerState::On) == Agreement::Confirmed;
     match record.task.verb {
         Verb::On if lit => unchanged(record, PowerState::On, now),
-        Verb::On => State::Energizing(Move::first(Step::Drive, now)),
+        Verb::On => light(record, now),
         Verb::Off if dark => unchanged(record, PowerState::Off, now),
         Verb::Cycle if dark => {
             record.add_evidence("was off already");
-            State::Dwelling { until: now + record.task.off_dwell }
+            dwell(record, now)
         }
         Verb::Off | Verb::Cycle => match record.task.drain {
             Some(patience) => {
@@ -182,7 +184,7 @@ fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State
     }
     // In these states the machine was not asked yet and no outlet has moved.
     let untouched = match &state {
-        State::Draining { .. } | State::SoftOff { .. } => true,
+        State::Draining { .. } | State::Waiting { .. } | State::SoftOff { .. } => true,
         State::Cutting(_) => record.task.soft_off.is_none() && !record.moved,
         State::Dwelling { .. } | State::Energizing(_) => !record.moved,
         State::Looking { .. }
@@ -193,17 +195,51 @@ fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State
         | State::Failed { .. } => false,
     };
     if untouched {
+        if !record.moved {
+            (record.cut, record.lit) = (None, None);
+        }
         return undrain(record, format!("nothing was moved: {why}"), now);
     }
     state
 }
 
-/// The way down of a machine that is to go: asked first where it can be.
-fn shut_down(record: &Record, now: Moment) -> State {
+/// The way down of a machine that is to go, once its hardware may: asked first where it can be.
+fn shut_down(record: &mut Record, now: Moment) -> State {
+    let may = record.task.may_cut_at;
     match record.task.soft_off {
+        _ if now < may => State::Waiting { until: may, to: PowerState::Off },
         Some(patience) => State::SoftOff { until: now + patience },
-        None => State::Cutting(Move::first(Step::Drive, now)),
+        None => cut(record, now),
     }
+}
+
+/// Begins to open the outlets.
+fn cut(record: &mut Record, now: Moment) -> State {
+    record.cut = Some(now);
+    State::Cutting(Move::first(Step::Drive, now))
+}
+
+/// Begins to close the outlets, once the hardware may.
+fn light(record: &mut Record, now: Moment) -> State {
+    let may = record.task.may_light_at;
+    if now < may {
+        return State::Waiting { until: may, to: PowerState::On };
+    }
+    record.lit = Some(now);
+    State::Energizing(Move::first(Step::Drive, now))
+}
+
+/// Remembers when the outlets were driven last.
+const fn switched(record: &mut Record, state: PowerState, now: Moment) {
+    match state {
+        PowerState::Off => record.cut = Some(now),
+        PowerState::On => record.lit = Some(now),
+    }
+}
+
+/// Leaves the outlets open for the time of a cycle.
+fn dwell(record: &Record, now: Moment) -> State {
+    State::Dwelling { until: (now + record.task.off_dwell).max(record.task.may_light_at) }
 }
 
 /// The signs that it is down are a soft off that went well and a node that is down, where there is one to ask;
@@ -231,7 +267,7 @@ fn escalate(record: &mut Record, why: &str, now: Moment) -> State {
     match record.task.on_soft_off_timeout {
         OnSoftOffTimeout::Cut => {
             record.add_evidence(&format!("{why}, hence a hard cut"));
-            State::Cutting(Move::first(Step::Drive, now))
+            cut(record, now)
         }
         OnSoftOffTimeout::Quarantine => {
             record.add_evidence(&format!("{why}; its power was left as it is"));
@@ -255,13 +291,17 @@ fn moved(
         (_, Event::Expired) => give_up(record, wanted, "its time is over"),
         (Step::Drive, Event::Told(Input::Driven(Ok(())))) => {
             record.moved = true;
+            switched(record, wanted, now);
             // Also where no reading will confirm it: from now on the former state may not be assumed.
             record.reach(wanted, now);
             stay(Step::Verify)
         }
         (Step::Drive, Event::Told(Input::Driven(Err(fault)))) => {
             // What was perhaps sent has perhaps moved it.
-            record.moved |= fault.class == crate::FaultClass::Indeterminate;
+            if fault.class == crate::FaultClass::Indeterminate {
+                record.moved = true;
+                switched(record, wanted, now);
+            }
             again(record, wanted, movement, &fault, now)
         }
         (Step::Look | Step::Verify, Event::Told(Input::Seen(Err(fault)))) => {
@@ -340,7 +380,7 @@ fn arrived(record: &mut Record, state: PowerState, evidence: &str, now: Moment) 
         return State::Restoring { until: now + UNDRAIN_DEADLINE };
     }
     if record.task.verb == Verb::Cycle && state == PowerState::Off {
-        return State::Dwelling { until: now + record.task.off_dwell };
+        return dwell(record, now);
     }
     record.add_evidence(evidence);
     State::Done
@@ -354,7 +394,7 @@ fn restored(record: &mut Record, error: Option<&str>, now: Moment) -> State {
         }
     }
     match record.task.verb {
-        Verb::Cycle => State::Dwelling { until: now + record.task.off_dwell },
+        Verb::Cycle => dwell(record, now),
         Verb::Off | Verb::On => State::Done,
     }
 }
@@ -366,6 +406,7 @@ pub(super) fn action(record: &Record) -> Action {
         State::Looking { until, rest: None } => Action::ReadBack { until: *until },
         State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
         State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
+        State::Waiting { until, .. } => Action::Wait { until: *until },
         State::Undraining { until, .. } | State::Restoring { until } => {
             Action::CancelDrain { until: *until }
         }
@@ -400,8 +441,10 @@ pub(super) fn resumed(state: State, now: Moment) -> State {
         State::Restoring { .. } => State::Restoring { until: now + UNDRAIN_DEADLINE },
         State::Cutting(_) => State::Cutting(Move::first(Step::Look, now)),
         State::Energizing(_) => State::Energizing(Move::first(Step::Look, now)),
-        State::Draining { .. } | State::Dwelling { .. } | State::Done | State::Failed { .. } => {
-            state
-        }
+        State::Waiting { .. }
+        | State::Draining { .. }
+        | State::Dwelling { .. }
+        | State::Done
+        | State::Failed { .. } => state,
     }
 }

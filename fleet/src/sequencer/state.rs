@@ -20,6 +20,10 @@ pub struct Task {
     pub settle: Duration,
     /// How long a cycle leaves it off.
     pub off_dwell: Duration,
+    /// It is not asked to shut down and not cut sooner: it was lit a short while ago.
+    pub may_cut_at: Moment,
+    /// It is not lit sooner: it was cut a short while ago.
+    pub may_light_at: Moment,
 }
 
 /// What Nomad says of the machine's node.
@@ -143,6 +147,13 @@ pub enum State {
         /// Why.
         why: String,
     },
+    /// Waits until the hardware may be switched.
+    Waiting {
+        /// Goes on then.
+        until: Moment,
+        /// What is to come.
+        to: PowerState,
+    },
     /// Asks the machine to shut down.
     SoftOff {
         /// Escalates then.
@@ -226,6 +237,10 @@ pub struct Record {
     pub began: Moment,
     /// Whether an outlet was driven.
     pub moved: bool,
+    /// When it was cut, if it may have been: when that began at the latest, and exactly once it is known.
+    pub cut: Option<Moment>,
+    /// The same for being lit.
+    pub lit: Option<Moment>,
     /// How the node was before our drain, as far as is known. `None`: we have not drained it, or have given it back; a
     /// sequence that ends with this owes Nomad that much.
     pub drained_from: Option<Eligible>,
@@ -257,6 +272,8 @@ pub enum Phase {
     Accepted,
     /// Its node is being emptied, before it is asked to shut down.
     Draining,
+    /// Waits until its hardware may be switched again.
+    Waiting,
     /// Asked to shut down.
     SoftOff,
     /// Waits for the signs that it is down.
@@ -286,6 +303,7 @@ impl Phase {
         match self {
             Phase::Accepted => "accepted",
             Phase::Draining => "draining",
+            Phase::Waiting => "waiting",
             Phase::SoftOff => "shutting down",
             Phase::Settling => "settling",
             Phase::Cutting => "cutting",

@@ -263,6 +263,12 @@ pub(crate) fn who(origin: &Origin) -> String {
 
 fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
     let config = &machine.config;
+    let limits = config.limits;
+    let (may_cut_at, may_light_at) = {
+        let wear = &machine.state().wear;
+        (wear.may_cut_at(limits), wear.may_light_at(limits))
+    };
+    let in_a_hurry = order.force && matches!(order.origin, Origin::Person(_));
     // A node that is empty is drained too: else work may be placed there until the cut.
     let drain = match work {
         Work::Runs(_) | Work::Empty if order.drain => Some(config.drain_deadline),
@@ -275,7 +281,9 @@ fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         drain,
         soft_off: config.soft_off.as_ref().map(|soft_off| soft_off.deadline),
         settle: config.settle,
-        off_dwell: config.off_dwell,
+        off_dwell: config.off_dwell.max(limits.min_off),
+        may_cut_at: if in_a_hurry { Moment::ZERO } else { may_cut_at },
+        may_light_at,
     }
 }
 

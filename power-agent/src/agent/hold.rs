@@ -1,6 +1,7 @@
 //! Locks of people, as they ask for them and end them. What that means is decided by [`fleet::arbiter::hold`].
 
 use agent_api::{Release, Released, TakeHold, Taken};
+use fleet::Origin;
 use fleet::arbiter::{HoldAsked, HoldKind};
 
 use super::{Agent, RequestError};
@@ -21,7 +22,9 @@ impl Agent {
         let mut memory = machine.memory();
         let what = match asked.kind {
             HoldKind::Reservation => What::Reserve,
-            HoldKind::Maintenance | HoldKind::Off | HoldKind::Hold => What::Hold,
+            HoldKind::Maintenance | HoldKind::Off | HoldKind::Hold | HoldKind::Flapping => {
+                What::Hold
+            }
         };
         let why = format!("{}: {}", asked.kind.as_str(), asked.reason);
         let event = Event::new(what, by.clone(), &why).about(&name);
@@ -47,6 +50,12 @@ impl Agent {
                 machine = %name, by = hold.by, kind = hold.kind.as_str(), reason = %hold.reason, "machine held"
             );
         }
+        if let Some(live) = &mut machine.state().live
+            && matches!(live.origin, Origin::Autoscaler(_))
+        {
+            // What has begun goes on; what only waits for its time does not.
+            live.call_off = Some(format!("called off: {} holds the machine", hold.by));
+        }
         drop(book);
         self.publish(&name);
         Ok(Taken::Held(hold_view(&hold, now)))
@@ -63,7 +72,13 @@ impl Agent {
         let now = Clock.now();
         let mut memory = machine.memory();
         let by = (asked.by.as_str(), asked.force);
-        let released = memory.holds.release(asked.kind, by, &name, now);
+        let holds = machine.state().all_holds(&machine.config, now);
+        let mut released = holds.release(asked.kind, by, &name, now);
+        // The breaker's lock is told, not kept.
+        released.left.remove(HoldKind::Flapping);
+        if released.ended.iter().any(|hold| hold.kind == HoldKind::Flapping) {
+            memory.wear.calm();
+        }
         let quarantine = if asked.kind.is_none() { memory.quarantine.take() } else { None };
         if !released.ended.is_empty() || quarantine.is_some() {
             memory.holds = released.left;
@@ -76,7 +91,9 @@ impl Agent {
             let event = Event::new(What::Release, who.clone(), &what).about(&name);
             self.write_machine(&name, memory.clone(), Some(event)).await?;
             let mut state = machine.state();
-            (state.holds, state.quarantine) = (memory.holds, memory.quarantine);
+            state.holds = memory.holds;
+            state.wear = memory.wear;
+            state.quarantine = memory.quarantine;
         }
         drop(book);
         if let Some(refusal) = &released.refused {

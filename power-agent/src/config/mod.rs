@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet::arbiter::Limits;
 use fleet::{DeviceName, MachineName, PoolName, Shape};
 
 use crate::drivers::{DriverConfig, OutletNumber};
@@ -107,6 +108,8 @@ pub struct MachineConfig {
     pub settle: Duration,
     /// How long a person's `--drain` waits for the node to become empty.
     pub drain_deadline: Duration,
+    /// How soon and how often its hardware may be switched.
+    pub limits: Limits,
     /// Whether its power is never taken by a policy, and by a person only with `--force`.
     pub never_off: bool,
     /// How it is asked to shut down before it is cut; `None`: it is cut at once.

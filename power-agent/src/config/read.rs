@@ -6,6 +6,8 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet::arbiter::Limits;
+use fleet::arbiter::wear::CYCLES_PER_HOUR_MAX;
 use fleet::{DeviceName, MachineName, NameError, PoolName, Resources, Shape};
 use toml::de::DeTable;
 
@@ -27,6 +29,10 @@ const BOOT_DEFAULT: Duration = Duration::from_secs(300);
 /// Under 100 ms a power supply bridges the gap; over an hour it is an off and not a cycle.
 const DWELL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 const DWELL_DEFAULT: Duration = Duration::from_secs(10);
+/// Over an hour it is no protection of hardware but a policy's business.
+const REST: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+/// Once in five minutes: more often no machine boots, works and goes.
+const CYCLES_PER_HOUR_DEFAULT: u32 = 12;
 const SETTLE_DEFAULT: Duration = Duration::from_secs(10);
 /// A week is what the longest batch work may ask of a drain.
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(604_800);
@@ -250,6 +256,9 @@ struct Knobs {
     settle: Option<Duration>,
     drain_deadline: Option<Duration>,
     never_off: Option<bool>,
+    min_on: Option<Duration>,
+    min_off: Option<Duration>,
+    cycles_per_hour: Option<u64>,
     soft_off: Option<SoftOffConfig>,
     shape: Option<Shape>,
 }
@@ -262,6 +271,11 @@ impl Knobs {
             settle: section.duration("settle", DWELL, "\"10s\""),
             drain_deadline: section.duration("drain_deadline", DRAIN, "\"1h\""),
             never_off: section.truth("never_off"),
+            min_on: section.duration("min_on", REST, "\"10s\""),
+            min_off: section.duration("min_off", REST, "\"10s\""),
+            cycles_per_hour: section
+                .integer("cycles_per_hour", 0..=u64::from(CYCLES_PER_HOUR_MAX), "12")
+                .map(|cycles| cycles.value),
             soft_off: section.section("soft_off", SOFT_OFF_EXAMPLE).and_then(read_soft_off),
             shape: section
                 .section("shape", "{ cpu = 2000, memory = 1024, disk = 10000 }")
@@ -295,6 +309,7 @@ fn read_machine(
             off_dwell: or(own.off_dwell, of_pool.off_dwell, DWELL_DEFAULT),
             settle: or(own.settle, of_pool.settle, SETTLE_DEFAULT),
             drain_deadline: or(own.drain_deadline, of_pool.drain_deadline, DRAIN_DEFAULT),
+            limits: limits(&own, &of_pool),
             never_off: own.never_off.or(of_pool.never_off).unwrap_or_default(),
             soft_off: own.soft_off.or(of_pool.soft_off),
             shape: own.shape.or(of_pool.shape),
@@ -304,6 +319,18 @@ fn read_machine(
     };
     section.finish();
     draft
+}
+
+/// What the power supply needs between off and on, it needs also between an `off` and an `on`.
+fn limits(own: &Knobs, of_pool: &Knobs) -> Limits {
+    let rest = own.off_dwell.or(of_pool.off_dwell).unwrap_or(DWELL_DEFAULT);
+    let cycles = own.cycles_per_hour.or(of_pool.cycles_per_hour);
+    let cycles = cycles.and_then(|cycles| u32::try_from(cycles).ok());
+    Limits {
+        min_on: own.min_on.or(of_pool.min_on).unwrap_or(rest),
+        min_off: own.min_off.or(of_pool.min_off).unwrap_or(rest),
+        cycles_per_hour: cycles.unwrap_or(CYCLES_PER_HOUR_DEFAULT),
+    }
 }
 
 fn read_outlets(section: &mut Section<'_>) -> Vec<At<OutletPath>> {

@@ -3,6 +3,7 @@
 mod boots;
 mod hold;
 mod sequence;
+mod wear;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::boots::{BootDoc, QuarantineDoc};
 use self::hold::HoldDoc;
 use self::sequence::RecordDoc;
+use self::wear::WearDoc;
 use crate::clock::BootId;
 use crate::memory::{Ended, KeptPlan, MachineMemory, Operation, Outcome, RunningOrder};
 
@@ -165,6 +167,8 @@ struct MachineDoc {
     hold: Option<HoldDoc>,
     #[serde(default)]
     holds: Vec<HoldDoc>,
+    #[serde(default)]
+    wear: WearDoc,
     last_seen: Option<ShapeDoc>,
     #[serde(default)]
     quarantine: Option<QuarantineDoc>,
@@ -249,7 +253,8 @@ pub(super) fn machine_bytes(stamp: &Stamp, memory: &MachineMemory) -> Vec<u8> {
         last: memory.last.as_ref().map(OperationDoc::of),
         commanded,
         hold: None,
-        holds: memory.holds.iter().map(HoldDoc::of).collect(),
+        holds: memory.holds.iter().filter_map(HoldDoc::of).collect(),
+        wear: WearDoc::of(&memory.wear),
         last_seen: memory.last_seen.as_ref().map(shape_doc),
         quarantine: memory.quarantine.as_ref().map(QuarantineDoc::of),
         boots: memory.boots.iter().map(BootDoc::of).collect(),
@@ -283,6 +288,7 @@ pub(super) fn machine_from(bytes: &[u8], boot: &BootId) -> Result<MachineMemory,
         last: doc.last.map(|last| last.into_operation(epoch)).transpose()?,
         commanded: doc.commanded.map(commanded).transpose()?,
         holds: holds.collect::<Result<_, _>>()?,
+        wear: doc.wear.into_wear(epoch),
         last_seen: doc.last_seen.map(shape_from),
         quarantine: doc.quarantine.map(|kept| kept.into_quarantine(epoch)).transpose()?,
         boots: doc.boots.into_iter().map(|boot| boot.into_boot(epoch)).collect::<Result<_, _>>()?,

@@ -9,6 +9,7 @@ mod reload;
 mod returns;
 mod rig;
 mod told;
+mod wear;
 
 use std::time::Duration;
 

@@ -56,6 +56,7 @@ channels = 2
 status = "none"
 [pools.rack]
 off_dwell = "OFF_DWELL"
+cycles_per_hour = 0
 settle = "100ms"
 [machines.read]
 pool = "rack"
@@ -67,6 +68,7 @@ outlets = [{ device = "a", outlet = 2 }, { device = "a", outlet = 3 }]
 pool = "rack"
 outlets = [{ device = "b", outlet = 1 }]
 [machines.lamp]
+off_dwell = "OFF_DWELL"
 outlets = [{ device = "a", outlet = 4 }]
 "#;
 

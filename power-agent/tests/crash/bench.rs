@@ -54,7 +54,7 @@ fn rack_file(boards: &[String]) -> String {
 fn agent_file(boards: &[String]) -> String {
     let mut text =
         "[agent]\nname = \"bench\"\nsocket = \"agent.sock\"\nstate = \"state\"\npoll = \"2s\"\n\
-                    [pools.rack]\noff_dwell = \"150ms\"\nsettle = \"100ms\"\n"
+                    [pools.rack]\noff_dwell = \"150ms\"\nmin_on = \"0s\"\nmin_off = \"0s\"\ncycles_per_hour = 0\nsettle = \"100ms\"\n"
             .to_owned();
     for (at, board) in boards.iter().enumerate() {
         // A frame that a swamped rack hears late is lost to a board that can not be asked: there the pause is long.

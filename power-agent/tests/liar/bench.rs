@@ -36,8 +36,14 @@ port = "b.tty"
 channels = 1
 status = "none"
 [machines.node1]
+min_on = "0s"
+min_off = "0s"
+cycles_per_hour = 0
 outlets = [{ device = "a", outlet = 1 }]
 [machines.mixed]
+min_on = "0s"
+min_off = "0s"
+cycles_per_hour = 0
 outlets = [{ device = "a", outlet = 2 }, { device = "b", outlet = 1 }]
 "#;
 

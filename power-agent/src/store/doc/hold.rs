@@ -39,13 +39,15 @@ enum ExpiryDoc {
 }
 
 impl HoldDoc {
-    pub(super) fn of(hold: &Hold) -> Self {
-        Self {
+    /// `None`: it is the breaker's, which follows from what else is kept.
+    pub(super) fn of(hold: &Hold) -> Option<Self> {
+        Some(Self {
             kind: match hold.kind {
                 HoldKind::Maintenance => KindDoc::Maintenance,
                 HoldKind::Reservation => KindDoc::Reservation,
                 HoldKind::Off => KindDoc::Off,
                 HoldKind::Hold => KindDoc::Hold,
+                HoldKind::Flapping => return None,
             },
             by: hold.by.clone(),
             reason: hold.reason.to_string(),
@@ -56,7 +58,7 @@ impl HoldDoc {
                 Expiry::Lost => ExpiryDoc::Lost,
             },
             operation: hold.operation.as_ref().map(ToString::to_string),
-        }
+        })
     }
 
     pub(super) fn into_hold(self, epoch: Epoch) -> Result<Hold, DocError> {
@@ -105,7 +107,7 @@ mod tests {
         assert_eq!(read(text, true).expiry, Expiry::At(end));
         let lost = read(text, false);
         assert_eq!((lost.expiry, lost.binds(end)), (Expiry::Lost, true));
-        let again = serde_json::to_string(&HoldDoc::of(&lost)).unwrap();
+        let again = serde_json::to_string(&HoldDoc::of(&lost).unwrap()).unwrap();
         assert_eq!(read(&again, true).expiry, Expiry::Lost);
     }
 }

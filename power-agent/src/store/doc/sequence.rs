@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleet::Moment;
 use fleet::moment::millis;
 use fleet::sequencer::{Eligible, Move, OnSoftOffTimeout, Record, State, Step, Task};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,10 @@ pub(super) struct RecordDoc {
     at: PlaceDoc,
     began_ms: u64,
     moved: bool,
+    #[serde(default)]
+    cut_ms: Option<u64>,
+    #[serde(default)]
+    lit_ms: Option<u64>,
     /// Whether the node was eligible before our drain.
     drained_from_eligible: Option<bool>,
     reached: Option<(StateDoc, u64)>,
@@ -30,6 +35,10 @@ struct TaskDoc {
     soft_off_ms: Option<u64>,
     settle_ms: u64,
     off_dwell_ms: u64,
+    #[serde(default)]
+    may_cut_at_ms: u64,
+    #[serde(default)]
+    may_light_at_ms: u64,
 }
 
 /// The state. A movement is begun anew with a look, so that its step needs no place here.
@@ -39,6 +48,7 @@ enum PlaceDoc {
     Looking { until_ms: u64 },
     Draining { until_ms: u64, ordered: bool, left: String },
     Undraining { until_ms: u64, why: String },
+    Waiting { until_ms: u64, to: StateDoc },
     SoftOff { until_ms: u64 },
     Settling { patience_ms: u64, soft_off_error: Option<String> },
     Cutting { until_ms: u64 },
@@ -60,10 +70,14 @@ impl RecordDoc {
                 soft_off_ms: task.soft_off.map(millis),
                 settle_ms: millis(task.settle),
                 off_dwell_ms: millis(task.off_dwell),
+                may_cut_at_ms: task.may_cut_at.as_millis(),
+                may_light_at_ms: task.may_light_at.as_millis(),
             },
             at: PlaceDoc::of(&record.state),
             began_ms: record.began.as_millis(),
             moved: record.moved,
+            cut_ms: record.cut.map(Moment::as_millis),
+            lit_ms: record.lit.map(Moment::as_millis),
             drained_from_eligible: record.drained_from.map(|before| before == Eligible::Yes),
             reached: record.reached.map(|(state, at)| (state.into(), at.as_millis())),
             evidence: record.evidence.clone(),
@@ -86,10 +100,14 @@ impl RecordDoc {
                 soft_off: self.task.soft_off_ms.map(Duration::from_millis),
                 settle: Duration::from_millis(self.task.settle_ms),
                 off_dwell: Duration::from_millis(self.task.off_dwell_ms),
+                may_cut_at: epoch.at(self.task.may_cut_at_ms),
+                may_light_at: epoch.at(self.task.may_light_at_ms),
             },
             state: self.at.into_state(epoch),
             began: epoch.at(self.began_ms),
             moved: self.moved,
+            cut: self.cut_ms.map(|at| epoch.at(at)),
+            lit: self.lit_ms.map(|at| epoch.at(at)),
             drained_from: self.drained_from_eligible.map(eligible),
             reached: self.reached.map(|(state, at_ms)| (state.into(), epoch.at(at_ms))),
             evidence: self.evidence,
@@ -110,6 +128,9 @@ impl PlaceDoc {
             },
             State::Undraining { until, why } => {
                 Self::Undraining { until_ms: until.as_millis(), why: why.clone() }
+            }
+            State::Waiting { until, to } => {
+                Self::Waiting { until_ms: until.as_millis(), to: (*to).into() }
             }
             State::SoftOff { until } => Self::SoftOff { until_ms: until.as_millis() },
             State::Settling { patience, soft_off_error, .. } => Self::Settling {
@@ -136,6 +157,9 @@ impl PlaceDoc {
             }
             Self::Undraining { until_ms, why } => {
                 State::Undraining { until: epoch.at(until_ms), why }
+            }
+            Self::Waiting { until_ms, to } => {
+                State::Waiting { until: epoch.at(until_ms), to: to.into() }
             }
             Self::SoftOff { until_ms } => State::SoftOff { until: epoch.at(until_ms) },
             Self::Settling { patience_ms, soft_off_error } => {

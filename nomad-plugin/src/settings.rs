@@ -130,7 +130,7 @@ fn loopback(text: &str) -> Result<SocketAddr, Fault> {
     let address = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
     address.ok_or_else(|| {
         Fault::failed(format!(
-            "config metrics = {text:?}: expected an address of the loopback interface such as \"127.0.0.1:9464\""
+            "config metrics = {text:?}: expected an address of the loopback interface such as \"127.0.0.1:9465\""
         ))
     })
 }

@@ -1,5 +1,6 @@
 //! Story 11. Goal: who draws and alerts sees the pool as it is, and every metric that our dashboard and our
-//! alerts name is there. Method: a scrape of a real target before and after a machine is lit.
+//! alerts name is there. Method: a scrape of a real target and a real agent, after a machine was lit and an
+//! order refused.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +13,10 @@ use testkit::wait::{Probe, eventually};
 use testkit::work::ShellJob;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use virtual_rack::machine::Phase;
+
+/// The exit code of a refusal.
+const REFUSED: i32 = 2;
 
 #[test]
 fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_is() {
@@ -19,6 +24,10 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_i
         let port = Port::take()?;
         let mut rig = Rig::prepare(&RigSpec::dark(2)).await?;
         rig.target_config = format!("metrics = \"127.0.0.1:{}\"", port.number());
+        let agents = Port::take()?;
+        let (file, section) = (rig.dir.join("agent.toml"), "[agent]\n");
+        let with = format!("{section}metrics = \"127.0.0.1:{}\"\n", agents.number());
+        std::fs::write(&file, std::fs::read_to_string(&file)?.replacen(section, &with, 1))?;
         rig.start_agent().await?;
         rig.start_autoscaler().await?;
         says(&rig, &port, "machines{pool=\"rack\",state=\"off\"}", 2).await?;
@@ -36,11 +45,20 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_i
         ] {
             says(&rig, &port, series, number).await?;
         }
-        let text = scraped(&port).await?;
+        // A machine with work is not switched off: one refusal.
+        let lit = rig.rack.state().await?.machines;
+        let lit =
+            lit.iter().find(|(_, machine)| machine.state == Phase::Up).context("one is up")?;
+        let said = rig.power_agent(&["off", lit.0, "--reason", "to be counted"]).await?;
+        ensure!(said.code == REFUSED, "{said:?}");
+        let text = format!("{}{}", scraped(&port).await?, scraped(&agents).await?);
         let named = named()?;
-        ensure!(named.len() > 5, "the dashboard and the alerts name {named:?}");
+        for part in ["lamplighter_plugin_", "lamplighter_agent_"] {
+            let count = named.iter().filter(|name| name.starts_with(part)).count();
+            ensure!(count > 5, "the dashboard and the alerts name {named:?}");
+        }
         for name in named {
-            let there = text.contains(&format!("\n{name}{{"));
+            let there = [" ", "{"].iter().any(|end| text.contains(&format!("\n{name}{end}")));
             ensure!(there, "{name} is named and not there: {text}");
         }
         Ok(())
@@ -53,10 +71,11 @@ fn named() -> Result<BTreeSet<String>> {
     let dashboard = std::fs::read_to_string(examples.join("grafana/lamplighter.json"))?;
     let read: serde_json::Value = serde_json::from_str(&dashboard)?;
     ensure!(read["panels"].is_array(), "the dashboard has no panels");
-    let alerts = std::fs::read_to_string(examples.join("prometheus-alerts.yml"))?;
+    let mut alerts = std::fs::read_to_string(examples.join("prometheus-alerts.yml"))?;
+    alerts.push_str(&std::fs::read_to_string(examples.join("prometheus-alerts-agent.yml"))?);
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     let words = dashboard.split(word).chain(alerts.split(word));
-    let ours = words.filter(|word| word.starts_with("lamplighter_plugin_"));
+    let ours = words.filter(|word| word.starts_with("lamplighter_"));
     Ok(ours.map(str::to_owned).collect())
 }
 

@@ -96,6 +96,10 @@ impl Metrics {
         let said = "From an order to its end, in seconds, by verb";
         registry.register("operation_duration_seconds", said, self.durations.clone());
         let said = "Callers that were turned away before anything was ordered, by why";
+        // An increase is seen only of what was there before.
+        for what in [What::Denied, What::HandshakeRefused, What::OverQuota] {
+            drop(self.turned_away.get_or_create(&vec![("why", what.as_str().to_owned())]));
+        }
         registry.register("turned_away", said, self.turned_away.clone());
         let said = "Readings of a device, by device";
         registry.register("device_reads", said, self.reads.clone());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{MachineName, NodeId, NodeView, OnSoftOffTimeout, OperationId, Reason};
+use crate::{
+    BootEnd, MachineName, NodeId, NodeView, OnSoftOffTimeout, OperationId, QuarantineCause, Reason,
+};
 
 /// One thing to do; at most one at a time for a machine, and [`crate::reconciler::Reconciler::done`] tells what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,42 @@ pub enum Effect {
         reason: Reason,
         /// What happens when it does not go down by itself.
         on_timeout: OnSoftOffTimeout,
+    },
+    /// Order it off and on again, as one sequence.
+    Cycle {
+        /// The machine.
+        machine: MachineName,
+        /// The order's id: the same when it is tried again.
+        operation: OperationId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Take it out of service. Moves nothing.
+    Quarantine {
+        /// The machine.
+        machine: MachineName,
+        /// The kind of reason.
+        cause: QuarantineCause,
+        /// Why.
+        reason: Reason,
+    },
+    /// Return it to service. Moves nothing.
+    LiftQuarantine {
+        /// The machine.
+        machine: MachineName,
+        /// Why.
+        reason: Reason,
+    },
+    /// Have its agent keep how its boot ended.
+    RecordBoot {
+        /// The machine.
+        machine: MachineName,
+        /// The order that had given it power.
+        operation: OperationId,
+        /// How it ended.
+        end: BootEnd,
+        /// From the relay to the end. `None`: it was not watched.
+        took: Option<Duration>,
     },
     /// Make its node ineligible.
     MakeIneligible {
@@ -77,6 +115,10 @@ impl Effect {
         match self {
             Effect::Light { machine, .. }
             | Effect::PowerOff { machine, .. }
+            | Effect::Cycle { machine, .. }
+            | Effect::Quarantine { machine, .. }
+            | Effect::LiftQuarantine { machine, .. }
+            | Effect::RecordBoot { machine, .. }
             | Effect::MakeIneligible { machine, .. }
             | Effect::MakeEligible { machine, .. }
             | Effect::ReadNode { machine, .. }

@@ -1,7 +1,8 @@
 //! A pool's state in sentences: what is wanted, what is done, and for everything that is not done, why not.
 
 use crate::marks::Ownership;
-use crate::reconciler::Reconciler;
+use crate::planner::Blocked;
+use crate::reconciler::{BootState, Reconciler};
 use crate::scale_in::Stage;
 use crate::{MachineName, Moment, NodeStatus};
 
@@ -43,9 +44,46 @@ impl Reconciler {
             lines.push(Line::machine(name, "starts: its node is not ready yet".to_owned()));
         }
         for (name, why) in &self.last_plan.blocked {
-            lines.push(Line::machine(name, why.to_string()));
+            // What is so whatever is wanted is said of its own accord.
+            if !matches!(why, Blocked::Quarantined(_) | Blocked::NoBoot | Blocked::NodeSilent) {
+                lines.push(Line::machine(name, why.to_string()));
+            }
         }
+        lines.extend(self.explain_failures(now));
         lines.extend(self.explain_ineligible());
+        lines
+    }
+
+    /// Machines that do not do what they were switched for.
+    fn explain_failures(&self, now: Moment) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (name, machine) in &self.view.machines {
+            if let Some(quarantine) = machine.quarantine() {
+                lines.push(Line::machine(
+                    name,
+                    format!(
+                        "is in quarantine: {}; `power-agent release {name}` returns it to service, \
+                     `power-agent on {name}` tries it",
+                        quarantine.reason
+                    ),
+                ));
+            } else if machine.is_silent(now) {
+                lines.push(Line::machine(name, format!(
+                    "is on, and its node is down or not there: it may be cut off from Nomad, or hang; nothing \
+                     proves that it is empty, so it counts and is left as it is; `power-agent cycle {name}` \
+                     starts it anew"
+                )));
+            } else if machine.lost_power(now) {
+                lines.push(Line::machine(name, "its power went away without an order".to_owned()));
+            } else if self.boot(name, now) == BootState::Silent {
+                let text =
+                    "its node has fallen silent, and its board can not tell whether it is on";
+                lines.push(Line::machine(name, text.to_owned()));
+            } else if let BootState::Missed(cycle) = self.boot(name, now) {
+                let then = if cycle { "its power is cycled once" } else { "it is quarantined" };
+                lines.push(Line::machine(name, format!("did not boot in time: {then}")));
+            }
+        }
         lines
     }
 
@@ -83,6 +121,12 @@ impl Reconciler {
                     "{voice} asks for fewer than {level}; that holds in {left} s if nothing asks for more"
                 )));
             }
+        }
+        let silent = self.view.machines.values().filter(|machine| machine.is_silent(now)).count();
+        if silent > 0 {
+            lines.push(Line::pool(format!(
+                "partition suspected: {silent} on whose nodes are silent; nothing is moved in their place"
+            )));
         }
         if self.last_plan.short > 0 {
             lines.push(Line::pool(format!(

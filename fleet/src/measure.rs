@@ -9,11 +9,21 @@ use crate::reconciler::Reconciler;
 use crate::{MachineName, MachineView, Moment, NodeCount};
 
 /// The states of a machine, each machine in one: the first that fits.
-pub const MACHINE_STATES: [&str; 8] =
-    ["held", "unreachable", "leaving", "starting", "aside", "on", "off", "unknown"];
+pub const MACHINE_STATES: [&str; 10] = [
+    "held",
+    "quarantined",
+    "unreachable",
+    "leaving",
+    "starting",
+    "aside",
+    "silent",
+    "on",
+    "off",
+    "unknown",
+];
 
 /// Why a machine is not lit or not retired, each without its details.
-pub const BLOCKED_REASONS: [&str; 9] = [
+pub const BLOCKED_REASONS: [&str; 10] = [
     "held",
     "no_agent",
     "nomad_silent",
@@ -23,6 +33,7 @@ pub const BLOCKED_REASONS: [&str; 9] = [
     "work",
     "policy",
     "rests",
+    "failed",
 ];
 
 /// A pool in numbers.
@@ -72,6 +83,8 @@ impl Reconciler {
     fn state_of(&self, name: &MachineName, machine: &MachineView, now: Moment) -> &'static str {
         if machine.is_held() {
             "held"
+        } else if machine.quarantine().is_some() {
+            "quarantined"
         } else if machine.is_unreachable() {
             "unreachable"
         } else if self.leaving.contains_key(name) {
@@ -80,7 +93,9 @@ impl Reconciler {
             "starting"
         } else if machine.set_aside {
             "aside"
-        } else if machine.is_on() {
+        } else if machine.is_silent(now) {
+            "silent"
+        } else if machine.is_on(now) {
             "on"
         } else if machine.is_off() {
             "off"
@@ -96,10 +111,15 @@ const fn reason(why: &Blocked) -> &'static str {
         Blocked::NoAgent => "no_agent",
         Blocked::NomadSilent | Blocked::NothingTells => "nomad_silent",
         Blocked::Leaving | Blocked::Booting => "in_motion",
-        Blocked::MinOff(_) | Blocked::MinOn(_) | Blocked::NotIdle(_) => "too_soon",
+        Blocked::MinOff(_)
+        | Blocked::MinOn(_)
+        | Blocked::NotIdle(_)
+        | Blocked::IdleFirst(_)
+        | Blocked::Staggered(_) => "too_soon",
         Blocked::NodeSilent => "node_silent",
         Blocked::Batch(_) | Blocked::NotEmpty => "work",
         Blocked::OwnNode | Blocked::NotSelected | Blocked::Ineligible => "policy",
         Blocked::Rests(..) => "rests",
+        Blocked::Quarantined(_) | Blocked::NoBoot => "failed",
     }
 }

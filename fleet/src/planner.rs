@@ -11,6 +11,13 @@ use crate::{
     PowerState, Progress, Verb,
 };
 
+/// How many machines whose power went away are lit again within [`RESTART_SPAN`]: the inrush of four power
+/// supplies is what an ordinary 16 A circuit takes while the rest of the rack runs.
+pub const RESTARTS_AT_ONCE_MAX: usize = 4;
+
+/// How long such a group has the feed for itself: the inrush and the first, hungriest seconds of a boot.
+pub const RESTART_SPAN: Duration = Duration::from_secs(15);
+
 /// What is known of a machine beyond what can be observed now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Memory {
@@ -26,6 +33,8 @@ pub struct Memory {
     pub held_up_by: BTreeSet<AllocId>,
     /// It was on when the pool was born and has not been off since: its idle time is a gate.
     pub adopted: bool,
+    /// It was lit and did not boot.
+    pub missed: bool,
     /// The last order to light it that its agent could not do.
     pub failed: Option<OperationId>,
 }
@@ -113,6 +122,14 @@ pub enum Blocked {
     Ineligible,
     /// Something went wrong with it a while ago.
     Rests(Duration, String),
+    /// It is out of service, and why.
+    Quarantined(String),
+    /// It was lit and did not boot.
+    NoBoot,
+    /// Its power went away with others', and others are lit first.
+    Staggered(Duration),
+    /// It has work, and an idle machine only has to wait.
+    IdleFirst(Duration),
 }
 
 impl fmt::Display for Blocked {
@@ -151,6 +168,14 @@ impl fmt::Display for Blocked {
                 write!(f, "somebody else has made its node ineligible, or drains it")
             }
             Blocked::Rests(left, why) => write!(f, "{why}; left alone for {} more", seconds(left)),
+            Blocked::Quarantined(why) => write!(f, "is in quarantine: {why}"),
+            Blocked::NoBoot => write!(f, "was lit and did not boot"),
+            Blocked::Staggered(left) => {
+                write!(f, "lost its power and is lit again after others, in {}", seconds(left))
+            }
+            Blocked::IdleFirst(left) => {
+                write!(f, "has work, and an idle machine may be stopped in {}", seconds(left))
+            }
         }
     }
 }
@@ -172,7 +197,11 @@ pub fn plan(desired: NodeCount, scene: Scene<'_>, now: Moment) -> Plan {
         plan_more(&mut plan, u32::try_from(wanted).unwrap_or(u32::MAX), &retiring, scene, now);
     } else {
         plan.retire = retiring.into_iter().cloned().collect();
-        let surplus = u32::try_from(-wanted).unwrap_or(u32::MAX);
+        // Machines whose nodes are silent stand for themselves and push nobody out: they may come back, or not.
+        let silent =
+            counted().filter(|(name, machine)| doing(name).stays() && machine.is_silent(now));
+        let silent = i64::try_from(silent.count()).unwrap_or(i64::MAX);
+        let surplus = u32::try_from(-wanted - silent).unwrap_or(0);
         plan_fewer(&mut plan, surplus, scene, now);
     }
     plan
@@ -204,8 +233,15 @@ fn plan_more(
         }
     }
     dark.sort();
-    plan.light = dark.iter().take(wanted).map(|(_, name)| (*name).clone()).collect();
-    wanted -= plan.light.len();
+    let (room, left) = restart_room(scene, now);
+    for (place, (_, name)) in dark.into_iter().take(wanted).enumerate() {
+        if place < room {
+            plan.light.push(name.clone());
+        } else {
+            plan.blocked.push((name.clone(), Blocked::Staggered(left)));
+        }
+        wanted -= 1;
+    }
 
     let mut wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
     for group in &scene.view.groups {
@@ -243,9 +279,62 @@ fn plan_fewer(plan: &mut Plan, surplus: u32, scene: Scene<'_>, now: Moment) {
         }
     }
     candidates.sort();
-    let taken = candidates.len().min(usize::try_from(surplus).unwrap_or(usize::MAX));
-    plan.retire.extend(candidates.iter().take(taken).map(|(_, name)| (*name).clone()));
-    plan.surplus = surplus - u32::try_from(taken).unwrap_or(0);
+    let (waiting, shortest) = idle_soon(plan, scene);
+    for (rank, name) in candidates {
+        if surplus == 0 {
+            break;
+        }
+        if rank.has_work && surplus <= waiting {
+            // Moving work is worse than waiting for a machine that has none.
+            plan.blocked.push((name.clone(), Blocked::IdleFirst(shortest)));
+        } else {
+            plan.retire.push(name.clone());
+            surplus -= 1;
+        }
+    }
+    plan.surplus = surplus;
+}
+
+/// How many idle machines only have to wait until they may be retired, and the first of them how long.
+fn idle_soon(plan: &Plan, scene: Scene<'_>) -> (u32, Duration) {
+    let idle = |name: &MachineName| {
+        let node = scene.view.machines.get(name).and_then(|machine| machine.node.as_ref());
+        node.is_some_and(NodeView::is_idle)
+    };
+    let left: Vec<Duration> = plan
+        .blocked
+        .iter()
+        .filter(|(name, why)| matches!(why, Blocked::NotIdle(_) | Blocked::MinOn(_)) && idle(name))
+        .filter_map(|(_, why)| why.left())
+        .collect();
+    let shortest = left.iter().min().copied().unwrap_or_default();
+    (u32::try_from(left.len()).unwrap_or(u32::MAX), shortest)
+}
+
+/// How many machines may be lit now, and after what time more: as many as are wanted, but where power went
+/// away not all at once.
+fn restart_room(scene: Scene<'_>, now: Moment) -> (usize, Duration) {
+    let machines = || scene.view.machines.values();
+    let went = |machine: &MachineView| {
+        let assumed = machine.agent.as_ref().map(|agent| agent.power.observed());
+        let unsure = assumed == Some(Observed::Assumed(PowerState::On)) && !machine.is_on(now);
+        machine.lost_power(now) || (unsure && !machine.is_starting(now))
+    };
+    if !machines().any(went) {
+        return (usize::MAX, Duration::ZERO);
+    }
+    let lately = machines().filter_map(|machine| {
+        let agent = machine.agent.as_ref()?;
+        let running = agent.operation.as_ref().filter(|op| op.progress == Progress::Running);
+        if running.is_some_and(|operation| operation.verb != Verb::Off) {
+            return Some(RESTART_SPAN);
+        }
+        let commanded = agent.power.commanded.as_ref()?;
+        let left = RESTART_SPAN.checked_sub(now.since(commanded.at))?;
+        (commanded.state == PowerState::On && !left.is_zero()).then_some(left)
+    });
+    let left = lately.clone().min().unwrap_or(RESTART_SPAN);
+    (RESTARTS_AT_ONCE_MAX.saturating_sub(lately.count()), left)
 }
 
 /// The order in which machines are retired: lowest first.
@@ -272,6 +361,8 @@ impl Blocked {
             Blocked::MinOff(left)
             | Blocked::MinOn(left)
             | Blocked::NotIdle(left)
+            | Blocked::Staggered(left)
+            | Blocked::IdleFirst(left)
             | Blocked::Rests(left, _) => Some(*left),
             Blocked::Held(_)
             | Blocked::NoAgent
@@ -285,6 +376,8 @@ impl Blocked {
             | Blocked::NotEmpty
             | Blocked::NotSelected
             | Blocked::NeverOff
+            | Blocked::Quarantined(_)
+            | Blocked::NoBoot
             | Blocked::Ineligible => None,
         }
     }
@@ -307,6 +400,9 @@ impl Scene<'_> {
         if let Some(by) = &agent.held_by {
             return Err(Blocked::Held(by.clone()));
         }
+        if let Some(quarantine) = &agent.quarantine {
+            return Err(Blocked::Quarantined(quarantine.reason.to_string()));
+        }
         if machine.set_aside {
             return Err(Blocked::Ineligible);
         }
@@ -322,6 +418,9 @@ impl Scene<'_> {
         if memory.doing == Doing::Lighting {
             return Ok(0); // its order may have been taken: none is lit in its place
         }
+        if memory.missed {
+            return Err(Blocked::NoBoot);
+        }
         rests(&memory, now)?;
         if let Some(cut) = agent.power.commanded.as_ref().filter(|c| c.state == PowerState::Off) {
             within(now.since(cut.at), self.knobs.min_off).map_err(Blocked::MinOff)?;
@@ -330,7 +429,9 @@ impl Scene<'_> {
             Observed::Read(_) | Observed::Differs { .. } => 1,
             Observed::Assumed(PowerState::Off) => 2,
             Observed::Unknown => 3,
-            Observed::Assumed(PowerState::On) => 4, // it has missed its boot deadline
+            // Its node has fallen silent: the mains were gone, or it is cut off. To order it on once more
+            // moves nothing that is on.
+            Observed::Assumed(PowerState::On) => 4,
         })
     }
 

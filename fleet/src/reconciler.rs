@@ -1,6 +1,11 @@
 //! One pool made so: observations and time in; orders, Nomad calls and deadlines out. It is a fixed
 //! point: polled again with nothing changed, it asks for nothing.
 
+mod boots;
+mod exits;
+mod memory;
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,18 +13,18 @@ use crate::demand::{Caller, Demand, Direction};
 pub use crate::effect::{Done, Effect};
 use crate::marks::{Mark, Ownership};
 use crate::planner::{Doing, Memory, Plan, Scene, plan};
-use crate::scale_in::{
-    CALL_RETRY, Ending, Keep, Next, ORDER_UNSEEN_MAX, REFUSAL_REST, ScaleIn, Sight, Stage,
-};
+use crate::scale_in::{NODE_SILENCE_MAX, ORDER_UNSEEN_MAX, ScaleIn, Stage};
 use crate::{
-    AllocId, FleetView, JobKind, Knobs, MachineName, MachineView, Moment, NodeCount, NodeStatus,
-    NodeView, OperationFacts, OperationId, PoolName, PowerState, Progress, Reason, Verb,
-    WhileStarting,
+    FleetView, Knobs, MachineName, MachineView, Moment, NodeCount, NodeStatus, OperationId,
+    PoolName, WhileStarting,
 };
 
-/// How long a machine that could not be lit is left alone: a board that does not answer is worth one
-/// try a minute, and others may take its place meanwhile.
-pub const LIGHT_REST: Duration = Duration::from_secs(60);
+pub(crate) use self::boots::BootState;
+pub use self::boots::CYCLE_REFUSALS_MAX;
+use self::boots::{Care, FromDark, Watch};
+pub use self::memory::LIGHT_REST;
+use self::memory::remember;
+use self::orders::{Lighting, OperationIds};
 
 /// How long an idle node must have been ineligible by other hands before its machine is left out of the
 /// count: a view may lag behind our own write, and one wrong count moves machines.
@@ -28,17 +33,6 @@ pub const ASIDE_AFTER: Duration = Duration::from_secs(5);
 /// How long after the end of a person's order its last write to the node may be seen: agent and Nomad tell by
 /// different streams, and Nomad is read up to five times a second.
 pub const SHARED_FOR: Duration = Duration::from_secs(5);
-
-/// A machine that was ordered on, until its agent's inventory shows the order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Lighting {
-    operation: OperationId,
-    calling: bool,
-    accepted: bool,
-    /// Since when the agent answers and does not show it.
-    unseen: Moment,
-    retry_at: Moment,
-}
 
 /// What must outlive this process, beside what can be observed again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +67,15 @@ pub struct Reconciler {
     pub(crate) leaving: BTreeMap<MachineName, ScaleIn>,
     pub(crate) marks: BTreeMap<MachineName, Mark>,
     lighting: BTreeMap<MachineName, Lighting>,
+    /// The last boot of each machine, and what is done about it.
+    watches: BTreeMap<MachineName, Watch>,
+    cares: BTreeMap<MachineName, Care>,
+    /// Orders of this process that found their machines dark, where the board can not tell.
+    dark: FromDark,
+    /// Machines on their way out that no agent names any more.
+    removed: BTreeSet<MachineName>,
+    /// Since when Nomad has been answering.
+    nomad_since: Option<Moment>,
     /// Machines that an earlier process of ours has marked and that this one has not looked at yet.
     inherited: BTreeSet<MachineName>,
     pub(crate) last_plan: Plan,
@@ -84,22 +87,6 @@ pub struct Reconciler {
     nomad_heard: bool,
     agent_heard: bool,
     operations: OperationIds,
-}
-
-/// Ids of orders: the process's own prefix and a number.
-#[derive(Debug)]
-struct OperationIds {
-    prefix: OperationId,
-    next: u64,
-}
-
-impl OperationIds {
-    fn take(&mut self) -> OperationId {
-        self.next += 1;
-        let text = format!("{}-{}", self.prefix, self.next);
-        // The prefix is a valid id and shorter than the bound by far; should it not be, it alone will do.
-        OperationId::new(text).unwrap_or_else(|_| self.prefix.clone())
-    }
 }
 
 impl Reconciler {
@@ -124,6 +111,11 @@ impl Reconciler {
             inherited: standing.marks.keys().cloned().collect(),
             marks: standing.marks,
             lighting: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            cares: BTreeMap::new(),
+            dark: FromDark::new(),
+            removed: BTreeSet::new(),
+            nomad_since: None,
             last_plan: Plan::default(),
             aside_since: BTreeMap::new(),
             shared_until: BTreeMap::new(),
@@ -159,9 +151,12 @@ impl Reconciler {
                 machine.node = machine.node.take().or_else(|| last.cloned());
             }
         }
+        self.keep_removed(&mut view);
         self.view = view;
         self.share_marks(now);
         self.set_aside(now);
+        self.watch_boots(now);
+        self.judge_boots(now);
         self.nomad_heard |= self.view.nomad_answers;
         self.agent_heard |= self.view.agents_heard > 0;
         let all = self.view.nomad_answers
@@ -180,28 +175,21 @@ impl Reconciler {
         self.adopt_marks(now);
     }
 
-    /// What the agents' inventories show of the orders to light.
-    fn follow_orders(&mut self, now: Moment) {
-        let (view, memory) = (&self.view, &mut self.memory);
-        self.lighting.retain(|name, lighting| {
-            let agent = view.machines.get(name).and_then(|machine| machine.agent.as_ref());
-            let Some(agent) = agent else {
-                lighting.unseen = now;
-                return true;
-            };
-            let shown = agent.operation.as_ref().is_some_and(|op| op.id == lighting.operation);
-            if shown || lighting.calling || now.since(lighting.unseen) < ORDER_UNSEEN_MAX {
-                return lighting.calling || !shown;
-            }
-            let why = if lighting.accepted {
-                "its agent took the order to light it and does not show it"
-            } else {
-                "its agent does not answer the order to light it"
-            };
-            memory.entry(name.clone()).or_default().rests =
-                Some((now + REFUSAL_REST, why.to_owned()));
-            false
-        });
+    /// A machine that no agent names any more stays in sight until its way out is ended: its node may be
+    /// ineligible by our doing. It does not count meanwhile.
+    fn keep_removed(&mut self, view: &mut FleetView) {
+        let gone = |name: &&MachineName| !view.machines.contains_key(name);
+        let known = view.agents_heard > 0;
+        self.removed = self.leaving.keys().filter(gone).filter(|_| known).cloned().collect();
+        for name in self.leaving.keys() {
+            let Some(last) = self.view.machines.get(name) else { continue };
+            view.machines.entry(name.clone()).or_insert_with(|| MachineView {
+                agent: None,
+                set_aside: true,
+                ..last.clone()
+            });
+        }
+        self.lighting.retain(|name, lighting| lighting.calling || view.machines.contains_key(name));
     }
 
     /// What a person's order does to a node that we had made ineligible is no other's hand: our own agent does it. What
@@ -239,58 +227,6 @@ impl Reconciler {
             aside.insert(name.clone(), since);
         }
         self.aside_since = aside;
-    }
-
-    /// Nodes that are ineligible by our own mark: on the first look the work of an earlier process of
-    /// ours, to be gone on with; later machines that have come back, to be made eligible.
-    fn adopt_marks(&mut self, now: Moment) {
-        if !self.view.nomad_answers {
-            return;
-        }
-        let mut void = Vec::new();
-        for (name, mark) in &mut self.marks {
-            let Some(machine) = self.view.machines.get(name) else { continue };
-            let Some(agent) = &machine.agent else { continue };
-            let inherited = self.inherited.remove(name);
-            let ordered_off = agent.operation.as_ref().filter(|op| op.verb == Verb::Off);
-            let undone = ordered_off.filter(|op| inherited && op.progress != Progress::Done);
-            let lives = |node: &&NodeView| node.vouches() || undone.is_some();
-            let Some(node) = machine.node.as_ref().filter(lives) else { continue };
-            mark.look(node);
-            if self.leaving.contains_key(name) || node.index < mark.index {
-                continue;
-            }
-            if node.id != mark.node || (node.eligible && !node.draining) {
-                void.push(name.clone());
-                continue;
-            }
-            if node.eligible || mark.judge(node) != Ownership::Ours {
-                continue;
-            }
-            let (knobs, name) = (&self.knobs, name.clone());
-            let running = ordered_off.filter(|op| op.progress == Progress::Running);
-            let batch = node.work().any(|alloc| alloc.kind == JobKind::Batch);
-            let scale_in = if let Some(running) = running.filter(|_| inherited) {
-                let order = Some(running.id.clone());
-                ScaleIn::leaving(name.clone(), node, order, knobs, now)
-            } else if let Some(why) = failed(undone).filter(|_| node.is_idle()) {
-                ScaleIn::stuck(name.clone(), node, why, knobs, now)
-            } else if !node.vouches() {
-                continue;
-            } else if inherited && commanded(machine) == Some(PowerState::Off) {
-                ScaleIn::leaving(name.clone(), node, None, knobs, now)
-            } else if inherited && (node.draining || !batch || knobs.drain_batch) {
-                ScaleIn::resumed(name.clone(), node, mark.index, knobs, now)
-            } else if running.is_some() || machine.is_in_hand() {
-                continue; // somebody has ordered it off: no work is to come there now
-            } else {
-                ScaleIn::back(name.clone(), node, knobs, now)
-            };
-            self.leaving.insert(name, scale_in);
-        }
-        for name in void {
-            self.marks.remove(&name);
-        }
     }
 
     /// A policy asked for a count.
@@ -374,6 +310,7 @@ impl Reconciler {
             return (Vec::new(), None);
         }
         let desired = demand.desired();
+        self.judge_boots(now);
         for (name, memory) in &mut self.memory {
             memory.doing = match self.leaving.get(name) {
                 None if self.lighting.contains_key(name) => Doing::Lighting,
@@ -388,8 +325,9 @@ impl Reconciler {
         let mut effects = Vec::new();
         self.begin(now);
         self.light(desired, &mut effects, now);
+        let cares = self.tend(&mut effects, now);
         let (step, over) = self.advance(&mut effects, now);
-        let wake = self.deadlines(now).chain(step).filter(|at| *at > now).min();
+        let wake = self.deadlines(now).chain(cares).chain(step).filter(|at| *at > now).min();
         // What ended may be chosen or kept otherwise at once.
         (effects, if over { Some(now) } else { wake })
     }
@@ -405,101 +343,18 @@ impl Reconciler {
             let driven = machine.agent.as_ref()?.power.commanded.as_ref()?;
             Some(driven.at + machine.boot_deadline)
         });
-        lower.chain(blocked.map(move |left| now + left)).chain(orders).chain(boots)
-    }
-
-    /// Begins the ways out that the plan wants begun, and keeps what it wants kept.
-    fn begin(&mut self, now: Moment) {
-        for name in &self.last_plan.keep {
-            if let Some(scale_in) = self.leaving.get_mut(name) {
-                scale_in.cancel(Keep::new("it is wanted again", Duration::ZERO));
-            }
-        }
-        for (name, scale_in) in &mut self.leaving {
-            let Some(machine) = self.view.machines.get(name) else { continue };
-            let holder = machine.agent.as_ref().and_then(|agent| agent.held_by.as_ref());
-            if let Some(holder) = holder {
-                scale_in.cancel(Keep::new(&format!("{holder} holds it"), Duration::ZERO));
-            } else if machine.own {
-                scale_in.cancel(Keep::new("the autoscaler runs on it", Duration::ZERO));
-            }
-        }
-        for name in &self.last_plan.retire {
-            let node = self.view.machines.get(name).and_then(|machine| machine.node.as_ref());
-            if let Some(node) = node.filter(|_| !self.leaving.contains_key(name)) {
-                let chosen = ScaleIn::chosen(name.clone(), node, &self.knobs, now);
-                self.leaving.insert(name.clone(), chosen);
-            }
-        }
-    }
-
-    /// Orders on what the plan wants lit.
-    fn light(&mut self, desired: NodeCount, effects: &mut Vec<Effect>, now: Moment) {
-        let count = self.view.count(now);
-        let reason = Reason::new(&format!("the pool wants {desired} and counts {count}"));
-        for name in &self.last_plan.light {
-            let ids = &mut self.operations;
-            let lighting = self.lighting.entry(name.clone()).or_insert_with(|| Lighting {
-                operation: ids.take(),
-                calling: false,
-                accepted: false,
-                unseen: now,
-                retry_at: now,
-            });
-            if !lighting.calling && !lighting.accepted && lighting.retry_at <= now {
-                lighting.calling = true;
-                let operation = lighting.operation.clone();
-                let (machine, reason) = (name.clone(), reason.clone());
-                effects.push(Effect::Light { machine, operation, reason });
-            }
-        }
-    }
-
-    /// Takes each scale-in one step on: when each wants to be looked at again, and whether one ended.
-    fn advance(&mut self, effects: &mut Vec<Effect>, now: Moment) -> (Vec<Moment>, bool) {
-        let (mut wakes, mut over) = (Vec::new(), Vec::new());
-        for (name, scale_in) in &mut self.leaving {
-            let Some(machine) = self.view.machines.get(name) else { continue };
-            let mark = self.marks.get(name).filter(|mark| mark.node == scale_in.node);
-            let sight = Sight { machine, mark, nomad_answers: self.view.nomad_answers };
-            scale_in.observe(sight, &self.knobs, now);
-            match scale_in.next(sight, &self.knobs, now) {
-                Next::Do(effect) => {
-                    scale_in.begun(now);
-                    intend(&mut self.marks, &effect, machine);
-                    effects.push(effect);
-                }
-                Next::Wait(at) => wakes.extend(at),
-                Next::Over(ending) => over.push((name.clone(), ending)),
-            }
-        }
-        let ended = !over.is_empty();
-        for (name, ending) in over {
-            self.end(&name, ending, now);
-        }
-        (wakes, ended)
-    }
-
-    fn end(&mut self, name: &MachineName, ending: Ending, now: Moment) {
-        self.leaving.remove(name);
-        let Ending::Kept(keep) = ending else { return };
-        let node = self.view.machines.get(name).and_then(|machine| machine.node.as_ref());
-        if keep.rest > Duration::ZERO {
-            let memory = self.memory.entry(name.clone()).or_default();
-            let work = node.into_iter().flat_map(NodeView::work);
-            memory.held_up_by = work.map(|alloc| alloc.id.clone()).collect();
-            memory.rests = Some((now + keep.rest, keep.why));
-        }
-        let mark = self.marks.get(name);
-        if mark.zip(node).is_some_and(|(mark, node)| mark.judge(node) != Ownership::Ours) {
-            self.marks.remove(name);
-        }
+        let cuts = self.view.machines.values().filter_map(MachineView::cut_at);
+        let cuts = cuts.map(|at| at + NODE_SILENCE_MAX);
+        lower.chain(blocked.map(move |left| now + left)).chain(orders).chain(boots).chain(cuts)
     }
 
     /// Takes what came of an effect.
     pub fn done(&mut self, effect: &Effect, done: Done, now: Moment) {
         let name = effect.machine();
-        let unsure = self.leaving.get(name).is_some_and(ScaleIn::is_unsure);
+        let leaves = self.leaving.get(name);
+        let unsure = leaves.is_some_and(ScaleIn::is_unsure)
+            || self.cares.get(name).is_some_and(|care| care.unsure);
+        let tended = self.is_tended(name);
         match (effect, &done) {
             (Effect::Light { .. }, _) => return self.lit(name, done, now),
             (
@@ -518,28 +373,11 @@ impl Reconciler {
             }
             _ => {}
         }
-        if let Some(scale_in) = self.leaving.get_mut(name) {
+        if tended {
+            self.cared(effect, &done, now);
+        } else if let Some(scale_in) = self.leaving.get_mut(name) {
             let operation = self.operations.take();
             scale_in.done(done, &self.knobs, operation, now);
-        }
-    }
-
-    fn lit(&mut self, name: &MachineName, done: Done, now: Moment) {
-        let Some(lighting) = self.lighting.get_mut(name) else { return };
-        lighting.calling = false;
-        lighting.retry_at = now + CALL_RETRY;
-        match done {
-            Done::Accepted => {
-                lighting.accepted = true;
-                lighting.unseen = now;
-            }
-            Done::Refused(why) => {
-                let memory = self.memory.entry(name.clone()).or_default();
-                memory.rests = Some((now + REFUSAL_REST, why));
-                self.lighting.remove(name);
-            }
-            // An order without an answer is asked again under the same id.
-            Done::Failed(_) | Done::Written { .. } | Done::Read(_) => {}
         }
     }
 
@@ -547,67 +385,5 @@ impl Reconciler {
     #[must_use]
     pub fn stage(&self, name: &MachineName) -> Option<&Stage> {
         self.leaving.get(name).map(|scale_in| &scale_in.stage)
-    }
-}
-
-/// What this process saw of a machine over time.
-fn remember(memory: &mut Memory, machine: &MachineView, birth: bool, now: Moment) {
-    let counts = machine.counts(now);
-    // A machine that is off or boots is not idle yet: what a person cycled has its idle time anew.
-    let idle = machine.node.as_ref().is_some_and(|node| node.vouches() && node.is_idle());
-    memory.on_since = counts.then(|| memory.on_since.unwrap_or(now));
-    memory.idle_since = (counts && idle).then(|| memory.idle_since.unwrap_or(now));
-    memory.adopted = counts && (memory.adopted || birth);
-    if birth {
-        memory.on_since = counts.then_some(now);
-        memory.idle_since = (counts && idle).then_some(now);
-    }
-    if let Some(node) = &machine.node {
-        let lives = |id: &AllocId| node.work().any(|alloc| alloc.id == *id);
-        if !memory.held_up_by.iter().all(lives) {
-            memory.held_up_by.clear();
-            memory.rests = None;
-        }
-    }
-    let operation = machine.agent.as_ref().and_then(|agent| agent.operation.as_ref());
-    if let Some(OperationFacts { id, verb: Verb::On | Verb::Cycle, progress, .. }) = operation
-        && let Progress::Failed(why) = progress
-        && memory.failed.as_ref() != Some(id)
-    {
-        memory.failed = Some(id.clone());
-        memory.rests = Some((now + LIGHT_REST, why.clone()));
-    }
-}
-
-fn failed(operation: Option<&OperationFacts>) -> Option<&String> {
-    match &operation?.progress {
-        Progress::Failed(why) => Some(why),
-        Progress::Running | Progress::Done => None,
-    }
-}
-
-fn commanded(machine: &MachineView) -> Option<PowerState> {
-    let agent = machine.agent.as_ref()?;
-    agent.power.commanded.as_ref().map(|commanded| commanded.state)
-}
-
-/// Writes the mark down before the write that it is about.
-fn intend(marks: &mut BTreeMap<MachineName, Mark>, effect: &Effect, machine: &MachineView) {
-    let newest = match effect {
-        Effect::MakeIneligible { machine, node } | Effect::Drain { machine, node, .. } => {
-            let mark = marks.get(machine).filter(|mark| mark.node == *node);
-            if mark.is_some_and(Mark::is_intended) {
-                return;
-            }
-            mark.map(|mark| mark.seen)
-        }
-        _ => return,
-    };
-    if let Some(node) = &machine.node {
-        let newest = match effect {
-            Effect::Drain { .. } => newest.unwrap_or(node.newest_event),
-            _ => node.newest_event,
-        };
-        marks.insert(effect.machine().clone(), Mark::intended(node.id.clone(), newest));
     }
 }

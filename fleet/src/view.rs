@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::scale_in::NODE_SILENCE_MAX;
 use crate::{
-    AllocId, MachineName, Moment, NodeCount, NodeId, Observed, OperationId, Origin, PoolName,
-    Power, PowerState, Resources, Verb,
+    AllocId, Boot, MachineName, Moment, NodeCount, NodeId, Observed, OperationId, Origin, PoolName,
+    Power, PowerState, Quarantine, Resources, Verb,
 };
 
 /// A pool as observed at one moment.
@@ -46,6 +47,8 @@ pub struct MachineView {
     /// Whether somebody else has taken its idle node out of scheduling: it is on, takes no work, and is
     /// not ours to stop. The reconciler says so, by its marks.
     pub set_aside: bool,
+    /// Whether its boot still has time, or a second try. The reconciler says so, by what it has watched.
+    pub expected: bool,
     /// How long it may take from the relay to the ready node.
     pub boot_deadline: Duration,
 }
@@ -61,6 +64,12 @@ pub struct AgentFacts {
     pub never_off: bool,
     /// The operation that runs or ran last.
     pub operation: Option<OperationFacts>,
+    /// Why it is out of service, if it is.
+    pub quarantine: Option<Quarantine>,
+    /// How its last boot ended, if one is on record.
+    pub last_boot: Option<Boot>,
+    /// When the agent's host booted. `None`: it does not say.
+    pub host_booted: Option<Moment>,
 }
 
 /// An operation of the agent, as far as decisions need it.
@@ -74,6 +83,8 @@ pub struct OperationFacts {
     pub progress: Progress,
     /// Whether a person ordered it: its agent then drains the node, and leaves it as it was before.
     pub by_hand: bool,
+    /// Ended: whether an outlet was driven.
+    pub changed: bool,
 }
 
 /// Where an operation stands.
@@ -230,12 +241,67 @@ impl NodeView {
     }
 }
 
+impl AgentFacts {
+    /// Whether the agent's host has booted since the last order: the mains were gone, or may have been.
+    #[must_use]
+    pub fn ordered_before_boot(&self) -> bool {
+        let commanded = self.power.commanded.as_ref();
+        commanded.zip(self.host_booted).is_some_and(|(commanded, booted)| booted > commanded.at)
+    }
+
+    /// Whether it is to be on and reads off; or can not be read, and the order is from before its agent's
+    /// host booted: what was assumed then is not assumed any more.
+    #[must_use]
+    pub fn lost_power(&self) -> bool {
+        let on = self.power.commanded.as_ref().is_some_and(|c| c.state == PowerState::On);
+        let gone = match self.power.reading {
+            Some((state, _)) => state == PowerState::Off,
+            None => self.ordered_before_boot(),
+        };
+        on && gone
+    }
+}
+
 impl MachineView {
     /// Whether anything says that it is on: a node that is not down, or a reading.
     /// A ready node is proof whatever the agent says or does not say.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.node.as_ref().is_some_and(NodeView::vouches) || self.read() == Some(PowerState::On)
+    pub fn is_on(&self, now: Moment) -> bool {
+        self.is_vouched(now) || self.read() == Some(PowerState::On)
+    }
+
+    /// Whether its node is proof that it runs. Where its power was just cut by order and reads off, its
+    /// node only has not missed its heartbeats yet.
+    #[must_use]
+    pub fn is_vouched(&self, now: Moment) -> bool {
+        self.node.as_ref().is_some_and(NodeView::vouches)
+            && self.cut_at().is_none_or(|at| now.since(at) >= NODE_SILENCE_MAX)
+    }
+
+    /// When its power was cut by order, where it reads off since.
+    #[must_use]
+    pub fn cut_at(&self) -> Option<Moment> {
+        let commanded = self.agent.as_ref()?.power.commanded.as_ref()?;
+        let is_cut = commanded.state == PowerState::Off && self.read() == Some(PowerState::Off);
+        is_cut.then_some(commanded.at)
+    }
+
+    /// Why it is out of service, if it is.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<&Quarantine> {
+        self.agent.as_ref()?.quarantine.as_ref()
+    }
+
+    /// Whether it counts by what its hardware says alone: it is on, and its node is not there.
+    #[must_use]
+    pub fn is_silent(&self, now: Moment) -> bool {
+        self.counts(now) && !self.is_vouched(now) && !self.is_starting(now)
+    }
+
+    /// Whether its power went away without an order: it is to be on, and is not.
+    #[must_use]
+    pub fn lost_power(&self, now: Moment) -> bool {
+        !self.is_vouched(now) && self.agent.as_ref().is_some_and(AgentFacts::lost_power)
     }
 
     /// What its hardware says.
@@ -261,7 +327,7 @@ impl MachineView {
                 && now.since(commanded.at) < self.boot_deadline
                 && self.read() != Some(PowerState::Off)
         });
-        ordered || driven
+        ordered || driven || self.expected
     }
 
     /// Whether an order of a person that takes its power runs: its agent drains the node meanwhile.
@@ -281,11 +347,12 @@ impl MachineView {
         self.agent.as_ref().is_some_and(|agent| agent.held_by.is_some())
     }
 
-    /// Whether it counts: on, or starting within its deadline; never one that a person holds, or has
-    /// set aside in Nomad.
+    /// Whether it counts: on, or starting within its deadline; never one that a person holds or has set
+    /// aside in Nomad, and none in quarantine.
     #[must_use]
     pub fn counts(&self, now: Moment) -> bool {
-        !self.is_held() && !self.set_aside && (self.is_on() || self.is_starting(now))
+        let serves = !self.is_held() && !self.set_aside && self.quarantine().is_none();
+        serves && (self.is_on(now) || self.is_starting(now))
     }
 
     /// Neither its agent nor Nomad vouches for it.
@@ -361,13 +428,13 @@ mod tests {
             verb,
             progress: Progress::Running,
             by_hand: false,
+            changed: false,
         };
         let machine = |verb| MachineView {
             agent: Some(AgentFacts {
                 power: Power { reading: None, commanded: Some(commanded.clone()) },
-                held_by: None,
-                never_off: false,
                 operation: Some(operation(verb)),
+                ..AgentFacts::default()
             }),
             boot_deadline: Duration::from_secs(60),
             ..MachineView::default()

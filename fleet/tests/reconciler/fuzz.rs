@@ -1,11 +1,12 @@
 //! Random scripts: whatever happens, the checks hold, and once it ends the pool comes to rest.
+//! The long run: `LAMPLIGHTER_RUNS=10000 cargo test -p fleet --test reconciler fuzz`.
 
 use std::time::Duration;
 
 use fleet::{JobKind, PowerState};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 
-use crate::world::agent::Rig;
+use crate::world::agent::{BootFault, Rig};
 use crate::world::{Policy, World, knobs};
 
 /// Seconds within which a pool must be at rest after the last fault: the longest drain's patience, the
@@ -29,6 +30,11 @@ enum Event {
     Restart,
     Free(usize),
     Noise(usize),
+    Boot(usize, u8),
+    CutOff(usize, bool),
+    StaysUp(usize, bool),
+    Mains(bool),
+    Release(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -48,6 +54,11 @@ fn event() -> impl Strategy<Value = Event> {
         2 => proptest::strategy::Just(Event::Restart),
         1 => (0_usize..4).prop_map(Event::Free),
         1 => (0_usize..4).prop_map(Event::Noise),
+        3 => (0_usize..4, any::<u8>()).prop_map(|(n, fault)| Event::Boot(n, fault)),
+        2 => (0_usize..4, any::<bool>()).prop_map(|(n, on)| Event::CutOff(n, on)),
+        1 => (0_usize..4, any::<bool>()).prop_map(|(n, on)| Event::StaysUp(n, on)),
+        1 => any::<bool>().prop_map(Event::Mains),
+        1 => (0_usize..4).prop_map(Event::Release),
     ]
 }
 
@@ -87,19 +98,39 @@ fn happen(world: &mut World, event: &Event) {
         Event::Noise(n) => {
             world.nomad.write(NAMES[*n], None);
         }
+        Event::Boot(n, fault) => {
+            let more = u64::from(*fault);
+            world.rigs.get_mut(NAMES[*n]).unwrap().boot_fault = match fault % 4 {
+                0 => BootFault::None,
+                1 => BootFault::Never,
+                2 => BootFault::Times(u32::from(fault / 4) % 3 + 1),
+                _ => BootFault::Late(more),
+            };
+        }
+        Event::CutOff(n, on) => world.rigs.get_mut(NAMES[*n]).unwrap().cut_off = *on,
+        Event::StaysUp(n, on) => world.rigs.get_mut(NAMES[*n]).unwrap().stays_up = *on,
+        Event::Mains(host_too) => world.mains(*host_too),
+        Event::Release(n) => world.rig(NAMES[*n]).quarantine = None,
     }
 }
 
 fn heal(world: &mut World) {
+    let now = world.now;
     for name in NAMES {
         let rig = world.rig(name);
         (rig.reachable, rig.board_gone, rig.mute, rig.held_by) = (true, false, 0, None);
+        rig.repair(now);
     }
     (world.nomad.silent, world.lost_answers, world.latency, world.lag) = (false, 0, 1, 1);
 }
 
+/// Scripts that are tried: `LAMPLIGHTER_RUNS` for a long run.
+fn runs() -> u32 {
+    std::env::var("LAMPLIGHTER_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: runs(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A failing script is shrunk and printed whole, with its seed.
     #[test]
@@ -120,6 +151,8 @@ proptest! {
             world.run(*seconds);
         }
         heal(&mut world);
+        world.run(120);
+        heal(&mut world); // what was given up meanwhile is released too
         world.run(60);
         for job in JOBS {
             world.nomad.stop(job);

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken world is a failed test")]
 
+mod boots;
 mod failures;
 mod first;
 mod fuzz;
@@ -11,5 +12,6 @@ mod lines;
 mod marks;
 mod people;
 mod planner;
+mod power;
 mod scale_in;
 mod world;

@@ -1,11 +1,13 @@
 //! Two kinds of supply: machines first on the way up, groups first on the way down.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use fleet::planner::{Blocked, Plan, Scene, plan};
+use fleet::planner::{Blocked, Memory, Plan, Scene, plan};
 use fleet::{
-    AgentFacts, FleetView, GroupView, Knobs, MachineName, MachineView, Moment, NodeCount, PoolName,
-    Power, PowerState,
+    AgentFacts, AllocId, AllocView, Commanded, FleetView, GroupView, JobKind, Knobs, MachineName,
+    MachineView, Moment, NodeCount, NodeId, NodeStatus, NodeView, OperationId, PoolName, Power,
+    PowerState, Resources,
 };
 
 fn name(text: &str) -> MachineName {
@@ -16,13 +18,31 @@ fn group(name: &str, count: u32) -> GroupView {
     GroupView { name: name.to_owned(), count: NodeCount(count), max: NodeCount(3) }
 }
 
+fn ready(place: usize) -> NodeView {
+    NodeView {
+        id: NodeId::new(format!("id-{place}")).unwrap(),
+        index: 1,
+        status: NodeStatus::Ready,
+        eligible: true,
+        draining: false,
+        create_index: 1,
+        selected: true,
+        touches: Vec::new(),
+        oldest_event: None,
+        newest_event: 1,
+        resources: Resources::default(),
+        allocs: Vec::new(),
+    }
+}
+
 fn rack(on: usize, of: usize, groups: &[u32]) -> FleetView {
     let mut view = FleetView { nomad_answers: true, agents_heard: 1, ..FleetView::default() };
     for place in 0..of {
         let state = if place < on { PowerState::On } else { PowerState::Off };
         let power = Power { reading: Some((state, Moment::ZERO)), commanded: None };
         let agent = Some(AgentFacts { power, ..AgentFacts::default() });
-        let machine = MachineView { agent, ..MachineView::default() };
+        let node = (place < on).then(|| ready(place));
+        let machine = MachineView { agent, node, ..MachineView::default() };
         view.machines.insert(name(&format!("n{place}")), machine);
     }
     view.groups = groups.iter().zip(["spot", "full"]).map(|(n, name)| group(name, *n)).collect();
@@ -63,4 +83,41 @@ fn with_nomad_silent_no_group_shrinks() {
 #[test]
 fn what_is_wanted_already_changes_nothing() {
     assert_eq!(planned(5, &rack(2, 2, &[3, 0])), Plan::default());
+}
+
+#[test]
+fn a_machine_with_work_is_not_drained_while_an_idle_one_only_has_to_wait() {
+    let mut view = rack(3, 3, &[]);
+    let busy = view.machines.get_mut(&name("n0")).and_then(|machine| machine.node.as_mut());
+    busy.unwrap().allocs.push(AllocView {
+        id: AllocId::new("web-1").unwrap(),
+        what: "web".to_owned(),
+        kind: JobKind::Service,
+        live: true,
+        hands_over: false,
+        used: Resources::default(),
+    });
+    let (pool, knobs) = (PoolName::new("rack").unwrap(), Knobs::default());
+    let now = Moment::from_millis(10_000_000);
+    let idle = |seconds| Memory {
+        idle_since: Some(now.ago(Duration::from_secs(seconds))),
+        adopted: true,
+        ..Memory::default()
+    };
+    // The one with work was lit by our order; the idle ones were adopted, and one still waits for its gate.
+    let lit = Commanded {
+        state: PowerState::On,
+        at: Moment::ZERO,
+        origin: crate::world::agent::autoscaler(),
+        operation: OperationId::new("op-1").unwrap(),
+    };
+    let agent = view.machines.get_mut(&name("n0")).and_then(|machine| machine.agent.as_mut());
+    agent.unwrap().power.commanded = Some(lit);
+    let memory = BTreeMap::from([(name("n1"), idle(590)), (name("n2"), idle(700))]);
+    let scene = Scene { pool: &pool, view: &view, memory: &memory, knobs: &knobs };
+    let planned = plan(NodeCount(1), scene, now);
+    assert_eq!(planned.retire, [name("n2")]);
+    let wait = Duration::from_secs(10);
+    assert!(planned.blocked.contains(&(name("n0"), Blocked::IdleFirst(wait))), "{planned:?}");
+    assert_eq!(plan(NodeCount(0), scene, now).retire, [name("n2"), name("n0")], "all are to go");
 }

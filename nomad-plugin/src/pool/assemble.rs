@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use agent_api::{AgentAddress, Event, Machine};
 use fleet::{
-    AgentFacts, Commanded, Fence, FleetView, MachineName, MachineView, Moment, NodeFilter,
-    OperationFacts, Origin, Phase, PoolName, Power, Progress,
+    AgentFacts, Boot, Commanded, Fence, FleetView, MachineName, MachineView, Moment, NodeFilter,
+    OperationFacts, Origin, Phase, PoolName, Power, Progress, Quarantine,
 };
 
 use super::nomad_side::{NomadFacts, node_view};
@@ -19,6 +19,8 @@ pub struct Heard {
     pub machines: BTreeMap<MachineName, (Machine, Moment)>,
     /// The highest fences that it knows.
     pub fences: Vec<Fence>,
+    /// When its host booted, if it says so.
+    pub host_booted: Option<Moment>,
 }
 
 impl Heard {
@@ -38,6 +40,7 @@ impl Heard {
                 self.machines =
                     machines.map(|machine| (machine.name.clone(), (machine, now))).collect();
                 self.fences = inventory.fences;
+                self.host_booted = inventory.host_up.map(|up| now.ago(up));
             }
             Event::Changed(machine) => {
                 self.machines.insert(machine.name.clone(), (*machine, now));
@@ -68,7 +71,7 @@ pub fn assemble(
             if machine.pool.as_ref() == Some(pool) {
                 // Until Nomad was asked about this node, its silence about it says nothing.
                 view.nomad_answers &= nomad.names.contains(&machine.node);
-                let agent = speaks(heard).then(|| agent_facts(machine, *at));
+                let agent = speaks(heard).then(|| agent_facts(machine, *at, heard.host_booted));
                 let seen = machine_view(machine, agent, nomad, filters);
                 view.machines.insert(name.clone(), seen);
             }
@@ -89,10 +92,11 @@ fn machine_view(
         node_view(facts, allocs, filters)
     });
     let own = facts.is_some_and(|facts| nomad.own_node.as_deref() == Some(facts.node.id.as_str()));
-    MachineView { agent, node, own, set_aside: false, boot_deadline: machine.boot_deadline }
+    let boot_deadline = machine.boot_deadline;
+    MachineView { agent, node, own, boot_deadline, ..MachineView::default() }
 }
 
-fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {
+fn agent_facts(machine: &Machine, at: Moment, host_booted: Option<Moment>) -> AgentFacts {
     let commanded = machine.commanded.as_ref().map(|commanded| Commanded {
         state: commanded.state,
         at: at.ago(commanded.age),
@@ -108,6 +112,19 @@ fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {
             _ => Progress::Running,
         },
         by_hand: matches!(operation.origin, Origin::Person(_)),
+        changed: operation.changed,
+    });
+    let quarantine = machine.quarantine.as_ref().map(|quarantine| Quarantine {
+        cause: quarantine.cause,
+        reason: quarantine.reason.clone(),
+        since: at.ago(quarantine.age),
+        by: quarantine.by.clone(),
+    });
+    let last_boot = machine.boots.last().map(|boot| Boot {
+        operation: boot.operation.clone(),
+        end: boot.end,
+        took: boot.took,
+        at: at.ago(boot.age),
     });
     AgentFacts {
         power: Power {
@@ -117,5 +134,8 @@ fn agent_facts(machine: &Machine, at: Moment) -> AgentFacts {
         held_by: machine.hold.as_ref().map(|hold| hold.by.clone()),
         never_off: machine.locks.never_off,
         operation,
+        quarantine,
+        last_boot,
+        host_booted,
     }
 }

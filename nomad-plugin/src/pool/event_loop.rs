@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use agent_api::{AgentAddress, Client as Agent};
+use fleet::arbiter::BEFORE_BOOT;
 use fleet::reconciler::{Done, Effect, Reconciler};
 use fleet::{
     ClusterId, Discord, Fence, FenceNumber, FleetView, MachineName, Moment, OperationId, Shape,
@@ -41,6 +42,10 @@ const TURN_GAP: Duration = Duration::from_millis(10);
 /// What to do about an agent that does not answer.
 const AGENT_HELP: &str = "check that `power-agent serve` runs there and that `agents` in the plugin \
                           block's config names its socket";
+
+/// Where the loop's clock stands when it starts: ages that agents tell reach back before that, those of an
+/// earlier boot of their hosts the furthest, and none is to be cut at the clock's origin.
+const CLOCK_ORIGIN: Duration = BEFORE_BOOT.saturating_mul(4);
 
 /// Scales that may wait for the record to be written: more are answered with an error.
 const SCALES_MAX: usize = 64;
@@ -158,7 +163,7 @@ impl Pool {
     }
 
     fn now(&self) -> Moment {
-        Moment::from_millis(fleet::moment::millis(self.started.elapsed()))
+        Moment::ZERO + CLOCK_ORIGIN + self.started.elapsed()
     }
 
     fn hear(&mut self, news: News) {
@@ -477,7 +482,7 @@ impl Pool {
             }
         }
         wake = wake.min(self.claim(now)).min(self.tell_plan(now));
-        self.started + wake.max(now + TURN_GAP).since(Moment::ZERO)
+        self.started + wake.max(now + TURN_GAP).since(Moment::ZERO + CLOCK_ORIGIN)
     }
 
     /// Whether the record on disk says what the reconciler must remember.

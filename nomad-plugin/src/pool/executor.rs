@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_api::{AgentAddress, Answer, Client as Agent};
+use agent_api::{AgentAddress, Answer, Boot, Client as Agent, Service};
 use fleet::reconciler::{Done, Effect};
 use fleet::{
-    Fence, MachineName, NodeFilter, NodeId, OnSoftOffTimeout, OperationId, Order, Origin, Reason,
-    Verb,
+    Fence, MachineName, NodeFilter, NodeId, OnSoftOffTimeout, OperationId, Order, Origin,
+    QuarantineCause, Reason, Verb,
 };
 use nomad_api::{Client as Nomad, DrainDeadline, DrainSpec, Eligibility};
 
@@ -43,6 +43,18 @@ impl Executor {
             }
             Effect::PowerOff { machine, operation, reason, on_timeout } => {
                 self.order(machine, Verb::Off, operation, reason, *on_timeout).await
+            }
+            Effect::Cycle { machine, operation, reason } => {
+                let timeout = OnSoftOffTimeout::Cut;
+                self.order(machine, Verb::Cycle, operation, reason, timeout).await
+            }
+            Effect::Quarantine { machine, cause, reason } => {
+                self.serve(machine, Some(*cause), reason).await
+            }
+            Effect::LiftQuarantine { machine, reason } => self.serve(machine, None, reason).await,
+            Effect::RecordBoot { machine, operation, end, took } => {
+                let (operation, end, took) = (operation.clone(), *end, *took);
+                self.record(machine, Boot { operation, end, took, age: Duration::ZERO }).await
             }
             Effect::MakeIneligible { node, .. } => {
                 let wanted = Eligibility::Ineligible;
@@ -89,6 +101,39 @@ impl Executor {
         }
         let meta = BTreeMap::from([("drained_by".to_owned(), DRAINED_BY.to_owned())]);
         written(self.nomad.cancel_drain(node.as_str(), eligible, &meta).await)
+    }
+
+    /// Says whether a machine is in service.
+    async fn serve(
+        &self,
+        machine: &MachineName,
+        quarantine: Option<QuarantineCause>,
+        reason: &Reason,
+    ) -> Done {
+        let Some((_, agent)) = self.agents.get(machine) else {
+            return Done::Failed(format!("no agent has {machine}"));
+        };
+        let service = Service {
+            machine: machine.clone(),
+            origin: Origin::Autoscaler(self.fence.clone()),
+            quarantine,
+            reason: reason.clone(),
+        };
+        match agent.set_quarantine(&service).await {
+            Ok(Ok(_changed)) => Done::Accepted,
+            Ok(Err(refusal)) => Done::Refused(refusal.text),
+            Err(error) => Done::Failed(chain(&error)),
+        }
+    }
+
+    async fn record(&self, machine: &MachineName, boot: Boot) -> Done {
+        let Some((_, agent)) = self.agents.get(machine) else {
+            return Done::Failed(format!("no agent has {machine}"));
+        };
+        match agent.record_boot(machine, &boot).await {
+            Ok(()) => Done::Accepted,
+            Err(error) => Done::Failed(chain(&error)),
+        }
     }
 
     async fn order(

@@ -1,15 +1,33 @@
 //! A small agent for one machine: orders with ids, soft off, boot, boards that can or can not be read.
+//! Its machine may fail to boot, boot late, hang, be cut off from Nomad, or lose the mains.
 
 use std::collections::BTreeMap;
 
 use fleet::reconciler::Done;
 use fleet::{
-    AgentFacts, ClusterId, Commanded, Fence, FenceNumber, Moment, OperationFacts, OperationId,
-    Origin, PoolName, Power, PowerState, Progress, Verb,
+    AgentFacts, BOOTS_MAX, Boot, BootEnd, ClusterId, Commanded, Fence, FenceNumber, Moment,
+    OperationFacts, OperationId, Origin, PoolName, Power, PowerState, Progress, Quarantine,
+    QuarantineCause, Reason, Verb,
 };
 
 pub(crate) const BOOT: u64 = 20;
 pub(crate) const SOFT_OFF: u64 = 5;
+/// How long a cycle leaves it off.
+const DWELL: u64 = 3;
+
+/// What goes wrong with a boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum BootFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// It never comes up.
+    Never,
+    /// It does not come up that often, then it does.
+    Times(u32),
+    /// It takes that much longer.
+    Late(u64),
+}
 
 #[derive(Default)]
 pub(crate) struct Rig {
@@ -22,15 +40,37 @@ pub(crate) struct Rig {
     pub(crate) mute: u32,
     pub(crate) relay: bool,
     pub(crate) boots_at: Option<u64>,
+    pub(crate) boot_fault: BootFault,
+    /// It runs, and nobody hears of it: its kernel hangs, or its network is gone.
+    pub(crate) cut_off: bool,
+    /// It is asked to shut down and does not, and its orders do not cut it for that.
+    pub(crate) stays_up: bool,
     pub(crate) shut_down: bool,
     pub(crate) ons: u32,
     pub(crate) offs: u32,
-    /// Ids of the orders to light that came, and of those to switch off.
+    /// Ids of the orders to light that came, of those to switch off, and of those to cycle.
     pub(crate) orders_on: Vec<OperationId>,
     pub(crate) orders_off: Vec<OperationId>,
-    commanded: Option<(PowerState, u64, Origin)>,
-    operation: Option<(OperationId, Verb, Progress, u64)>,
+    pub(crate) cycles: Vec<OperationId>,
+    pub(crate) quarantine: Option<Quarantine>,
+    pub(crate) boots: Vec<Boot>,
+    /// When the agent's host booted.
+    pub(crate) host_booted: Option<u64>,
+    commanded: Option<(PowerState, u64, Origin, OperationId)>,
+    operation: Option<Operation>,
     answers: BTreeMap<OperationId, Done>,
+    presses: u32,
+}
+
+#[derive(Clone)]
+struct Operation {
+    id: OperationId,
+    verb: Verb,
+    progress: Progress,
+    changed: bool,
+    ends: u64,
+    /// A cycle that has cut and dwells.
+    dwells: bool,
 }
 
 pub(crate) fn autoscaler() -> Origin {
@@ -51,18 +91,26 @@ impl Rig {
         Self { relay: true, boots_at: Some(0), ..Self::dark(readable) }
     }
 
+    /// Whether its node is heard of.
     pub(crate) fn is_up(&self, now: u64) -> bool {
+        self.runs(now) && !self.cut_off
+    }
+
+    fn runs(&self, now: u64) -> bool {
         self.relay && !self.shut_down && self.boots_at.is_some_and(|at| at <= now)
     }
 
+    fn running(&self) -> Option<&Operation> {
+        self.operation.as_ref().filter(|operation| operation.progress == Progress::Running)
+    }
+
     pub(crate) fn starts_or_runs(&self) -> bool {
-        let off = matches!(&self.operation, Some((_, Verb::Off, Progress::Running, _)));
-        let on = matches!(&self.operation, Some((_, Verb::On, Progress::Running, _)));
-        (self.relay && !off) || on
+        let running = self.running().map(|operation| operation.verb);
+        (self.relay && running != Some(Verb::Off)) || running == Some(Verb::On)
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
-        matches!(&self.operation, Some((_, Verb::Off, Progress::Running, _)))
+        self.running().is_some_and(|operation| operation.verb == Verb::Off)
     }
 
     pub(crate) fn order(&mut self, id: &OperationId, verb: Verb, now: u64) -> Done {
@@ -75,17 +123,28 @@ impl Rig {
         if let Some(by) = &self.held_by {
             return Done::Refused(format!("held by {by}"));
         }
-        if matches!(&self.operation, Some((_, _, Progress::Running, _))) {
+        if let Some(quarantine) = &self.quarantine {
+            return Done::Refused(format!("in quarantine: {}", quarantine.reason));
+        }
+        if self.running().is_some() {
             return Done::Refused("a sequence runs".to_owned());
         }
         match verb {
             Verb::Off => self.orders_off.push(id.clone()),
-            Verb::On | Verb::Cycle => self.orders_on.push(id.clone()),
+            Verb::On => self.orders_on.push(id.clone()),
+            Verb::Cycle => self.cycles.push(id.clone()),
         }
         self.answers.insert(id.clone(), Done::Accepted);
-        let wait = if verb == Verb::Off { SOFT_OFF } else { 1 };
-        self.shut_down |= verb == Verb::Off && !self.board_gone;
-        self.operation = Some((id.clone(), verb, Progress::Running, now + wait));
+        let goes_down = verb != Verb::On && !self.board_gone && !self.stays_up;
+        self.shut_down |= goes_down && self.relay;
+        self.operation = Some(Operation {
+            id: id.clone(),
+            verb,
+            progress: Progress::Running,
+            changed: false,
+            ends: now + if verb == Verb::On { 1 } else { SOFT_OFF },
+            dwells: false,
+        });
         if self.mute > 0 {
             self.mute -= 1;
             return Done::Failed("no answer".to_owned());
@@ -94,36 +153,110 @@ impl Rig {
     }
 
     pub(crate) fn person(&mut self, state: PowerState, now: u64) {
-        self.operation = None;
-        self.drive(state, Origin::Person("ada".to_owned()), now);
+        self.presses += 1;
+        let id = OperationId::new(format!("ada-{}", self.presses)).unwrap();
+        let verb = if state == PowerState::On { Verb::On } else { Verb::Off };
+        let changed = self.drive(state, Origin::Person("ada".to_owned()), &id, now);
+        self.operation = Some(Operation {
+            id,
+            verb,
+            progress: Progress::Done,
+            changed: changed || !self.readable,
+            ends: now,
+            dwells: false,
+        });
     }
 
-    fn drive(&mut self, state: PowerState, by: Origin, now: u64) {
-        let on = state == PowerState::On;
-        match (self.relay, on) {
-            (false, true) => (self.ons, self.boots_at) = (self.ons + 1, Some(now + BOOT)),
+    /// The mains are gone and come back: all relays open, and perhaps the agent's host boots anew.
+    pub(crate) fn mains(&mut self, host_too: bool, now: u64) {
+        self.relay = false;
+        self.boots_at = None;
+        self.shut_down = false;
+        if host_too {
+            self.host_booted = Some(now);
+            // What runs is half done then, and of an earlier boot: it is reported and not finished.
+            if let Some(operation) = &mut self.operation
+                && operation.progress == Progress::Running
+            {
+                operation.progress = Progress::Failed("half done when the host went".to_owned());
+            }
+        }
+    }
+
+    /// Tells whether it moved.
+    fn drive(&mut self, state: PowerState, by: Origin, id: &OperationId, now: u64) -> bool {
+        let (was, on) = (self.relay, state == PowerState::On);
+        match (was, on) {
+            (false, true) => (self.ons, self.boots_at) = (self.ons + 1, self.boot(now)),
             (true, false) => (self.offs, self.boots_at) = (self.offs + 1, None),
             _ => {}
         }
         self.relay = on;
         self.shut_down = false;
-        self.commanded = Some((state, now, by));
+        self.commanded = Some((state, now, by, id.clone()));
+        was != on
+    }
+
+    fn boot(&mut self, now: u64) -> Option<u64> {
+        match &mut self.boot_fault {
+            BootFault::None | BootFault::Times(0) => Some(now + BOOT),
+            BootFault::Times(more) => {
+                *more -= 1;
+                None
+            }
+            BootFault::Late(more) => Some(now + BOOT + *more),
+            BootFault::Never => None,
+        }
+    }
+
+    /// What was wrong with it is repaired, as by a person who stands before it.
+    pub(crate) fn repair(&mut self, now: u64) {
+        (self.boot_fault, self.cut_off, self.stays_up) = (BootFault::None, false, false);
+        self.quarantine = None;
+        let halted = self.shut_down && self.running().is_none();
+        if self.relay && (self.boots_at.is_none() || halted) {
+            (self.boots_at, self.shut_down) = (Some(now + BOOT), false);
+        }
     }
 
     pub(crate) fn step(&mut self, now: u64) {
-        let Some((_, verb, progress @ Progress::Running, ends)) = &mut self.operation else {
-            return;
-        };
-        if *ends > now {
+        let Some(mut operation) = self.running().cloned() else { return };
+        if operation.ends > now {
             return;
         }
         if self.board_gone {
-            *progress = Progress::Failed("the board does not answer".to_owned());
+            operation.progress = Progress::Failed("the board does not answer".to_owned());
+        } else if operation.verb == Verb::Off && self.stays_up && self.runs(now) {
+            operation.progress = Progress::Failed("it did not go down".to_owned());
+            self.out_of_service(QuarantineCause::NoShutdown, "it did not go down", now);
+        } else if operation.verb == Verb::Cycle && !operation.dwells {
+            operation.changed |= self.drive(PowerState::Off, autoscaler(), &operation.id, now);
+            (operation.dwells, operation.ends) = (true, now + DWELL);
+        } else {
+            operation.progress = Progress::Done;
+            let state = operation.verb.leaves();
+            let moved = self.drive(state, autoscaler(), &operation.id, now);
+            operation.changed |= moved || !self.readable;
+        }
+        self.operation = Some(operation);
+    }
+
+    pub(crate) fn out_of_service(&mut self, cause: QuarantineCause, reason: &str, now: u64) {
+        self.quarantine.get_or_insert_with(|| Quarantine {
+            cause,
+            reason: Reason::new(reason),
+            since: Moment::from_millis(now * 1000),
+            by: autoscaler(),
+        });
+    }
+
+    pub(crate) fn record(&mut self, boot: Boot) {
+        let same = |last: &Boot| last.operation == boot.operation && last.end == boot.end;
+        if self.boots.last().is_some_and(same) && boot.end == BootEnd::Missed {
             return;
         }
-        *progress = Progress::Done;
-        let state = verb.leaves();
-        self.drive(state, autoscaler(), now);
+        self.boots.push(boot);
+        self.boots.drain(..self.boots.len().saturating_sub(BOOTS_MAX));
     }
 
     /// What it says at `now`, with `ago` for the moment of an event.
@@ -131,22 +264,30 @@ impl Rig {
         if !self.reachable {
             return None;
         }
+        let at = |second: u64| Moment::from_millis(second * 1000);
         let state = if self.relay { PowerState::On } else { PowerState::Off };
-        let operation = self.operation.as_ref().map(|(id, verb, progress, _)| OperationFacts {
-            id: id.clone(),
-            verb: *verb,
-            progress: progress.clone(),
+        let operation = self.operation.as_ref().map(|operation| OperationFacts {
+            id: operation.id.clone(),
+            verb: operation.verb,
+            progress: operation.progress.clone(),
+            changed: operation.changed,
             by_hand: false,
         });
-        let commanded = self.commanded.as_ref().map(|(state, at, origin)| Commanded {
+        let commanded = self.commanded.as_ref().map(|(state, driven, origin, id)| Commanded {
             state: *state,
-            at: Moment::from_millis(at * 1000),
+            at: at(*driven),
             origin: origin.clone(),
-            operation: OperationId::new("last").unwrap(),
+            operation: id.clone(),
         });
         let reading = (self.readable && !self.board_gone).then_some((state, now));
-        let power = Power { reading, commanded };
-        let held_by = self.held_by.clone();
-        Some(AgentFacts { power, held_by, never_off: self.never_off, operation })
+        Some(AgentFacts {
+            power: Power { reading, commanded },
+            held_by: self.held_by.clone(),
+            never_off: self.never_off,
+            operation,
+            quarantine: self.quarantine.clone(),
+            last_boot: self.boots.last().cloned(),
+            host_booted: self.host_booted.map(at),
+        })
     }
 }

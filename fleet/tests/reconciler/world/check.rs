@@ -45,22 +45,33 @@ impl Check {
         now: u64,
     ) {
         let name = effect.machine();
-        let machine = &view.machines[name];
+        // A machine that no agent names any more has only its node made eligible again.
+        let Some(machine) = view.machines.get(name) else { return };
         let goes = matches!(
             effect,
             Effect::MakeIneligible { .. } | Effect::Drain { .. } | Effect::PowerOff { .. }
         );
         assert!(!(goes && machine.own), "the autoscaler's own {name} goes");
         assert!(!goes || view.nomad_answers, "{name} goes though Nomad is silent");
-        let switches = matches!(effect, Effect::Light { .. } | Effect::PowerOff { .. });
+        let switches =
+            matches!(effect, Effect::Light { .. } | Effect::PowerOff { .. } | Effect::Cycle { .. });
         assert!(!(switches && machine.is_held()), "{name} is held and ordered about");
+        let out = machine.quarantine().is_some();
+        assert!(!(switches && out), "at {now}: {name} is in quarantine and ordered about");
+        if let Effect::Cycle { .. } = effect {
+            let booted = machine.node.as_ref().is_some_and(fleet::NodeView::vouches);
+            assert!(!booted, "at {now}: {name} is cycled though its node is there");
+            assert!(view.nomad_answers, "at {now}: {name} is cycled though Nomad is silent");
+        }
         let Effect::Light { operation, .. } = effect else { return };
         let rig = &rigs[name.as_str()];
-        let unknown = |at: &u64| now < at + UNKNOWN;
-        let excused = touched.get(name.as_str()).is_some_and(unknown)
-            || self.restarted.is_some_and(|at| unknown(&at));
+        let lately = |at: &u64| now < at + UNKNOWN;
+        let excused = touched.get(name.as_str()).is_some_and(lately)
+            || self.restarted.is_some_and(|at| lately(&at));
         let same = rig.orders_on.last() == Some(operation);
-        let twice = rig.starts_or_runs() && !same && !excused && !rig.board_gone;
+        // Without any evidence, to order it on harms nothing and brings evidence.
+        let unknown = machine.read().is_none() && (rig.cut_off || rig.boots_at.is_none());
+        let twice = rig.starts_or_runs() && !same && !excused && !unknown && !rig.board_gone;
         assert!(!twice, "at {now}: {name} runs or starts, and is ordered on again as {operation}");
     }
 }

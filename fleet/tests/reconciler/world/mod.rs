@@ -13,7 +13,8 @@ use check::Check;
 use fleet::demand::{Caller, Direction};
 use fleet::reconciler::{Done, Effect, Reconciler, Standing};
 use fleet::{
-    FleetView, Knobs, MachineName, MachineView, Moment, NodeCount, OperationId, PoolName, Verb,
+    Boot, FleetView, Knobs, MachineName, MachineView, Moment, NodeCount, OperationId, PoolName,
+    Verb,
 };
 use nomad::Nomad;
 
@@ -128,6 +129,15 @@ impl World {
         self.rigs.get_mut(name).unwrap()
     }
 
+    /// The mains go and come back; `host_too`: also those of the agents' host.
+    pub(crate) fn mains(&mut self, host_too: bool) {
+        let now = self.now;
+        for (name, rig) in &mut self.rigs {
+            self.touched.insert(name.clone(), now);
+            rig.mains(host_too, now);
+        }
+    }
+
     /// Somebody else than us writes to Nomad.
     pub(crate) fn operator(&mut self, name: &str) -> &mut Nomad {
         self.touched.insert(name.to_owned(), self.now);
@@ -152,6 +162,7 @@ impl World {
                 node: self.nomad.view(name).filter(|_| !self.nomad.silent),
                 own: self.own.as_deref() == Some(name),
                 set_aside: false,
+                expected: false,
                 boot_deadline: Duration::from_secs(2 * agent::BOOT),
             };
             view.machines.insert(MachineName::new(name.as_str()).unwrap(), machine);
@@ -258,6 +269,18 @@ impl World {
             Effect::Light { operation, .. } => {
                 return self.rigs.get_mut(name).unwrap().order(operation, Verb::On, self.now);
             }
+            Effect::Cycle { operation, .. } => {
+                let rig = self.rigs.get_mut(name).unwrap();
+                let before = rig.cycles.len();
+                let done = rig.order(operation, Verb::Cycle, self.now);
+                if rig.cycles.len() > before {
+                    self.check.cut(name, &self.nomad, &self.touched, self.now);
+                }
+                return done;
+            }
+            Effect::Quarantine { .. }
+            | Effect::LiftQuarantine { .. }
+            | Effect::RecordBoot { .. } => return self.tell_agent(effect),
             Effect::PowerOff { operation, .. } => {
                 let rig = self.rigs.get_mut(name).unwrap();
                 let before = rig.orders_off.len();
@@ -288,6 +311,30 @@ impl World {
             return Done::Failed("connection reset".to_owned());
         }
         Done::Written { index }
+    }
+
+    /// What moves nothing.
+    fn tell_agent(&mut self, effect: &Effect) -> Done {
+        let (now, at) = (self.now, self.at());
+        let rig = self.rigs.get_mut(effect.machine().as_str()).unwrap();
+        if !rig.reachable {
+            return Done::Failed("connect: timed out".to_owned());
+        }
+        match effect {
+            Effect::Quarantine { cause, reason, .. } => {
+                rig.out_of_service(*cause, reason.as_str(), now);
+            }
+            Effect::LiftQuarantine { .. } => rig.quarantine = None,
+            Effect::RecordBoot { operation, end, took, .. } => {
+                rig.record(Boot { operation: operation.clone(), end: *end, took: *took, at });
+            }
+            _ => {}
+        }
+        if rig.mute > 0 {
+            rig.mute -= 1;
+            return Done::Failed("no answer".to_owned());
+        }
+        Done::Accepted
     }
 
     pub(crate) fn run(&mut self, seconds: u64) {

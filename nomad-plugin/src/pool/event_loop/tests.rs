@@ -63,7 +63,7 @@ async fn in_office(pool: &mut Pool) {
     pool.take_block(&block(), &crate::host::Config::new(), now).unwrap();
     let machine = dark_machine();
     let machines = [(machine.name.clone(), (machine, now))].into();
-    let heard = Heard { answers: true, machines, fences: Vec::new() };
+    let heard = Heard { answers: true, machines, ..Heard::default() };
     pool.heard.insert(AgentAddress::socket("/nowhere/agent.sock"), Some(heard));
     let names = ["n1".to_owned()].into();
     pool.nomad = NomadFacts { answers: true, names, ..NomadFacts::default() };

@@ -314,7 +314,8 @@ impl MachineView {
     #[must_use]
     pub fn is_starting(&self, now: Moment) -> bool {
         let Some(agent) = &self.agent else { return false };
-        if self.node.as_ref().is_some_and(|node| node.status == NodeStatus::Ready) {
+        let ready = self.node.as_ref().is_some_and(|node| node.status == NodeStatus::Ready);
+        if ready && self.is_vouched(now) {
             return false;
         }
         let running = agent.operation.as_ref().filter(|op| op.progress == Progress::Running);

@@ -4,7 +4,7 @@
 //! Power is cut here only where an order of ours took the machine from dark and it has shown no life since,
 //! under a node that takes no work. Everything else that does not come is left as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::exits::intend;
@@ -56,6 +56,8 @@ pub(super) struct Care {
     pub(super) unsure: bool,
     /// The order to cycle it: the same when it is tried again.
     cycle: Option<OperationId>,
+    /// That order may have been taken, and no inventory shows it yet; until then.
+    unseen_until: Moment,
     refusals: u32,
 }
 
@@ -318,6 +320,9 @@ impl Reconciler {
                 Done::Failed(_) => CALL_RETRY,
             };
         match (effect, done) {
+            (Effect::Cycle { .. }, Done::Accepted | Done::Failed(_)) => {
+                care.unseen_until = now + ORDER_UNSEEN_MAX;
+            }
             (Effect::Cycle { .. }, Done::Refused(_)) => {
                 care.refusals += 1;
                 care.cycle = None; // the same id would get the same answer
@@ -332,6 +337,22 @@ impl Reconciler {
             (Effect::MakeIneligible { .. }, Done::Written { .. }) => care.retry_at = now,
             _ => {}
         }
+    }
+
+    /// The machines whose power may be about to be cut for a second try, as far as anybody can know.
+    pub(super) fn under_second_try(&self, now: Moment) -> BTreeSet<MachineName> {
+        let is = |(name, machine): &(&MachineName, &MachineView)| {
+            let shown = machine.agent.as_ref().and_then(|agent| agent.operation.as_ref());
+            let runs = shown.is_some_and(|operation| {
+                operation.verb == Verb::Cycle && operation.progress == Progress::Running
+            });
+            let unseen = self.cares.get(*name).is_some_and(|care| {
+                let known = shown.map(|operation| &operation.id);
+                care.calling || (care.unseen_until > now && care.cycle.as_ref() != known)
+            });
+            runs || unseen
+        };
+        self.view.machines.iter().filter(is).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether a call about its boot is under way.

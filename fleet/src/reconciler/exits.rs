@@ -17,11 +17,12 @@ impl Reconciler {
         if !self.view.nomad_answers {
             return;
         }
+        let busy = self.under_second_try(now);
         let mut void = Vec::new();
         for (name, mark) in &mut self.marks {
             let Some(machine) = self.view.machines.get(name) else { continue };
             let Some(agent) = &machine.agent else { continue };
-            if agent.quarantine.is_some() || self.cares.get(name).is_some_and(|care| care.calling) {
+            if agent.quarantine.is_some() || busy.contains(name) {
                 continue; // its node is left as it is
             }
             let inherited = self.inherited.remove(name);

@@ -267,3 +267,35 @@ fn a_machine_that_leaves_the_rack_file_in_mid_drain_gets_its_node_back() {
     world.run(5);
     assert_eq!(crate::scale_in::stage(&world, &name), None);
 }
+
+#[test]
+fn what_was_cut_and_is_lit_again_while_nomad_is_silent_is_ordered_once() {
+    let mut world = World::new(dark(true).into_iter().take(2).collect(), Some(0));
+    world.policy = Policy::Fixed(2);
+    world.until(90, |world| ready(world, "n1") && ready(world, "n2"));
+    world.run(30);
+    world.nomad.silent = true; // what it said last was that both are ready
+    let now = world.now;
+    world.rig("n2").person(PowerState::Off, now);
+    world.until(60, |world| world.edges("n2") == (2, 1));
+    world.run(60);
+    assert_eq!(world.rigs["n2"].orders_on.len(), 2);
+}
+
+#[test]
+fn a_node_that_comes_while_its_cycle_is_ordered_takes_no_work_until_it_is_back() {
+    let mut world = World::new(dark(true), Some(0));
+    world.policy = Policy::Fixed(1);
+    world.until(60, |world| ready(world, "n1"));
+    world.policy = Policy::Fixed(0);
+    world.until(400, |world| world.lit().is_empty());
+    world.operator("n1").eligibility("n1", true);
+    world.run(60);
+    world.rigs.get_mut("n1").unwrap().boot_fault = BootFault::Late(BOOT + 22);
+    (world.policy, world.lag) = (Policy::Fixed(1), 8);
+    world.nomad.run("web", JobKind::Service, 1);
+    // The checker looks whether it is cut under work, or while it may take some.
+    world.until(400, |world| world.rigs["n1"].cycles.len() == 1);
+    world.run(200);
+    assert_eq!(world.rigs["n1"].cycles.len(), 1);
+}

@@ -16,6 +16,9 @@ pub(crate) struct Check {
     restarted: Option<u64>,
     /// Nodes that nobody but the operator may free.
     pub(crate) theirs: BTreeSet<String>,
+    /// Machines whose second try began before Nomad had ever heard of their nodes: one that registers in
+    /// these seconds takes work at once, and nobody can forbid it that.
+    unheard: BTreeSet<String>,
 }
 
 impl Check {
@@ -25,7 +28,8 @@ impl Check {
 
     /// A machine begins to go down, or its relay opens.
     pub(crate) fn cut(&self, name: &str, nomad: &Nomad, touched: &BTreeMap<String, u64>, now: u64) {
-        if touched.get(name).is_some_and(|at| now < at + UNKNOWN) {
+        let unheard = self.unheard.contains(name);
+        if unheard || touched.get(name).is_some_and(|at| now < at + UNKNOWN) {
             return;
         }
         let against = nomad.speaks_against(name);
@@ -37,7 +41,7 @@ impl Check {
     }
 
     pub(crate) fn asked(
-        &self,
+        &mut self,
         effect: &Effect,
         view: &FleetView,
         rigs: &BTreeMap<String, Rig>,
@@ -58,7 +62,11 @@ impl Check {
         assert!(!(switches && machine.is_held()), "{name} is held and ordered about");
         let out = machine.quarantine().is_some();
         assert!(!(switches && out), "at {now}: {name} is in quarantine and ordered about");
+        self.unheard.remove(name.as_str());
         if let Effect::Cycle { .. } = effect {
+            if machine.node.is_none() {
+                self.unheard.insert(name.to_string());
+            }
             let booted = machine.node.as_ref().is_some_and(fleet::NodeView::vouches);
             assert!(!booted, "at {now}: {name} is cycled though its node is there");
             assert!(view.nomad_answers, "at {now}: {name} is cycled though Nomad is silent");

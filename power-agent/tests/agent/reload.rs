@@ -115,3 +115,30 @@ async fn a_file_that_is_wrong_or_moves_the_socket_leaves_all_as_it_was() {
     assert!(said.contains("nothing in it has changed"), "{said}");
     assert!(rig.edges().await.is_empty());
 }
+
+#[tokio::test]
+async fn nobody_who_calls_during_reloads_is_refused() {
+    let mut rig = Rig::start("100ms").await;
+    let first = rig.agent_file();
+    let caller = rig.client.clone();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut calling = tokio::task::JoinSet::new();
+    calling.spawn(async move {
+        let mut calls = 0;
+        while stopped.try_recv().is_err() {
+            let inventory = caller.inventory().await.expect("it answers");
+            assert!((4..=5).contains(&inventory.machines.len()));
+            calls += 1;
+        }
+        calls
+    });
+    for round in 0..10 {
+        let fifth = if round % 2 == 0 { FIFTH } else { "" };
+        let said = rig.reload(&format!("{first}{fifth}")).await;
+        assert!(said.contains("in force"), "{said}");
+    }
+    stop.send(()).expect("it calls");
+    let calls = calling.join_next().await.expect("it calls").expect("no call failed");
+    assert!(calls > 10, "{calls}");
+    assert!(rig.edges().await.is_empty());
+}

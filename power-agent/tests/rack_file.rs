@@ -140,6 +140,40 @@ fn text_that_is_no_toml_is_refused_at_its_place() {
 }
 
 #[test]
+fn the_network_is_mutual_tls_only_and_roles_are_of_what_there_is() {
+    let told = messages("[agent]\nlisten = \"0.0.0.0:7420\"\n");
+    assert!(told.contains("`listen` without [tls]") && told.contains("rack.toml:2:"), "{told}");
+    let told = with_board(
+        "[agent]\nlisten = \"rack-a\"\n[tls]\nca_file = \"ca.pem\"\ncert_file = \"a.pem\"\n\
+         [access.ada]\nrole = \"king\"\nmachines = \"node[1\"\n[access.\"a b\"]\nrole = \"viewer\"\n\
+         [access.bob]\nrole = \"viewer\"\nmachines = \"node7\"\npools = [\"cellar\"]\n",
+    );
+    for expected in [
+        "`listen` in [agent] is no address",
+        "[tls] has no `key_file`",
+        "`role` in [access.ada] can not be \"king\"",
+        "`machines` in [access.ada] is no host list",
+        "\"a b\" is nobody's name",
+        "there is no machine node7",
+        "there is no pool cellar",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}
+
+#[test]
+fn a_certificate_that_can_not_be_used_is_told_at_its_place_in_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "[agent]\nlisten = \"127.0.0.1:0\"\n[tls]\nca_file = \"ca.pem\"\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\n";
+    let file = home.path().join("rack.toml");
+    std::fs::write(&file, text).unwrap();
+    let findings = Config::load(&file).unwrap_err();
+    assert_eq!(findings.all().len(), 1);
+    assert_eq!(findings.all()[0].title, "`ca_file` in [tls] can not be used");
+    assert_eq!(findings.place(&findings.all()[0]), Some((4, 11)));
+}
+
+#[test]
 fn a_key_that_is_written_twice_is_refused() {
     insta::assert_snapshot!(messages("[agent]\nname = \"a\"\nname = \"b\"\n"));
 }

@@ -1,5 +1,7 @@
 //! A whole installation on one host: Nomad server, virtual rack, power agent, autoscaler with our plugin.
 
+mod autoscaler;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -175,6 +177,8 @@ pub struct Rig {
     pub autoscaler: Option<Process>,
     /// The plugin's `agents`; read by [`Rig::write_autoscaler_config`].
     pub agents: String,
+    /// More keys of both plugin blocks, as HCL: by what agents on the network know the plugin.
+    pub agents_config: String,
     /// The target's `heartbeat`; read by [`Rig::write_autoscaler_config`].
     pub heartbeat: &'static str,
     /// More lines of the target's `config`; read as those above.
@@ -236,6 +240,7 @@ impl Rig {
         let rig = Self {
             agents: format!("unix:{}", dir.join("agent.sock").display()),
             heartbeat: "1s",
+            agents_config: String::new(),
             target_config: String::new(),
             job_policies: true,
             token: grant(&server, spec.access, &dir).await?,
@@ -308,43 +313,6 @@ impl Rig {
         let config = self.dir.join("autoscaler.hcl");
         std::fs::write(&config, self.autoscaler_hcl())?;
         Ok(config)
-    }
-
-    fn autoscaler_hcl(&self) -> String {
-        let (agents, dir) = (&self.agents, self.dir.display());
-        let token = self.token.as_ref().map(|token| format!("  token = {token:?}\n"));
-        let mut text = format!(
-            "log_level = \"TRACE\"\nplugin_dir = \"{dir}/plugins\"\n\
-             http {{\n  bind_address = \"127.0.0.1\"\n  bind_port = {}\n}}\n\
-             nomad {{\n  address = \"{}\"\n{}}}\n\
-             policy {{\n  dir = \"{dir}/policies\"\n  \
-             source \"nomad\" {{\n    enabled = {}\n  }}\n}}\n",
-            self.http.number(),
-            self.server.address(),
-            token.unwrap_or_default(),
-            self.job_policies,
-        );
-        for kind in ["target", "apm"] {
-            // The heartbeat is a target's; the apm would warn about it and go on.
-            let mut keys = match kind {
-                "target" => {
-                    format!("heartbeat = {:?}\n    {}\n", self.heartbeat, self.target_config)
-                }
-                _ => String::new(),
-            };
-            if self.token.is_some() {
-                let file = token_file(&self.dir, "plugin");
-                write!(keys, "    nomad_token_file = {file:?}").ok();
-            }
-            // Writing to a String can not fail.
-            write!(
-                text,
-                "{kind} \"lamplighter\" {{\n  driver = \"lamplighter\"\n  args   = [\"{kind}\"]\n  \
-                 config = {{\n    agents = \"{agents}\"\n    {keys}\n  }}\n}}\n"
-            )
-            .ok();
-        }
-        text
     }
 
     /// Stops the autoscaler in order.

@@ -14,6 +14,7 @@ mod from_dark;
 mod killed;
 mod late_starts;
 mod measured;
+mod over_the_network;
 mod people;
 mod people_and_placements;
 mod under_work;

@@ -14,8 +14,8 @@ use crate::channel::Line;
 use crate::credentials::Credentials;
 use crate::wire::power_agent_client::PowerAgentClient;
 use crate::{
-    AgentAddress, Answer, AuditHead, Boot, Event, FieldError, Inventory, Plan, Release, Released,
-    Service, TakeHold, Taken, wire,
+    AgentAddress, Answer, AuditHead, Boot, Event, FieldError, History, HistoryAsked, Inventory,
+    Plan, Release, Released, Service, TakeHold, Taken, wire,
 };
 
 /// How long one call may take: the agent answers from memory, or after one write to its disk; a worn SD card may stall for seconds.
@@ -284,6 +284,22 @@ impl Client {
         let call = inner.audit_head(wire::AuditHeadRequest {});
         let reply = self.within("audit head", CALL_DEADLINE, call).await?;
         Ok(AuditHead { seq: reply.seq, hash: reply.hash, directory: reply.directory.into() })
+    }
+
+    /// Operations as the agent's audit tells them.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn history(&self, asked: &HistoryAsked) -> Result<History, AgentError> {
+        let mut inner = self.inner();
+        let call = inner.history(wire::HistoryRequest {
+            machines: asked.machines.iter().map(ToString::to_string).collect(),
+            since_ms: asked.since.map(fleet::moment::millis),
+            limit: asked.limit,
+        });
+        let reply = self.within("history", CALL_DEADLINE, call).await?;
+        let entries = reply.entries.into_iter().map(Into::into).collect();
+        Ok(History { entries, more: reply.more })
     }
 
     async fn within<T>(

@@ -36,4 +36,4 @@ pub use inventory::{
     Boot, CommandedAge, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine, Quarantine,
 };
 pub use order::{Answer, Service};
-pub use told::AuditHead;
+pub use told::{AuditHead, History, HistoryAsked, HistoryEntry};

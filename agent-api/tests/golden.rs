@@ -14,9 +14,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{
-    Answer, Boot, CommandedAge, Event, Hold, HoldEnds, Inventory, Locks, Machine, OnSoftOffTimeout,
-    Operation, Order, Outlet, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Release,
-    Released, Service, TakeHold, Taken, wire,
+    Answer, Boot, CommandedAge, Event, HistoryEntry, Hold, HoldEnds, Inventory, Locks, Machine,
+    OnSoftOffTimeout, Operation, Order, Outlet, Phase, Plan, PlanLine, Quarantine, Refusal,
+    RefusalCode, Release, Released, Service, TakeHold, Taken, wire,
 };
 use fleet::{
     BootEnd, ClusterId, DeviceName, Fence, FenceNumber, HoldKind, MachineName, OperationId, Origin,
@@ -399,4 +399,24 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         let sent = Refusal { code, text: "why".to_owned() };
         assert_eq!(Refusal::try_from(wire::Refusal::from(&sent)).unwrap(), sent);
     }
+}
+
+#[test]
+fn an_operation_of_the_past_is_the_same_bytes_as_ever() {
+    let entry = HistoryEntry {
+        machine: "node3".to_owned(),
+        verb: "off".to_owned(),
+        operation: "op-7".to_owned(),
+        by: "ada".to_owned(),
+        known: "certificate".to_owned(),
+        reason: "new fan".to_owned(),
+        age: Duration::from_secs(90),
+        time: "2026-11-22T21:07:58.120Z".to_owned(),
+        outcome: "well".to_owned(),
+        code: String::new(),
+        text: "read back off".to_owned(),
+        changed: true,
+        took: Some(Duration::from_millis(85)),
+    };
+    check::<_, wire::HistoryEntry>("history_entry.hex", &entry);
 }

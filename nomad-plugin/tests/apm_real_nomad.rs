@@ -130,6 +130,13 @@ impl PowerAgent for Agent {
         Err(Status::unimplemented("the target kind records boots"))
     }
 
+    async fn history(
+        &self,
+        _: Request<wire::HistoryRequest>,
+    ) -> Result<Response<wire::HistoryReply>, Status> {
+        Err(Status::unimplemented("nobody asks for it here"))
+    }
+
     async fn audit_head(
         &self,
         _: Request<wire::AuditHeadRequest>,

@@ -122,6 +122,7 @@ pub const CALLS: &[(&str, Deed)] = &[
     ("Watch", Deed::Look),
     ("Plans", Deed::Look),
     ("AuditHead", Deed::Look),
+    ("History", Deed::Look),
     // An order's origin says whether it is a person's or an autoscaler's.
     ("SetPower", Deed::Look),
     ("Release", Deed::Hold),

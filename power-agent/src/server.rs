@@ -7,7 +7,8 @@ use std::time::Duration;
 use agent_api::client::MESSAGE_BYTES_MAX;
 use agent_api::wire::power_agent_server::{PowerAgent, PowerAgentServer};
 use agent_api::{
-    Answer, Boot, Event, FieldError, Order, Plan, Release, Service as InService, TakeHold, wire,
+    Answer, Boot, Event, FieldError, HistoryAsked, Order, Plan, Release, Service as InService,
+    TakeHold, wire,
 };
 use fleet::{
     ClusterId, Fence, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
@@ -241,6 +242,21 @@ impl PowerAgent for Service {
         let was = self.agent.reset_fence(&pool, cluster.as_ref(), &by, &Reason::new(&reason)).await;
         let was = was.map_err(|error| status(&error))?;
         Ok(Response::new(wire::ResetFenceReply { was: Some((&was).into()) }))
+    }
+
+    async fn history(
+        &self,
+        request: Request<wire::HistoryRequest>,
+    ) -> Result<Response<wire::HistoryReply>, Status> {
+        let who = Identity::of(&request)?;
+        let wire::HistoryRequest { machines, since_ms, limit } = request.into_inner();
+        let machines: Result<Vec<_>, _> = machines.into_iter().map(machine_name).collect();
+        let asked =
+            HistoryAsked { machines: machines?, since: since_ms.map(Duration::from_millis), limit };
+        let history = self.agent.history(asked, who).await;
+        let history = history.map_err(|error| Status::internal(error.to_string()))?;
+        let entries = history.entries.iter().map(Into::into).collect();
+        Ok(Response::new(wire::HistoryReply { entries, more: history.more }))
     }
 
     async fn audit_head(

@@ -185,6 +185,11 @@ impl Store {
         audit.as_mut().map_or(Ok(()), |log| Ok(log.append(event)?))
     }
 
+    /// The boot of which its moments are.
+    pub(crate) const fn boot(&self) -> &BootId {
+        &self.boot
+    }
+
     /// The newest line of the audit that is in its file.
     pub(crate) fn audit_head(&self) -> Option<Head> {
         let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);

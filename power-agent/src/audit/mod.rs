@@ -6,6 +6,7 @@
 mod chain;
 mod event;
 mod files;
+mod history;
 mod line;
 mod log;
 mod repair;
@@ -13,6 +14,7 @@ mod repair;
 pub use chain::{Break, Head, Span, check_directory, check_file};
 pub use event::{Event, Known, Outcome, What, Who};
 pub use files::{FILE_BYTES_MAX, FILE_NAME, FILES_MAX, each_line};
+pub(crate) use history::Past;
 pub use line::{AuditLine, LineError};
 pub use log::AuditFull;
 pub(crate) use log::{Log, Prepared, Row};

@@ -8,6 +8,7 @@ mod credentials;
 mod exit;
 mod fence;
 mod follow;
+mod history;
 mod hold;
 mod hosts;
 mod json;
@@ -15,6 +16,7 @@ mod screen;
 mod serve;
 mod status;
 mod watch;
+mod why;
 mod words;
 
 use std::io;
@@ -115,6 +117,14 @@ enum Command {
     /// The fences of autoscalers: list them, or reset one after a cluster was restored
     #[command(subcommand)]
     Fence(fence::FenceCommand),
+    /// What was ordered, by whom, why, and what came of it, the newest last
+    History(history::HistoryArgs),
+    /// All that is known of how a machine stands, and why
+    Why {
+        /// A machine, or a host list
+        #[arg(value_name = "NODE")]
+        node: String,
+    },
     /// Who ordered what, when, why, by what right, and what came of it
     #[command(subcommand)]
     Audit(audit::Question),
@@ -340,6 +350,8 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
             hold::release(&client, releasing, screen).await
         }
         Command::Fence(command) => fence::fence(&client, command, screen).await,
+        Command::History(args) => history::history(&client, args, screen).await,
+        Command::Why { node } => why::why(&client, &node, screen).await,
         Command::Audit(question) => audit::audit(&client, question, screen).await,
         Command::Watch { hosts } => watch::watch(&client, &hosts, screen).await,
     }

@@ -181,3 +181,47 @@ async fn prometheus_is_told_what_was_ordered_and_how_the_outlets_stand() {
     assert!(on.is_some_and(|line| !line.ends_with(" 0")), "{on:?}");
     assert!(scraped(&rig, "/").await.starts_with("HTTP/1.1 404"));
 }
+
+#[tokio::test]
+async fn history_joins_an_order_with_its_end_and_why_tells_all_that_stands() {
+    let mut rig = Rig::start("100ms").await;
+    rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    rig.done(&order("op-2", "lamp", Verb::On, person())).await;
+    rig.done(&order("op-3", "read", Verb::Off, person())).await;
+    let held = rig.client.set_power(&order("op-4", "read", Verb::On, autoscaler(1))).await;
+    assert!(matches!(held, Ok(Answer::Refused(_))), "{held:?}");
+    rig.kill_agent().await;
+    rig.start_agent().await;
+    let history = async |words: &[&str]| -> Value {
+        let (code, said) = ask(&rig, &[&["--json", "history"], words].concat()).await;
+        assert_eq!(code, Some(0), "{said}");
+        serde_json::from_str(&said).expect("it is JSON")
+    };
+    let ids = |told: &Value| -> Vec<String> {
+        let operations = told["operations"].as_array().expect("a list");
+        operations.iter().map(|entry| entry["operation"].as_str().expect("an id").into()).collect()
+    };
+    let of_one = history(&["read"]).await;
+    assert_eq!(ids(&of_one), ["op-1", "op-3", "op-4"]);
+    let (off, on) = (&of_one["operations"][1], &of_one["operations"][2]);
+    assert_eq!((&off["outcome"], &off["text"]), (&"well".into(), &"read back off".into()));
+    assert_eq!((&off["changed"], off["took_ms"].is_u64()), (&true.into(), true));
+    assert_eq!((&on["outcome"], &on["code"]), (&"refused".into(), &"held".into()));
+    let last = history(&["--limit", "1"]).await;
+    assert_eq!((ids(&last), &last["more"]), (vec!["op-4".to_owned()], &true.into()));
+    assert!(ids(&history(&["--since", "1ms"]).await).is_empty());
+    let (_, said) = ask(&rig, &["history"]).await;
+    assert!(said.contains("off read: done in") && said.contains("because: test"), "{said}");
+    let (code, said) = ask(&rig, &["why", "read"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    for part in [
+        "read: off",
+        "outlet a/1: off,",
+        "commanded off",
+        "refused (held)",
+        "in pool rack; its node is read",
+        "no plan of its pool has come",
+    ] {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+}

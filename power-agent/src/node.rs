@@ -46,6 +46,17 @@ impl Nodes {
         Client::new(&settings).map(|client| Self { client: Some(client) })
     }
 
+    /// How many nodes Nomad tells of, if the token sees all work too.
+    ///
+    /// # Errors
+    /// What Nomad said, or the rule that the token lacks.
+    pub(crate) async fn sight(&self) -> Result<usize, Error> {
+        let Some(client) = &self.client else { return Ok(0) };
+        let (nodes, _) = client.nodes(&QueryOptions::NOW).await?;
+        client.sees_all_work().await?;
+        Ok(nodes.len())
+    }
+
     /// Whether the node is empty. What is not answered is not proof, nor is a name that Nomad does not know.
     pub(crate) async fn work(&self, node: &str) -> Work {
         let Some(client) = &self.client else {

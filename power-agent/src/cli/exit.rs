@@ -29,7 +29,7 @@ pub enum Exit {
 pub const TABLE: &str = "\
 Exit codes:
    0  ok          all was done, and the hardware says so
-   1  partial     some was not done, or an operation failed (check: warnings only;
+   1  partial     some was not done, or an operation failed (check: warnings only; doctor: not all is well;
                   audit verify: the chain does not hold)
    2  refused     the agent refused; nothing has moved
    3  unreachable the agent can not be reached; what it does is not known

@@ -5,6 +5,7 @@ mod audit;
 mod certs;
 mod check;
 mod credentials;
+mod doctor;
 mod exit;
 mod fence;
 mod follow;
@@ -66,6 +67,12 @@ enum Command {
         /// The rack file
         #[arg(value_name = "FILE", default_value = RACK_FILE_DEFAULT)]
         file: PathBuf,
+    },
+    /// Look for what stands in the agent's way on this host, each with its remedy; opens no port, moves nothing
+    Doctor {
+        /// The rack file
+        #[arg(long, value_name = "FILE", default_value = RACK_FILE_DEFAULT)]
+        config: PathBuf,
     },
     /// Serve a rack: own its devices, hear orders, until SIGTERM or Ctrl-C
     Serve {
@@ -325,6 +332,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     match cli.command {
         Command::Check { file } => check::check(&file, screen),
         Command::Certs(command) => certs::certs(command, screen),
+        Command::Doctor { config } => doctor::doctor(&config, screen).await,
         Command::Serve { config } => serve::serve(&config, screen).await,
         Command::Status { hosts } => status::status(&client, &hosts, screen).await,
         Command::On(args) => act::act(&client, args.orders(), screen).await,

@@ -225,3 +225,42 @@ async fn history_joins_an_order_with_its_end_and_why_tells_all_that_stands() {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }
 }
+
+#[tokio::test]
+async fn doctor_names_who_holds_a_port_and_what_is_missing_and_moves_nothing() {
+    let rig = Rig::start("100ms").await;
+    let before = rig.edges().await;
+    let file = rig.path("agent.toml");
+    let doctor = async || -> (Option<i32>, Vec<Value>) {
+        let words = ["--json", "doctor", "--config", file.to_str().expect("a path")];
+        let (code, said) = ask(&rig, &words).await;
+        let told = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
+        let told = told.unwrap_or_else(|| panic!("no JSON in {said}"));
+        (code, told["looked"].as_array().expect("a list").clone())
+    };
+    let of = |looked: &[Value], what: &str| -> Value {
+        let found =
+            looked.iter().find(|one| one["what"].as_str().is_some_and(|w| w.contains(what)));
+        found.cloned().unwrap_or_else(|| panic!("nothing of {what} in {looked:?}"))
+    };
+    let (code, looked) = doctor().await;
+    assert_eq!(code, Some(1), "this agent has no [nomad]");
+    assert_eq!(of(&looked, "socket ")["grade"], "ok");
+    assert_eq!(of(&looked, "Nomad")["grade"], "warn");
+    // The rack stands in this process, and holds the ports as a stranger would.
+    let port = of(&looked, "port ");
+    assert_eq!(port["grade"], "fail", "{port}");
+    assert!(port["found"].as_str().is_some_and(|found| found.contains("has it open")), "{port}");
+    assert!(port["remedy"].is_string());
+    rig.unplug().await;
+    let gone = until("the port is gone", async || {
+        let (_, looked) = doctor().await;
+        Some(of(&looked, "of a")).filter(|port| port["grade"] == "fail")
+    })
+    .await;
+    assert!(
+        gone["remedy"].as_str().is_some_and(|text| text.contains("/dev/serial/by-id")),
+        "{gone}"
+    );
+    assert!(before.is_empty());
+}

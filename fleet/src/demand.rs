@@ -134,7 +134,10 @@ impl Demand {
         self.call(voice, now);
         let voice = self.voice(voice);
         match voice.told {
-            Some(told) if now.since(told.at) < tick / 2 => {}
+            // The host asks twice in a tick, and its strategy is given the second answer.
+            Some(told) if now.since(told.at) < tick / 2 => {
+                voice.told = Some(Told { at: told.at, count: Some(count) });
+            }
             Some(told) => {
                 voice.hear(told.count.unwrap_or(voice.level), now);
                 voice.told = Some(Told { at: now, count: Some(count) });
@@ -170,6 +173,13 @@ impl Demand {
             }
         }
         self.voice(voice).heard = Some(now);
+    }
+
+    /// Status was answered not ready. Where it was answered ready earlier in the same tick, the host has
+    /// broken its evaluation off, and no Scale is no word of the policy's.
+    pub fn told_not_ready(&mut self, voice: &str, tick: Duration, now: Moment) {
+        let voice = self.voice(voice);
+        voice.told = voice.told.filter(|told| now.since(told.at) >= tick / 2);
     }
 
     /// Lets windows that have run out take effect, and voices lapse whose policies are gone.

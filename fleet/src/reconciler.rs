@@ -249,6 +249,13 @@ impl Reconciler {
         self.demand.as_mut().map(Demand::take_lapsed).unwrap_or_default()
     }
 
+    /// Status was answered not ready.
+    pub fn told_not_ready(&mut self, caller: Caller<'_>, now: Moment) {
+        if let Some(demand) = &mut self.demand {
+            demand.told_not_ready(caller.voice, caller.tick, now);
+        }
+    }
+
     /// Status was answered ready with `count`.
     pub fn told(&mut self, caller: Caller<'_>, count: NodeCount, now: Moment) {
         let Caller { voice, tick, while_starting } = caller;

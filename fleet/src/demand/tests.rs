@@ -82,6 +82,23 @@ fn silence_asks_for_what_was_told_and_restarts_the_window() {
 }
 
 #[test]
+fn silence_asks_for_the_last_count_of_a_tick_and_for_none_where_the_last_answer_was_not_ready() {
+    let mut demand = demand(1);
+    // A machine has left between the tick's two calls of Status; the strategy is given the second.
+    demand.told("default", NodeCount(2), TICK, DAMPING, at(100));
+    demand.told("default", NodeCount(1), TICK, DAMPING, at(101));
+    demand.told("default", NodeCount(1), TICK, DAMPING, at(110));
+    assert_eq!(demand.desired(), NodeCount(1));
+    demand.told("default", NodeCount(2), TICK, DAMPING, at(120));
+    demand.told_not_ready("default", TICK, at(121));
+    demand.told("default", NodeCount(2), TICK, DAMPING, at(130));
+    assert_eq!(demand.desired(), NodeCount(1), "the evaluation of 120 was broken off");
+    demand.told_not_ready("default", TICK, at(140));
+    demand.told("default", NodeCount(2), TICK, DAMPING, at(150));
+    assert_eq!(demand.desired(), NodeCount(2), "that of 130 was not");
+}
+
+#[test]
 fn an_ask_between_two_status_calls_is_no_silence() {
     let mut demand = demand(3);
     for tick in 0..10 {

@@ -259,8 +259,10 @@ impl Pool {
             tracing::info!(pool = %self.parts.pool, reason = %why, "Status is answered not ready");
         }
         self.not_ready.clone_from(&report.not_ready);
-        if let Some(reconciler) = self.reconciler.as_mut().filter(|_| report.ready) {
-            reconciler.told(block.caller(), report.count, now);
+        match &mut self.reconciler {
+            Some(reconciler) if report.ready => reconciler.told(block.caller(), report.count, now),
+            Some(reconciler) => reconciler.told_not_ready(block.caller(), now),
+            None => {}
         }
         report
     }

@@ -70,24 +70,19 @@ impl Sequencer {
         if now > record.deadline() {
             return None;
         }
-        let mut record = record;
-        // When exactly it moved, the other process may not have lived to write down.
-        match record.state {
-            State::Cutting(_) => record.cut = Some(now),
-            State::Energizing(_) => record.lit = Some(now),
-            _ => {}
-        }
+        let mut record = moved_at_the_latest(record, now);
         record.state = diagram::resumed(record.state, now);
         Some(Self { record })
     }
 
     /// A sequence that another process left half done and that nobody finishes: it has failed, and says why.
     #[must_use]
-    pub fn abandoned(record: Record, why: &str) -> Self {
+    pub fn abandoned(record: Record, why: &str, now: Moment) -> Self {
         // It died between off and on, and what is history moves no relay: a person or a policy has to.
         let between = record.task.verb == Verb::Cycle
             && matches!(record.phase(), Phase::Cutting | Phase::Dwelling | Phase::Energizing);
-        let mut record = Record { state: State::Failed { untouched: false }, ..record };
+        let mut record = moved_at_the_latest(record, now);
+        record.state = State::Failed { untouched: false };
         record.add_evidence(why);
         if between {
             record.add_evidence("it may be off because of that: look at it, and order `on`");
@@ -125,6 +120,17 @@ impl Sequencer {
             }
         }
     }
+}
+
+/// When exactly its outlets moved, the process before may not have lived to write down: not later than now.
+fn moved_at_the_latest(record: Record, now: Moment) -> Record {
+    let mut record = record;
+    match record.phase() {
+        Phase::Cutting => record.cut = Some(now),
+        Phase::Energizing => record.lit = Some(now),
+        _ => {}
+    }
+    record
 }
 
 /// More states than a sequence can pass through by deadlines alone.

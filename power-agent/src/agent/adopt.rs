@@ -50,6 +50,7 @@ impl Agent {
             Sequencer::abandoned(
                 running.record.clone(),
                 &format!("half done ({phase}) when the agent stopped, and not finished: {why}"),
+                now,
             )
         });
         match &stopped {

@@ -1,6 +1,7 @@
 //! Wire messages to typed values and back: total, and where a message is wrong the error names the field.
 
 mod boots;
+mod drift;
 mod hold;
 mod inventory;
 mod order;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fleet::{
-    BootEnd, DeviceName, Fence, MachineName, OperationId, Origin, Phase, PlanId, PoolName,
-    PowerState, QuarantineCause, Reason, Shape, Verb,
+    BootEnd, DeviceName, DriftPolicy, Fence, MachineName, OperationId, Origin, Phase, PlanId,
+    PoolName, PowerState, QuarantineCause, Reason, Shape, Verb,
 };
 
 use crate::{Hold, Locks};
@@ -59,6 +59,25 @@ pub struct Machine {
     pub boots: Vec<Boot>,
     /// What stands against orders for it.
     pub locks: Locks,
+    /// It reads otherwise than it was last ordered.
+    pub drift: Option<Drift>,
+}
+
+/// A machine that reads otherwise than it was last ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drift {
+    /// How long ago it was read so first.
+    pub age: Duration,
+    /// What was ordered.
+    pub wanted: PowerState,
+    /// What at least one of its outlets reads.
+    pub read: PowerState,
+    /// What the rack file wants done.
+    pub policy: DriftPolicy,
+    /// How often the agent has lit it again.
+    pub tries: u32,
+    /// Whether it does so no more: a person must look.
+    pub gave_up: bool,
 }
 
 /// What was last driven, with its age.

@@ -33,7 +33,8 @@ pub use credentials::Credentials;
 pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
 pub use hold::{Hold, HoldEnds, Locks, Release, Released, TakeHold, Taken};
 pub use inventory::{
-    Boot, CommandedAge, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine, Quarantine,
+    Boot, CommandedAge, Drift, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
+    Quarantine,
 };
 pub use order::{Answer, Service};
 pub use told::{AuditHead, History, HistoryAsked, HistoryEntry};

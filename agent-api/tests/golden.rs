@@ -14,13 +14,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{
-    Answer, Boot, CommandedAge, Event, HistoryEntry, Hold, HoldEnds, Inventory, Locks, Machine,
-    OnSoftOffTimeout, Operation, Order, Outlet, Phase, Plan, PlanLine, Quarantine, Refusal,
-    RefusalCode, Release, Released, Service, TakeHold, Taken, wire,
+    Answer, Boot, CommandedAge, Drift, Event, HistoryEntry, Hold, HoldEnds, Inventory, Locks,
+    Machine, OnSoftOffTimeout, Operation, Order, Outlet, Phase, Plan, PlanLine, Quarantine,
+    Refusal, RefusalCode, Release, Released, Service, TakeHold, Taken, wire,
 };
 use fleet::{
-    BootEnd, ClusterId, DeviceName, Fence, FenceNumber, HoldKind, MachineName, OperationId, Origin,
-    PlanId, PoolName, PowerState, QuarantineCause, Reason, Resources, Shape, Verb,
+    BootEnd, ClusterId, DeviceName, DriftPolicy, Fence, FenceNumber, HoldKind, MachineName,
+    OperationId, Origin, PlanId, PoolName, PowerState, QuarantineCause, Reason, Resources, Shape,
+    Verb,
 };
 use prost::Message;
 
@@ -135,6 +136,7 @@ fn machine() -> Machine {
         boot_deadline: Duration::from_secs(180),
         soft_off: true,
         quarantine: None,
+        drift: None,
         boots: Vec::new(),
         locks: Locks::default(),
     }
@@ -155,6 +157,7 @@ fn dark_machine() -> Machine {
         boot_deadline: Duration::ZERO,
         soft_off: false,
         quarantine: None,
+        drift: None,
         boots: Vec::new(),
         locks: Locks::default(),
     }
@@ -287,6 +290,25 @@ fn holds_that_are_asked_for_and_released_keep_their_bytes() {
         refused: Some(refusal),
     };
     check::<Released, wire::ReleaseReply>("released.hex", &released);
+}
+
+#[test]
+fn drift_and_an_operation_of_the_agents_own_keep_their_bytes() {
+    let drift = Drift {
+        age: Duration::from_secs(40),
+        wanted: PowerState::On,
+        read: PowerState::Off,
+        policy: DriftPolicy::Enforce,
+        tries: 2,
+        gave_up: false,
+    };
+    let own = Operation { origin: Origin::Agent, ..operation(Phase::Energizing) };
+    let machine = Machine { drift: Some(drift), operation: Some(own), ..dark_machine() };
+    check::<Machine, wire::Machine>("machine_drift.hex", &machine);
+    for (name, policy) in [("report", DriftPolicy::Report), ("enforce", DriftPolicy::Enforce)] {
+        let drift = Drift { policy, ..drift };
+        assert_eq!(Drift::try_from(wire::Drift::from(&drift)).unwrap(), drift, "{name}");
+    }
 }
 
 #[test]

@@ -37,6 +37,14 @@ fn an_unspecified_state_is_never_taken_for_off() {
 }
 
 #[test]
+fn a_drift_without_a_policy_is_refused() {
+    let drift = wire::Drift { wanted: 2, read: 1, ..wire::Drift::default() };
+    let error = agent_api::Drift::try_from(drift).unwrap_err().to_string();
+    let expected = "field policy: found 0, which is no drift policy; the other side may be newer";
+    assert_eq!(error, expected);
+}
+
+#[test]
 fn an_order_without_an_origin_is_refused() {
     let request = wire::SetPowerRequest {
         operation_id: "op-1".to_owned(),

@@ -138,6 +138,8 @@ pub struct MachineLedger {
     pub running: Option<Running>,
     /// What the hardware says now.
     pub reading: Option<PowerState>,
+    /// What was last ordered and driven.
+    pub commanded: Option<PowerState>,
 }
 
 /// What is known of the work on a machine's node.
@@ -251,7 +253,7 @@ pub fn judge(
         return Judgment { verdict: Verdict::Repeat, newer: None };
     }
     let newer = match &hearing.order.origin {
-        Origin::Person(_) => None,
+        Origin::Person(_) | Origin::Agent => None,
         Origin::Autoscaler(fence) => {
             match check_fence(fence, &hearing.order.machine, machine, fences) {
                 Ok(newer) => newer.then(|| fence.clone()),
@@ -277,13 +279,16 @@ pub fn may_resume(
     fences: &Fences,
     now: Moment,
 ) -> Result<(), String> {
-    let Origin::Autoscaler(fence) = origin else { return Ok(()) };
+    if matches!(origin, Origin::Person(_)) {
+        return Ok(());
+    }
     if verb == Verb::Cycle && !is_before_power(phase) {
         return Ok(());
     }
     if let Some(hold) = holds.foremost(now) {
         return Err(format!("{} holds the machine ({})", hold.by, hold.reason));
     }
+    let Origin::Autoscaler(fence) = origin else { return Ok(()) };
     match fences.highest(&fence.cluster, &fence.pool) {
         Some(highest) if highest > fence.number => Err(format!(
             "a lease with number {} has ordered since, and this order carries {}",
@@ -332,6 +337,7 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
         );
         return Err(Refusal { code: RefusalCode::Expired, text });
     }
+    check_own(order, machine)?;
     check_locks(order, machine, now)?;
     check_quarantine(order, machine, now)?;
     if let Some(running) = &machine.running {
@@ -348,17 +354,26 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
     Ok(Verdict::Begin { hold: hold_of(order, machine, now) })
 }
 
+/// The agent's own order says again what was ordered last; if another has ended meanwhile it is void.
+fn check_own(order: &Order, machine: &MachineLedger) -> Result<(), Refusal> {
+    if order.origin == Origin::Agent && machine.commanded != Some(order.verb.leaves()) {
+        let text = format!("{} is not wanted {} any more", order.machine, order.verb.leaves());
+        return Err(Refusal { code: RefusalCode::Expired, text });
+    }
+    Ok(())
+}
+
 /// The locks that stand against an order, whoever gives it.
 fn check_locks(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
     let held = match &order.origin {
-        Origin::Autoscaler(_) => machine.holds.foremost(now),
+        Origin::Autoscaler(_) | Origin::Agent => machine.holds.foremost(now),
         Origin::Person(_) if order.force => return Ok(()),
         Origin::Person(by) => machine.holds.against(by, now),
     };
     if let Some(hold) = held {
         return Err(hold.refusal(&order.machine, now));
     }
-    if matches!(order.origin, Origin::Autoscaler(_))
+    if !matches!(order.origin, Origin::Person(_))
         && let Some(breaker) = machine.wear.breaker(machine.limits, now)
     {
         return Err(breaker.refusal(&order.machine, now));
@@ -385,7 +400,7 @@ fn takes_power(order: &Order, machine: &MachineLedger) -> bool {
 /// A person's order is the test that returns a machine to service; an autoscaler's has not seen the quarantine.
 fn check_quarantine(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
     match (&order.origin, &machine.quarantine) {
-        (Origin::Autoscaler(_), Some(quarantine)) => {
+        (Origin::Autoscaler(_) | Origin::Agent, Some(quarantine)) => {
             let text = format!(
                 "{} is in quarantine since {} ({}); `power-agent release {}` returns it to service, `power-agent on {}` tries it",
                 order.machine,
@@ -396,7 +411,7 @@ fn check_quarantine(order: &Order, machine: &MachineLedger, now: Moment) -> Resu
             );
             Err(Refusal { code: RefusalCode::Quarantined, text })
         }
-        (Origin::Autoscaler(_), None) | (Origin::Person(_), _) => Ok(()),
+        (Origin::Autoscaler(_) | Origin::Agent, None) | (Origin::Person(_), _) => Ok(()),
     }
 }
 

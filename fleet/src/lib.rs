@@ -5,6 +5,7 @@
 pub mod arbiter;
 pub mod boots;
 pub mod demand;
+pub mod drift;
 pub mod duration;
 pub mod effect;
 pub mod explain;
@@ -28,6 +29,7 @@ pub mod view;
 
 pub use arbiter::{Fences, HoldKind, Order, Refusal, RefusalCode};
 pub use boots::{BOOTS_MAX, Boot, BootEnd, BootTimes, Quarantine, QuarantineCause};
+pub use drift::DriftPolicy;
 pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;

@@ -67,6 +67,8 @@ pub enum Origin {
     Autoscaler(Fence),
     /// A person, by the name that the agent could establish.
     Person(String),
+    /// The agent itself: it makes a machine that drifted what it was ordered to be. Nobody else may say so.
+    Agent,
 }
 
 /// The last state that was ordered and driven, whether or not it was seen to arrive.

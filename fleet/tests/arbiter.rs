@@ -95,6 +95,34 @@ fn refused(order: &Order, machine: &MachineLedger, work: &Work) -> (RefusalCode,
 }
 
 #[test]
+fn the_agents_own_order_bows_to_people_to_sequences_and_to_what_was_ordered_meanwhile() {
+    let order = order(Verb::On, Origin::Agent);
+    let lit = MachineLedger { commanded: Some(PowerState::On), ..machine() };
+    assert_eq!(hear(&order, &lit, &Work::NotAsked), Verdict::Begin { hold: None });
+    let on = Some(PowerState::On);
+    for kind in [HoldKind::Hold, HoldKind::Reservation, HoldKind::Maintenance] {
+        let locked = MachineLedger { commanded: on, ..locked(kind, Expiry::Never) };
+        let (code, text) = refused(&order, &locked, &Work::NotAsked);
+        assert!(matches!(code, RefusalCode::Held | RefusalCode::Reserved), "{kind:?}: {text}");
+    }
+    let busy = MachineLedger { commanded: on, ..busy(Verb::Off, Phase::SoftOff) };
+    assert_eq!(refused(&order, &busy, &Work::NotAsked).0, RefusalCode::Busy);
+    for commanded in [Some(PowerState::Off), None] {
+        let (code, text) =
+            refused(&order, &MachineLedger { commanded, ..machine() }, &Work::NotAsked);
+        assert_eq!(
+            (code, text.as_str()),
+            (RefusalCode::Expired, "node3 is not wanted on any more")
+        );
+    }
+    let none = Fences::default();
+    let begun = (Verb::On, Phase::Energizing);
+    let resumed = |holds: &_| may_resume(&Origin::Agent, begun, holds, &none, NOW);
+    assert_eq!(resumed(&machine().holds), Ok(()));
+    assert!(resumed(&held().holds).is_err());
+}
+
+#[test]
 fn a_hold_refuses_every_order_of_an_autoscaler_and_says_how_it_ends() {
     for verb in [Verb::On, Verb::Off, Verb::Cycle] {
         let order = order(verb, Origin::Autoscaler(fence(1)));

@@ -174,6 +174,7 @@ fn dark(name: &str) -> Machine {
         boot_deadline: Duration::from_secs(120),
         soft_off: false,
         quarantine: None,
+        drift: None,
         boots: Vec::new(),
         locks: agent_api::Locks::default(),
     }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod claim;
+mod drift;
 mod fences;
 mod hear;
 mod hold;
@@ -162,6 +163,8 @@ pub struct Agent {
     pub(crate) reloads: watch::Sender<()>,
     changes: broadcast::Sender<Note>,
     tasks: Mutex<JoinSet<()>>,
+    /// When a machine that drifted was last lit again.
+    relit: Mutex<Option<Moment>>,
 }
 
 impl Agent {
@@ -199,6 +202,7 @@ impl Agent {
             reloads: watch::Sender::new(()),
             changes: broadcast::Sender::new(CHANGES_MAX),
             tasks: Mutex::default(),
+            relit: Mutex::default(),
         };
         Ok((Arc::new(agent), half_done))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_api::{CommandedAge, HoldEnds, Locks, Outlet};
 use fleet::arbiter::{Expiry, Hold, Holds, MachineLedger, Running, Wear};
+use fleet::drift::{DriftWatch, Seen, Verdict};
 use fleet::{
     Boot, Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Quarantine, Reason,
     Sequencer, Shape,
@@ -44,6 +45,8 @@ pub(crate) struct State {
     pub(crate) boots: Vec<Boot>,
     /// An operation whose drain of its node could not be taken back yet.
     pub(crate) owed: Option<OperationId>,
+    /// Whether it is as it was ordered. Not remembered beyond the agent's life: see [`fleet::drift`].
+    drift: DriftWatch,
     lines: BTreeMap<OutletPath, Line>,
 }
 
@@ -81,6 +84,7 @@ impl Machine {
             quarantine: memory.quarantine,
             boots: memory.boots,
             owed: memory.owed,
+            drift: DriftWatch::default(),
             lines: BTreeMap::new(),
         };
         Self { config, outlets, state: Mutex::new(state) }
@@ -99,6 +103,7 @@ impl Machine {
         let mut lines = self.state().lines.clone();
         lines.retain(|path, _| stays(path));
         next.state().lines = lines;
+        next.state().drift = self.state().drift.clone();
         next
     }
 
@@ -174,7 +179,43 @@ impl Machine {
             quarantine: state.quarantine.clone(),
             running,
             reading,
+            commanded: state.commanded.as_ref().map(|commanded| commanded.state),
         }
+    }
+
+    /// Weighs what its outlets said last against what was ordered.
+    pub(crate) fn weigh_drift(&self, last_try: Option<Moment>, now: Moment) -> Verdict {
+        let lines = self.lines_seen();
+        let mut state = self.state();
+        let State { live, commanded, holds, quarantine, drift, .. } = &mut *state;
+        let wanted = commanded.as_ref().map(|commanded| (commanded.state, &commanded.operation));
+        let seen = Seen {
+            wanted,
+            lines,
+            busy: live.is_some(),
+            barred: holds.foremost(now).is_some() || quarantine.is_some(),
+            policy: self.config.drift,
+            last_try,
+        };
+        drift.see(seen, now)
+    }
+
+    /// The order that lights it again was taken.
+    pub(crate) fn note_drift_try(&self) {
+        self.state().drift.tried();
+    }
+
+    /// How it reads otherwise than it was ordered, if it does.
+    pub(crate) fn drift(&self, now: Moment) -> Option<agent_api::Drift> {
+        let drift = self.state().drift.drift()?;
+        Some(agent_api::Drift {
+            age: now.since(drift.since),
+            wanted: drift.wanted,
+            read: drift.read,
+            policy: self.config.drift,
+            tries: drift.tries,
+            gave_up: drift.gave_up,
+        })
     }
 
     /// Takes what a device said of one outlet, or why it said nothing.
@@ -203,6 +244,7 @@ impl Machine {
     /// The machine as it is told of.
     pub(crate) fn view(&self, now: Moment) -> agent_api::Machine {
         let reading = self.lines_seen().machine();
+        let drift = self.drift(now);
         let state = self.state();
         let holds = state.all_holds(&self.config, now);
         let read_at = state.lines.values().filter_map(|line| line.reading).map(|(_, at)| at).min();
@@ -230,6 +272,7 @@ impl Machine {
                 age: now.since(quarantine.since),
                 by: quarantine.by.clone(),
             }),
+            drift,
             boots: state.boots.iter().map(|boot| boot_view(boot, now)).collect(),
             locks: Locks {
                 holds: holds.iter().map(|hold| hold_view(hold, now)).collect(),

@@ -281,7 +281,8 @@ fn close(
     if record.drained_from.is_some() {
         memory.owed = Some(live.id.clone());
     }
-    if let Some((reached, at)) = record.reached {
+    // The agent's own order says a former one again: whose wish it is stays.
+    if let (Some((reached, at)), false) = (record.reached, live.origin == Origin::Agent) {
         memory.commanded = Some(Commanded {
             state: reached,
             at,

@@ -64,12 +64,13 @@ impl PowerAgent for Service {
     ) -> Result<Response<wire::SetPowerReply>, Status> {
         let who = Identity::of(&request)?;
         let mut order = Order::try_from(request.into_inner()).map_err(|e| malformed(&e))?;
+        not_the_agent(&order.origin)?;
         if let Origin::Person(claimed) = &order.origin {
             order.origin = Origin::Person(who.person(claimed));
         }
         let by = match &order.origin {
             Origin::Person(name) => who.told(name),
-            Origin::Autoscaler(_) => who.told(&who.name),
+            Origin::Autoscaler(_) | Origin::Agent => who.told(&who.name),
         };
         if let Err(turned) = self.may_order(&who, &order) {
             let call = format!("{} {}", order.verb.as_str(), order.machine);
@@ -197,11 +198,12 @@ impl PowerAgent for Service {
                 self.turned(&who, call, who.may(Deed::Scale))?;
                 self.turned(&who, call, who.may_touch_pool(&fence.pool))?;
             }
+            Origin::Agent => not_the_agent(&service.origin)?,
         }
         self.over(&who, &service.machine, call)?;
         let by = match &service.origin {
             Origin::Person(name) => who.told(name),
-            Origin::Autoscaler(_) => who.told(&who.name),
+            Origin::Autoscaler(_) | Origin::Agent => who.told(&who.name),
         };
         let answer = self.agent.set_service(service, by).await.map_err(|error| status(&error))?;
         Ok(Response::new(match answer {
@@ -307,9 +309,21 @@ impl Service {
                 who.may(Deed::Scale)?;
                 who.may_touch_pool(&fence.pool)?;
             }
+            // Refused before: nobody outside is the agent.
+            Origin::Agent => {}
         }
         who.may_touch(&order.machine, self.agent.pool_of(&order.machine).as_ref())?;
         self.agent.keeper.count_order(who, Clock.now())
+    }
+}
+
+/// Nobody outside is the agent.
+fn not_the_agent(origin: &Origin) -> Result<(), Status> {
+    match origin {
+        Origin::Agent => {
+            Err(Status::invalid_argument("field origin: nobody outside is the agent itself"))
+        }
+        Origin::Person(_) | Origin::Autoscaler(_) => Ok(()),
     }
 }
 

@@ -314,6 +314,7 @@ pub(crate) async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
             () = tokio::time::sleep(pause) => {}
         }
         let now_wrong = agent.read_device(&device).await.err().map(|error| chain(&error));
+        agent.weigh_drift(&device);
         match (&trouble, &now_wrong) {
             (None, Some(err)) => {
                 tracing::error!(device = %device.name(), err, "device can not be read");

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::{DeviceName, MachineName, PoolName};
+use fleet::{DeviceName, DriftPolicy, MachineName, PoolName};
 use power_agent::config::{Config, SoftOffWay};
 
 /// What all cases need to be right but for the one mistake.
@@ -103,7 +103,7 @@ fn names_that_no_host_list_can_hold_are_refused() {
 #[test]
 fn durations_are_refused_with_the_reason() {
     insta::assert_snapshot!(with_board(
-        "[pools.rack]\nboot_deadline = \"5 minutes\"\noff_dwell = \"0\"\nsettle = \"-1s\"\ndrain_deadline = \"9000h\"\n"
+        "[pools.rack]\nboot_deadline = \"5 minutes\"\noff_dwell = \"0\"\nsettle = \"-1s\"\ndrain_deadline = \"9000h\"\ndrift = \"ignore\"\n"
     ));
 }
 
@@ -220,6 +220,19 @@ fn the_place_of_a_finding_counts_lines_and_characters_from_one() {
         Config::parse(Path::new("rack.toml"), text, Path::new("")).expect_err("a key is unknown");
     let places: Vec<_> = findings.all().iter().map(|finding| findings.place(finding)).collect();
     assert_eq!(places, [Some((3, 1))]);
+}
+
+#[test]
+fn drift_is_reported_unless_the_machine_or_its_pool_says_enforce() {
+    let text = format!(
+        "{BOARD}[pools.rack]\ndrift = \"enforce\"\n[machines.node1]\npool = \"rack\"\noutlets = [{{ device = \"board-a\", outlet = 1 }}]\n\
+         [machines.node2]\npool = \"rack\"\ndrift = \"report\"\noutlets = [{{ device = \"board-a\", outlet = 2 }}]\n\
+         [machines.node3]\noutlets = [{{ device = \"board-a\", outlet = 3 }}]\n"
+    );
+    let config = Config::parse(Path::new("rack.toml"), &text, Path::new("/etc")).unwrap();
+    let policies: Vec<DriftPolicy> =
+        config.machines.values().map(|machine| machine.drift).collect();
+    assert_eq!(policies, [DriftPolicy::Enforce, DriftPolicy::Report, DriftPolicy::Report]);
 }
 
 #[test]

@@ -164,6 +164,7 @@ impl From<&Machine> for wire::Machine {
             boot_deadline_ms: millis(machine.boot_deadline),
             soft_off: machine.soft_off,
             quarantine: machine.quarantine.as_ref().map(Into::into),
+            drift: machine.drift.as_ref().map(Into::into),
             boots: boots(&machine.boots),
             locks: wire_locks(&machine.locks),
         }
@@ -187,6 +188,7 @@ impl TryFrom<wire::Machine> for Machine {
             boot_deadline: span(machine.boot_deadline_ms),
             soft_off: machine.soft_off,
             quarantine: optional("quarantine", machine.quarantine)?,
+            drift: optional("drift", machine.drift)?,
             boots: each("boots", machine.boots.map(|boots| boots.last).unwrap_or_default())?,
             locks: optional("locks", machine.locks)?.unwrap_or_default(),
         })

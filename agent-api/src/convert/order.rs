@@ -37,6 +37,7 @@ impl From<&Origin> for wire::Origin {
             Origin::Person(name) => {
                 wire::origin::Who::Person(wire::Person { name: name.to_owned() })
             }
+            Origin::Agent => wire::origin::Who::Agent(wire::Own {}),
         };
         Self { who: Some(who) }
     }
@@ -48,6 +49,7 @@ impl TryFrom<wire::Origin> for Origin {
         match origin.who {
             None => Err(FieldError::missing("who")),
             Some(wire::origin::Who::Person(person)) => Ok(Origin::Person(person.name)),
+            Some(wire::origin::Who::Agent(wire::Own {})) => Ok(Origin::Agent),
             Some(wire::origin::Who::Autoscaler(fence)) => Fence::try_from(fence)
                 .map(Origin::Autoscaler)
                 .map_err(|error| error.within("autoscaler")),

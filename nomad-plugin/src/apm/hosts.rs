@@ -184,6 +184,7 @@ mod tests {
             boot_deadline: BOOT,
             soft_off: false,
             quarantine: None,
+            drift: None,
             boots: Vec::new(),
             locks: Locks::default(),
         }

@@ -255,6 +255,7 @@ impl Agent {
 pub(crate) fn who(origin: &Origin) -> String {
     match origin {
         Origin::Person(name) => name.clone(),
+        Origin::Agent => "the agent itself".to_owned(),
         Origin::Autoscaler(fence) => {
             format!("autoscaler of {} with fence {}", fence.cluster, fence.number.0)
         }
@@ -313,9 +314,8 @@ fn is_same_side(one: &Origin, other: &Origin) -> bool {
         (Origin::Autoscaler(one), Origin::Autoscaler(other)) => {
             one.cluster == other.cluster && one.pool == other.pool
         }
-        (Origin::Person(_), Origin::Autoscaler(_)) | (Origin::Autoscaler(_), Origin::Person(_)) => {
-            false
-        }
+        (Origin::Agent, Origin::Agent) => true,
+        (Origin::Person(_) | Origin::Autoscaler(_) | Origin::Agent, _) => false,
     }
 }
 

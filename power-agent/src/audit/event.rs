@@ -137,6 +137,7 @@ impl Who {
     pub fn of_origin(origin: &Origin, at: Option<Who>) -> Self {
         match (origin, at) {
             (Origin::Person(_), Some(at)) => at,
+            (Origin::Agent, _) => Self::agent(),
             (Origin::Person(name), None) => {
                 Self { name: name.clone(), known: Known::Journal, peer: None }
             }

@@ -2,7 +2,7 @@
 
 mod boots;
 
-use agent_api::{Hold, HoldEnds, Inventory, Machine, Operation};
+use agent_api::{Drift, Hold, HoldEnds, Inventory, Machine, Operation};
 use fleet::{Origin, PowerState};
 use serde::Serialize;
 
@@ -52,6 +52,33 @@ pub(crate) struct MachineJson {
     /// All locks of people, also those that have expired; `hold` is the foremost that stands against policies.
     holds: Vec<HoldJson>,
     never_off: bool,
+    /// It reads otherwise than it was last ordered.
+    drift: Option<DriftJson>,
+}
+
+/// A machine that reads otherwise than it was last ordered.
+#[derive(Debug, Serialize)]
+pub(crate) struct DriftJson {
+    age_ms: u64,
+    wanted: &'static str,
+    read: &'static str,
+    /// report, enforce.
+    policy: &'static str,
+    tries: u32,
+    gave_up: bool,
+}
+
+impl From<&Drift> for DriftJson {
+    fn from(drift: &Drift) -> Self {
+        Self {
+            age_ms: millis(drift.age),
+            wanted: drift.wanted.as_str(),
+            read: drift.read.as_str(),
+            policy: drift.policy.as_str(),
+            tries: drift.tries,
+            gave_up: drift.gave_up,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -98,6 +125,7 @@ struct OutletJson {
 enum OriginJson {
     Person(String),
     Autoscaler { cluster: String, pool: String, fence: u64 },
+    Agent,
 }
 
 /// One operation.
@@ -149,6 +177,7 @@ impl From<&Machine> for MachineJson {
             holds: machine.locks.holds.iter().map(HoldJson::from).collect(),
             never_off: machine.locks.never_off,
             quarantine: machine.quarantine.as_ref().map(QuarantineJson::from),
+            drift: machine.drift.as_ref().map(DriftJson::from),
             boots: BootsJson::of(machine),
         }
     }
@@ -182,6 +211,7 @@ impl From<&Origin> for OriginJson {
     fn from(origin: &Origin) -> Self {
         match origin {
             Origin::Person(name) => OriginJson::Person(name.clone()),
+            Origin::Agent => OriginJson::Agent,
             Origin::Autoscaler(fence) => OriginJson::Autoscaler {
                 cluster: fence.cluster.to_string(),
                 pool: fence.pool.to_string(),

@@ -2,6 +2,8 @@
 
 use agent_api::{Client, Inventory, Machine};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use fleet::drift::TRIES_MAX;
+use fleet::{DriftPolicy, PowerState};
 
 use super::exit::Exit;
 use super::json::{StatusJson, missed, times};
@@ -63,7 +65,8 @@ pub(crate) fn render(inventory: &Inventory, machines: &[&Machine], width: Option
         text.push_str(&group);
         text.push('\n');
     }
-    for line in machines.iter().filter_map(|machine| quarantine(machine)) {
+    for line in machines.iter().flat_map(|machine| [quarantine(machine), drift(machine)]).flatten()
+    {
         text.push_str(&line);
         text.push('\n');
     }
@@ -115,6 +118,27 @@ fn quarantine(machine: &Machine) -> Option<String> {
          `power-agent on {name}` tries it",
         quarantine.reason
     ))
+}
+
+/// That it reads otherwise than it was ordered, and what is done about it.
+fn drift(machine: &Machine) -> Option<String> {
+    let drift = machine.drift.as_ref()?;
+    let name = &machine.name;
+    let done = match (drift.policy, drift.tries, drift.gave_up) {
+        (_, tries, true) => {
+            format!(
+                "given up after it was lit again {tries} times; look at its relay and its board"
+            )
+        }
+        (DriftPolicy::Enforce, tries, false) if drift.wanted == PowerState::On => {
+            format!("lit again {tries} of at most {TRIES_MAX} times")
+        }
+        (DriftPolicy::Enforce | DriftPolicy::Report, ..) => {
+            format!("only reported; `power-agent {} {name}` makes it so", drift.wanted)
+        }
+    };
+    let age = words::ago(drift.age);
+    Some(format!("{name} reads {} since {age}, ordered {}: {done}", drift.read, drift.wanted))
 }
 
 /// How its boots went, as a line of its own.
@@ -188,6 +212,7 @@ mod tests {
             boot_deadline: Duration::from_secs(300),
             soft_off: false,
             quarantine: None,
+            drift: None,
             boots: Vec::new(),
             locks: Locks { holds: vec![hold], never_off: false },
         };

@@ -40,6 +40,7 @@ pub(crate) fn who(origin: &Origin) -> String {
     match origin {
         Origin::Person(name) => name.clone(),
         Origin::Autoscaler(fence) => format!("autoscaler {}", fence.pool),
+        Origin::Agent => "the agent itself".to_owned(),
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet::arbiter::Limits;
-use fleet::{DeviceName, MachineName, PoolName, Shape};
+use fleet::{DeviceName, DriftPolicy, MachineName, PoolName, Shape};
 
 use crate::drivers::{DriverConfig, OutletNumber};
 use crate::roles::Access;
@@ -116,6 +116,8 @@ pub struct MachineConfig {
     pub soft_off: Option<SoftOffConfig>,
     /// What it offers to work, as declared.
     pub shape: Option<Shape>,
+    /// What is done when it reads otherwise than it was ordered.
+    pub drift: DriftPolicy,
 }
 
 /// One switchable path.

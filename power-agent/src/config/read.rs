@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleet::arbiter::Limits;
 use fleet::arbiter::wear::CYCLES_PER_HOUR_MAX;
-use fleet::{DeviceName, MachineName, NameError, PoolName, Resources, Shape};
+use fleet::{DeviceName, DriftPolicy, MachineName, NameError, PoolName, Resources, Shape};
 use toml::de::DeTable;
 
 use super::access::{AccessDraft, read_listen, read_metrics};
@@ -248,6 +248,10 @@ fn read_device(name: At<DeviceName>, mut section: Section<'_>) -> DeviceDraft {
     DeviceDraft { port: section.span(), name, config }
 }
 
+/// The words of `drift`.
+const DRIFT: &[(&str, DriftPolicy)] =
+    &[("report", DriftPolicy::Report), ("enforce", DriftPolicy::Enforce)];
+
 /// What a machine may say for itself and a pool for its machines.
 #[derive(Debug, Clone, Default)]
 struct Knobs {
@@ -259,6 +263,7 @@ struct Knobs {
     min_on: Option<Duration>,
     min_off: Option<Duration>,
     cycles_per_hour: Option<u64>,
+    drift: Option<DriftPolicy>,
     soft_off: Option<SoftOffConfig>,
     shape: Option<Shape>,
 }
@@ -276,6 +281,7 @@ impl Knobs {
             cycles_per_hour: section
                 .integer("cycles_per_hour", 0..=u64::from(CYCLES_PER_HOUR_MAX), "12")
                 .map(|cycles| cycles.value),
+            drift: section.choice("drift", DRIFT).map(|drift| drift.value),
             soft_off: section.section("soft_off", SOFT_OFF_EXAMPLE).and_then(read_soft_off),
             shape: section
                 .section("shape", "{ cpu = 2000, memory = 1024, disk = 10000 }")
@@ -311,6 +317,7 @@ fn read_machine(
             drain_deadline: or(own.drain_deadline, of_pool.drain_deadline, DRAIN_DEFAULT),
             limits: limits(&own, &of_pool),
             never_off: own.never_off.or(of_pool.never_off).unwrap_or_default(),
+            drift: own.drift.or(of_pool.drift).unwrap_or_default(),
             soft_off: own.soft_off.or(of_pool.soft_off),
             shape: own.shape.or(of_pool.shape),
             name: name.value,

@@ -128,12 +128,14 @@ impl From<VerbDoc> for Verb {
 enum OriginDoc {
     Person(String),
     Autoscaler { cluster: String, pool: String, number: u64 },
+    Agent,
 }
 
 impl From<&Origin> for OriginDoc {
     fn from(origin: &Origin) -> Self {
         match origin {
             Origin::Person(name) => Self::Person(name.clone()),
+            Origin::Agent => Self::Agent,
             Origin::Autoscaler(fence) => Self::Autoscaler {
                 cluster: fence.cluster.to_string(),
                 pool: fence.pool.to_string(),
@@ -148,6 +150,7 @@ impl TryFrom<OriginDoc> for Origin {
     fn try_from(origin: OriginDoc) -> Result<Self, NameError> {
         Ok(match origin {
             OriginDoc::Person(name) => Self::Person(name),
+            OriginDoc::Agent => Self::Agent,
             OriginDoc::Autoscaler { cluster, pool, number } => Self::Autoscaler(Fence {
                 cluster: ClusterId::new(cluster)?,
                 pool: PoolName::new(pool)?,

@@ -40,6 +40,7 @@ min_on = "0s"
 min_off = "0s"
 cycles_per_hour = 0
 outlets = [{ device = "a", outlet = 1 }]
+drift = "POLICY"
 [machines.mixed]
 min_on = "0s"
 min_off = "0s"
@@ -58,11 +59,13 @@ pub(crate) struct Found<'a> {
     pub(crate) faults: &'a [&'a str],
     /// What happens meanwhile.
     pub(crate) script: &'a str,
+    /// What the agent's file wants done about drift.
+    pub(crate) drift: &'a str,
 }
 
 impl Default for Found<'_> {
     fn default() -> Self {
-        Self { speaks: true, on: false, faults: &[], script: "" }
+        Self { speaks: true, on: false, faults: &[], script: "", drift: "report" }
     }
 }
 
@@ -105,7 +108,7 @@ pub(crate) async fn with_bench<T>(found: Found<'_>, test: impl AsyncFnOnce(&mut 
     let text = found.rack_file();
     let rack = virtual_rack::config::parse(&text, &here.join("RACK.toml")).expect("a rack");
     let script = script::parse(found.script, &here.join("day.txt")).expect("a script");
-    let mut agent_file = AGENT_FILE.to_owned();
+    let mut agent_file = AGENT_FILE.replace("POLICY", found.drift);
     if !found.speaks {
         agent_file = agent_file.replace("\"ascii\"", "\"none\"");
     }
@@ -136,7 +139,15 @@ impl Bench {
         self.agent = Some(command.spawn().expect("the agent starts"));
     }
 
-    async fn run(&self, arguments: &[&str]) -> (i32, Value) {
+    /// As `kill -9` does, and then another.
+    pub(crate) async fn replace_agent(&mut self, meanwhile: impl AsyncFnOnce(&Client)) {
+        let mut agent = self.agent.take().expect("an agent runs");
+        agent.kill().await.expect("it is killed");
+        meanwhile(&self.rack).await;
+        self.start_agent();
+    }
+
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (i32, Value) {
         let mut command = Command::new(BINARY);
         command.arg("--agent").arg(format!("unix:{}", self.path("agent.sock").display()));
         command.arg("--json").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
@@ -159,6 +170,24 @@ impl Bench {
         status["machines"][0]["power"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// What the status tells a person.
+    pub(crate) async fn shown(&self) -> String {
+        let mut command = Command::new(BINARY);
+        command.arg("--agent").arg(format!("unix:{}", self.path("agent.sock").display()));
+        command.arg("status").stdin(Stdio::null()).kill_on_drop(true);
+        let ran = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    /// Waits until something holds of `node1` in the status.
+    pub(crate) async fn until_node1(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        self.until(what, |status| {
+            let machines = status["machines"].as_array().into_iter().flatten();
+            machines.filter(|found| found["name"] == "node1").any(&holds)
+        })
+        .await;
+    }
+
     /// Waits until the status says so.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
         let looks = async {
@@ -177,6 +206,21 @@ impl Bench {
             machines.filter(|found| found["name"] == machine).any(|found| found["power"] == power)
         })
         .await;
+    }
+
+    /// How often the board has been asked how it stands.
+    pub(crate) async fn queries(&self) -> u64 {
+        self.rack.state().await.expect("the rack answers").boards["a"].frames.queries
+    }
+
+    /// Waits until it has been asked so often.
+    pub(crate) async fn until_queries(&self, queries: u64) {
+        let looks = async {
+            while self.queries().await < queries {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        assert!(timeout(PATIENCE, looks).await.is_ok(), "the agent does not poll");
     }
 
     /// All movements of a relay's contact, `BOARD:CHANNEL`.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod cases;
+mod drift;
 
 use futures_util::StreamExt;
 use virtual_rack::edges::Cause;
@@ -21,7 +22,7 @@ impl Case {
     async fn run(self) -> String {
         let Case { liar, faults, speaks, found, says, evidence, moved, verdict } = self;
         let wanted = !found;
-        let start = Found { speaks, on: found == Power::On, faults, script: "" };
+        let start = Found { speaks, on: found == Power::On, faults, ..Found::default() };
         let (told, edges) = with_bench(start, async |bench| {
             let told = bench.order(&wanted.to_string(), "node1").await;
             (told, bench.edges("a:1").await)

@@ -52,6 +52,7 @@ fn dark_machine() -> Machine {
         boot_deadline: Duration::from_secs(60),
         soft_off: true,
         quarantine: None,
+        drift: None,
         boots: Vec::new(),
         locks: agent_api::Locks::default(),
     }

@@ -52,7 +52,7 @@ fn cycle(journal: &Store, book: &mut Book, number: u64) {
     let machine = || Some((order.machine.clone(), memory.clone()));
     let fence = match &order.origin {
         Origin::Autoscaler(fence) => Some(fence.clone()),
-        Origin::Person(_) => None,
+        Origin::Person(_) | Origin::Agent => None,
     };
     let taken = Change {
         machine: machine(),

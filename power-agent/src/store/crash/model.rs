@@ -98,7 +98,7 @@ impl Model {
         let oldest = self.state.operations.first_key_value().map(|(place, _)| *place);
         let fence = match origin {
             Origin::Autoscaler(fence) => Some(fence),
-            Origin::Person(_) => None,
+            Origin::Person(_) | Origin::Agent => None,
         };
         Change {
             machine: Some((name, memory)),

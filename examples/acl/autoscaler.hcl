@@ -11,3 +11,12 @@ node {
 namespace "*" {
   capabilities = ["list-scaling-policies", "read-scaling-policy", "read-job"]
 }
+
+# Where several autoscalers elect one (`high_availability`), the variable of their lock, in its namespace:
+# namespace "default" {
+#   variables {
+#     path "nomad-autoscaler/lock" {
+#       capabilities = ["read", "write"]
+#     }
+#   }
+# }

@@ -45,9 +45,21 @@ impl Reconciler {
         }
         for (name, why) in &self.last_plan.blocked {
             // What is so whatever is wanted is said of its own accord.
-            if !matches!(why, Blocked::Quarantined(_) | Blocked::NoBoot | Blocked::NodeSilent) {
+            let said =
+                matches!(why, Blocked::Quarantined(_) | Blocked::NoBoot | Blocked::NodeSilent);
+            if !said && !self.view.contested.contains_key(name) {
                 lines.push(Line::machine(name, why.to_string()));
             }
+        }
+        for (name, agents) in &self.view.contested {
+            lines.push(Line::machine(
+                name,
+                format!(
+                    "several agents have a machine of this name ({}), so none of them is ordered to move it; \
+                     take it out of all rack files but one, or give each its own name",
+                    agents.join(", ")
+                ),
+            ));
         }
         lines.extend(self.explain_failures(now));
         lines.extend(self.explain_ineligible());
@@ -163,7 +175,12 @@ impl Reconciler {
                                           `nomad node eligibility -enable` frees it"
                         .to_owned()
                 }
-                None => "its node takes no work, and that is not our doing; \
+                None | Some(Ownership::Void) if self.restored.is_void(name) => {
+                    "its node takes no work: we had made it so, but Nomad's state is of before that, as \
+                     after a restored snapshot; `nomad node eligibility -enable` frees it"
+                        .to_owned()
+                }
+                Some(Ownership::Void) | None => "its node takes no work, and that is not our doing; \
                          `nomad node eligibility -enable` frees it"
                     .to_owned(),
             };

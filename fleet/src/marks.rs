@@ -1,6 +1,13 @@
 //! Whose ineligibility it is: a machine is made eligible again only where the mark on its node is ours and untouched.
 
-use crate::{NodeId, NodeView, TouchKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::{MachineName, Moment, NodeId, NodeView, TouchKind};
+
+/// How long Nomad's index may lie below a mark's before the mark is void: a view lags by seconds, and an
+/// index that has gone back does so for good.
+pub const MARK_BEYOND_MAX: Duration = Duration::from_secs(30);
 
 /// Our mark on a node: the event that our drain or ineligibility wrote.
 ///
@@ -25,6 +32,8 @@ pub enum Ownership {
     Theirs(u64),
     /// Events have rotated out unseen: it can not be told.
     Lost,
+    /// Our event is not in Nomad's state any more: it was restored to one of before it.
+    Void,
 }
 
 impl Mark {
@@ -54,6 +63,9 @@ impl Mark {
     pub fn judge(&self, node: &NodeView) -> Ownership {
         if node.id != self.node {
             return Ownership::Lost;
+        }
+        if !self.is_intended() && node.index >= self.index && node.newest_event < self.index {
+            return Ownership::Void;
         }
         let foreign =
             node.touches.iter().find(|touch| touch.index > self.index && !self.is_ours(touch.kind));
@@ -88,5 +100,57 @@ impl Mark {
             let newest = node.touches.last().map_or(self.seen, |touch| touch.index);
             self.seen = self.seen.max(newest).max(node.newest_event);
         }
+    }
+}
+
+/// Marks that are void because Nomad was restored to a state of before them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Since when Nomad's index lies below that of a machine's mark.
+    beyond: BTreeMap<MachineName, Moment>,
+    void: BTreeSet<MachineName>,
+}
+
+/// What a mark says of a node as Nomad shows it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bearing {
+    /// It can be judged.
+    Holds,
+    /// The view is of before the mark: it may lag.
+    TooEarly,
+    /// It is void: to be forgotten.
+    Void,
+}
+
+impl Restored {
+    /// Weighs a machine's mark against its node.
+    pub fn weigh(
+        &mut self,
+        name: &MachineName,
+        mark: &Mark,
+        node: &NodeView,
+        now: Moment,
+    ) -> Bearing {
+        if node.index >= mark.index {
+            self.beyond.remove(name);
+        } else {
+            let since = *self.beyond.entry(name.clone()).or_insert(now);
+            if now.since(since) < MARK_BEYOND_MAX {
+                return Bearing::TooEarly;
+            }
+        }
+        if node.index < mark.index || mark.judge(node) == Ownership::Void {
+            self.beyond.remove(name);
+            self.void.insert(name.clone());
+            return Bearing::Void;
+        }
+        self.void.remove(name);
+        Bearing::Holds
+    }
+
+    /// Whether a machine's mark was void, and nobody has marked it since.
+    #[must_use]
+    pub fn is_void(&self, name: &MachineName) -> bool {
+        self.void.contains(name)
     }
 }

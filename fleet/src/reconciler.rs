@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::demand::{Caller, Demand, Direction};
 pub use crate::effect::{Done, Effect};
-use crate::marks::{Mark, Ownership};
+use crate::marks::{Mark, Ownership, Restored};
 use crate::planner::{Doing, Memory, Plan, Scene, plan};
 use crate::scale_in::{NODE_SILENCE_MAX, ORDER_UNSEEN_MAX, ScaleIn, Stage};
 use crate::{
@@ -79,6 +79,7 @@ pub struct Reconciler {
     /// Machines that an earlier process of ours has marked and that this one has not looked at yet.
     inherited: BTreeSet<MachineName>,
     pub(crate) last_plan: Plan,
+    pub(crate) restored: Restored,
     /// Idle machines whose nodes are ineligible and not by us, and since when that is seen.
     aside_since: BTreeMap<MachineName, Moment>,
     /// Until when what is done to a node counts as ours, because a person's order runs or ran just now.
@@ -117,6 +118,7 @@ impl Reconciler {
             removed: BTreeSet::new(),
             nomad_since: None,
             last_plan: Plan::default(),
+            restored: Restored::default(),
             aside_since: BTreeMap::new(),
             shared_until: BTreeMap::new(),
             nomad_heard: false,

@@ -385,7 +385,10 @@ impl ScaleIn {
             return;
         }
         if same.is_some()
-            && matches!(sight.ownership(), Some(Ownership::Theirs(_) | Ownership::Lost))
+            && matches!(
+                sight.ownership(),
+                Some(Ownership::Theirs(_) | Ownership::Lost | Ownership::Void)
+            )
         {
             let why = "somebody drained its node or changed its eligibility";
             self.stage = Stage::Kept(Keep::new(why, knobs.drain_retry));
@@ -531,7 +534,7 @@ fn cancelling_ends(keep: &Keep, sight: Sight<'_>) -> Option<Ending> {
     }
     match mark.judge(node) {
         Ownership::Ours => None,
-        Ownership::Theirs(_) | Ownership::Lost => {
+        Ownership::Theirs(_) | Ownership::Lost | Ownership::Void => {
             let why = format!("{}; its node is left as others made it", keep.why);
             Some(Ending::Kept(Keep { why, rest: keep.rest }))
         }

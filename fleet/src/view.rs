@@ -22,6 +22,9 @@ pub struct FleetView {
     pub agents_heard: u32,
     /// Agents that have not, by address.
     pub agents_missing: Vec<String>,
+    /// Machines that several agents tell of, and which agents these are. Who switches them can not be
+    /// told, so their agents' facts are in no view and nobody is ordered to move them.
+    pub contested: BTreeMap<MachineName, Vec<String>>,
 }
 
 /// A cloud group: a supply that is resized and names its members itself.

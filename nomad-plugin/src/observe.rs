@@ -16,6 +16,10 @@ use nomad_api::{Node, NodeStatus, NodeStub};
 /// How long one look at the agents may take: they answer from memory, on this host or this site.
 pub const AGENTS_WAIT_MAX: Duration = Duration::from_secs(3);
 
+/// How long an agent is waited for that did not answer the last time: while one stands still, the answer to
+/// each query must not come so late that the host's next tick takes the policy for content.
+pub const AGENTS_SILENT_WAIT_MAX: Duration = Duration::from_millis(300);
+
 /// How many nodes are read at once: Nomad answers each from memory, and a rack is read in a moment.
 const NODE_READS: usize = 16;
 
@@ -35,6 +39,8 @@ pub struct AgentSight {
 pub struct Agents {
     clients: BTreeMap<AgentAddress, agent_api::Client>,
     last: BTreeMap<AgentAddress, (Inventory, Moment)>,
+    /// Those that did not answer the last time.
+    silent: BTreeSet<AgentAddress>,
 }
 
 impl Agents {
@@ -44,7 +50,11 @@ impl Agents {
         let client = |address: &AgentAddress| {
             (address.clone(), agent_api::Client::connect_lazy_with(address, credentials))
         };
-        Self { clients: addresses.iter().map(client).collect(), last: BTreeMap::new() }
+        Self {
+            clients: addresses.iter().map(client).collect(),
+            last: BTreeMap::new(),
+            silent: BTreeSet::new(),
+        }
     }
 
     /// A client of each agent.
@@ -53,14 +63,18 @@ impl Agents {
         &self.clients
     }
 
-    /// Asks all agents at once, each for at most [`AGENTS_WAIT_MAX`]. Never fails: who does not answer
+    /// Asks all agents at once, each for at most [`AGENTS_WAIT_MAX`], or
+    /// [`AGENTS_SILENT_WAIT_MAX`] where it did not answer the last time. Never fails: who does not answer
     /// is in the result with the problem, and with what it said before.
     pub async fn look(&mut self, now: Moment) -> Vec<AgentSight> {
+        let silent = &self.silent;
         let asked = self.clients.iter().map(|(address, client)| async move {
-            let answer = tokio::time::timeout(AGENTS_WAIT_MAX, client.inventory()).await;
+            let patience =
+                if silent.contains(address) { AGENTS_SILENT_WAIT_MAX } else { AGENTS_WAIT_MAX };
+            let answer = tokio::time::timeout(patience, client.inventory()).await;
             let answer = match answer {
                 Ok(answer) => answer.map_err(|error| error.to_string()),
-                Err(_elapsed) => Err(format!("no answer within {} s", AGENTS_WAIT_MAX.as_secs())),
+                Err(_elapsed) => Err("it does not answer in time".to_owned()),
             };
             (address.clone(), answer)
         });
@@ -69,9 +83,13 @@ impl Agents {
             let problem = match answer {
                 Ok(inventory) => {
                     self.last.insert(address.clone(), (inventory, now));
+                    self.silent.remove(&address);
                     None
                 }
-                Err(problem) => Some(problem),
+                Err(problem) => {
+                    self.silent.insert(address.clone());
+                    Some(problem)
+                }
             };
             let inventory = self.last.get(&address).cloned();
             sights.push(AgentSight { address, inventory, problem });

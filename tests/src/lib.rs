@@ -11,5 +11,7 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod rig;
+pub mod said;
+pub mod several;
 pub mod wait;
 pub mod work;

@@ -19,6 +19,8 @@ use crate::hosts;
 use crate::ports::Port;
 use crate::process::{Process, tail_of};
 use crate::programs::program;
+use crate::said::run;
+pub use crate::said::{Said, said};
 use crate::wait::{Probe, eventually};
 
 /// How long a program of ours may take to be there.
@@ -31,14 +33,16 @@ pub const PATH_BOUND: Duration = Duration::from_secs(120);
 /// How long a program of ours may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Channels of a board of the rack.
+/// Channels of a board of the rack, where nothing else is said.
 const CHANNELS: usize = 4;
 
 /// What to build.
 #[derive(Debug, Clone)]
 pub struct RigSpec {
-    /// How many machines, named `node1` and so on, four to a board.
+    /// How many machines, named `node1` and so on.
     pub machines: usize,
+    /// How many of them hang on one board.
+    pub channels: usize,
     /// `lcus-ascii` boards can be read, `lcus-silent` ones can not.
     pub board: &'static str,
     /// Machines that are on from the start.
@@ -61,6 +65,7 @@ impl RigSpec {
     pub fn dark(machines: usize) -> Self {
         Self {
             machines,
+            channels: CHANNELS,
             board: "lcus-ascii",
             on: 0,
             boot: Duration::from_secs(1),
@@ -445,68 +450,24 @@ impl Rig {
     }
 }
 
-/// What a command of ours said.
-#[derive(Debug)]
-pub struct Said {
-    /// Its exit code; -1 where a signal ended it.
-    pub code: i32,
-    /// Its stdout.
-    pub out: String,
-    /// Its stderr.
-    pub err: String,
-}
-
-impl Said {
-    /// Its stdout, where it ended with 0.
-    ///
-    /// # Errors
-    /// Where it did not: with all that it said.
-    pub fn success(self) -> Result<String> {
-        anyhow::ensure!(self.code == 0, "exit code {}: {}{}", self.code, self.out, self.err);
-        Ok(self.out)
-    }
-}
-
-/// Runs one of our programs as a person would.
-///
-/// # Errors
-/// Where it is not built, can not be started, or does not end within [`PATH_BOUND`].
-pub async fn said(name: &str, arguments: &[&str]) -> Result<Said> {
-    run(&program(name)?, arguments).await
-}
-
-async fn run(program: &Path, arguments: &[&str]) -> Result<Said> {
-    let output = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(PATH_BOUND, output).await;
-    let output = output.with_context(|| format!("{arguments:?} did not end"))??;
-    Ok(Said {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
-}
-
-fn board_of(machine: usize) -> (usize, usize) {
-    ((machine - 1) / CHANNELS + 1, (machine - 1) % CHANNELS + 1)
+fn board_of(machine: usize, channels: usize) -> (usize, usize) {
+    ((machine - 1) / channels + 1, (machine - 1) % channels + 1)
 }
 
 fn rack_toml(dir: &Path, spec: &RigSpec, clients: &[NomadMachine]) -> String {
     let dir = dir.display();
     let mut text = format!("socket = \"{dir}/rack.sock\"\nedge_log = \"{dir}/edges.jsonl\"\n");
-    for board in 1..=spec.machines.div_ceil(CHANNELS) {
+    for board in 1..=spec.machines.div_ceil(spec.channels) {
         let kind = spec.board;
         write!(
             text,
-            "[boards.board{board}]\nkind = \"{kind}\"\nchannels = {CHANNELS}\nlink = \"{dir}/board{board}\"\n"
+            "[boards.board{board}]\nkind = \"{kind}\"\nchannels = {}\nlink = \"{dir}/board{board}\"\n",
+            spec.channels
         )
         .ok();
     }
     for (index, client) in clients.iter().enumerate() {
-        let (board, channel) = board_of(index + 1);
+        let (board, channel) = board_of(index + 1, spec.channels);
         let (name, on) = (client.name(), index < spec.on);
         write!(
             text,
@@ -546,15 +507,16 @@ fn agent_toml(dir: &Path, spec: &RigSpec, server: &Server) -> Result<String> {
         machine.datacenter,
         machine.node_pool,
     );
-    for board in 1..=spec.machines.div_ceil(CHANNELS) {
+    for board in 1..=spec.machines.div_ceil(spec.channels) {
         write!(
             text,
-            "[devices.board{board}]\ndriver = \"lcus\"\nport = \"{dir}/board{board}\"\nchannels = {CHANNELS}\nstatus = \"{status}\"\n"
+            "[devices.board{board}]\ndriver = \"lcus\"\nport = \"{dir}/board{board}\"\nchannels = {}\nstatus = \"{status}\"\n",
+            spec.channels
         )
         .ok();
     }
     for number in 1..=spec.machines {
-        let (board, channel) = board_of(number);
+        let (board, channel) = board_of(number, spec.channels);
         write!(
             text,
             "[machines.node{number}]\npool = \"rack\"\noutlets = [{{ device = \"board{board}\", outlet = {channel} }}]\n"

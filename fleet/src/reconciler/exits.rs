@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Effect, Reconciler};
-use crate::marks::{Mark, Ownership};
+use crate::marks::{Bearing, Mark, Ownership};
 use crate::scale_in::{Ending, Keep, Next, ScaleIn, Sight};
 use crate::{
     JobKind, MachineName, MachineView, Moment, NodeView, OperationFacts, PowerState, Progress, Verb,
@@ -31,8 +31,16 @@ impl Reconciler {
             let lives = |node: &&NodeView| node.vouches() || undone.is_some();
             let Some(node) = machine.node.as_ref().filter(lives) else { continue };
             mark.look(node);
-            if self.leaving.contains_key(name) || node.index < mark.index {
+            if self.leaving.contains_key(name) {
                 continue;
+            }
+            match self.restored.weigh(name, mark, node, now) {
+                Bearing::Holds => {}
+                Bearing::TooEarly => continue,
+                Bearing::Void => {
+                    void.push(name.clone());
+                    continue;
+                }
             }
             if node.id != mark.node || (node.eligible && !node.draining) {
                 void.push(name.clone());

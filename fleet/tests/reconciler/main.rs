@@ -14,4 +14,5 @@ mod people;
 mod planner;
 mod power;
 mod scale_in;
+mod voices;
 mod world;

@@ -1,7 +1,7 @@
 //! Whose an ineligibility is, by a node's own list of events.
 
-use fleet::marks::{Mark, Ownership};
-use fleet::{NodeId, NodeStatus, NodeView, Resources, Touch, TouchKind};
+use fleet::marks::{Bearing, MARK_BEYOND_MAX, Mark, Ownership, Restored};
+use fleet::{MachineName, Moment, NodeId, NodeStatus, NodeView, Resources, Touch, TouchKind};
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -64,4 +64,30 @@ fn a_mark_written_ahead_takes_the_first_ineligibility_for_ours_and_nothing_else(
     let freed = node(&[(25, TouchKind::Ineligible), (27, TouchKind::Eligible)], None, 27);
     assert_eq!(mark.judge(&freed), Ownership::Theirs(27));
     assert!(!Mark::new(id("n1"), 20).is_intended());
+}
+
+#[test]
+fn after_a_restored_snapshot_a_mark_of_a_later_state_is_void_and_one_of_before_holds() {
+    use TouchKind::Ineligible;
+    let name = MachineName::new("n1").unwrap();
+    let now = Moment::from_millis(5_000);
+    let mark = Mark::new(id("n1"), 20);
+    let mut restored = Restored::default();
+
+    // Restored on the same servers: Nomad's index goes on, and our event is gone. Somebody had made the
+    // node ineligible before the snapshot.
+    let theirs = NodeView { index: 60, ..node(&[(12, Ineligible)], None, 12) };
+    assert_eq!(mark.judge(&theirs), Ownership::Void);
+    assert_eq!(restored.weigh(&name, &mark, &theirs, now), Bearing::Void);
+    assert!(restored.is_void(&name));
+
+    // On new servers: the index itself lies below the mark, and stays there.
+    let mut restored = Restored::default();
+    let older = NodeView { index: 15, ..node(&[(12, Ineligible)], None, 12) };
+    assert_eq!(restored.weigh(&name, &mark, &older, now), Bearing::TooEarly, "it may lag");
+    assert_eq!(restored.weigh(&name, &mark, &older, now + MARK_BEYOND_MAX), Bearing::Void);
+
+    let ours = node(&[(20, Ineligible)], None, 20);
+    assert_eq!(restored.weigh(&name, &mark, &ours, now), Bearing::Holds);
+    assert!(!restored.is_void(&name));
 }

@@ -1,6 +1,7 @@
 //! One view of a pool, made of what Nomad and the agents said. Pure: times of agents are ages, made moments here.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use agent_api::{AgentAddress, Event, Machine};
 use fleet::{
@@ -9,6 +10,7 @@ use fleet::{
 };
 
 use super::nomad_side::{NomadFacts, node_view};
+use super::record::Members;
 
 /// What an agent has said.
 #[derive(Debug, Clone, Default)]
@@ -49,18 +51,34 @@ impl Heard {
     }
 }
 
+/// The machines that several agents tell of, whichever pools they say that they are in.
+#[must_use]
+pub fn contested(
+    agents: &BTreeMap<AgentAddress, Option<Heard>>,
+) -> BTreeMap<MachineName, Vec<AgentAddress>> {
+    let mut by_name: BTreeMap<&MachineName, Vec<AgentAddress>> = BTreeMap::new();
+    for (address, heard) in agents {
+        for name in heard.iter().flat_map(|heard| heard.machines.keys()) {
+            by_name.entry(name).or_default().push(address.clone());
+        }
+    }
+    let several = by_name.into_iter().filter(|(_, agents)| agents.len() > 1);
+    several.map(|(name, agents)| (name.clone(), agents)).collect()
+}
+
 /// The pool as seen now. An agent that has gone silent leaves its machines in the view without their facts; so does one
 /// that does not know the fence of who looks, because it may still obey an older lease.
 #[must_use]
 pub fn assemble(
     pool: &PoolName,
     nomad: &NomadFacts,
-    agents: &BTreeMap<AgentAddress, Option<Heard>>,
+    (agents, members): (&BTreeMap<AgentAddress, Option<Heard>>, &Members),
     filters: &[NodeFilter],
     fence: Option<&Fence>,
 ) -> FleetView {
     let mut view = FleetView { nomad_answers: nomad.answers, ..FleetView::default() };
     let speaks = |heard: &Heard| heard.answers && fence.is_none_or(|fence| heard.knows(fence));
+    let contested = contested(agents);
     for (address, heard) in agents {
         match heard {
             Some(heard) if speaks(heard) => view.agents_heard += 1,
@@ -71,28 +89,62 @@ pub fn assemble(
             if machine.pool.as_ref() == Some(pool) {
                 // Until Nomad was asked about this node, its silence about it says nothing.
                 view.nomad_answers &= nomad.names.contains(&machine.node);
-                let agent = speaks(heard).then(|| agent_facts(machine, *at, heard.host_booted));
-                let seen = machine_view(machine, agent, nomad, filters);
+                let told_by = contested.get(name);
+                if let Some(agents) = told_by {
+                    let agents = agents.iter().map(ToString::to_string).collect();
+                    view.contested.insert(name.clone(), agents);
+                }
+                let told = speaks(heard) && told_by.is_none();
+                let agent = told.then(|| agent_facts(machine, *at, heard.host_booted));
+                let seen = seen(&machine.node, agent, machine.boot_deadline, nomad, filters);
                 view.machines.insert(name.clone(), seen);
             }
         }
     }
+    for (name, node) in unheard(agents, members) {
+        view.nomad_answers &= nomad.names.contains(node);
+        let boot_deadline = Duration::ZERO; // of an order that nobody can give now
+        let seen = seen(node, None, boot_deadline, nomad, filters);
+        view.machines.entry(name.clone()).or_insert(seen);
+    }
     view
 }
 
-fn machine_view(
-    machine: &Machine,
+/// The machines that the record knows of agents that have not been heard since this process started.
+pub fn unheard<'a>(
+    agents: &'a BTreeMap<AgentAddress, Option<Heard>>,
+    members: &'a Members,
+) -> impl Iterator<Item = (&'a MachineName, &'a String)> {
+    let silent = agents.iter().filter(|(_, heard)| heard.is_none());
+    silent.filter_map(|(address, _)| members.get(&address.to_string())).flatten()
+}
+
+/// The pool's machines of the agents that have been heard.
+#[must_use]
+pub fn heard_members(pool: &PoolName, agents: &BTreeMap<AgentAddress, Option<Heard>>) -> Members {
+    let heard = agents.iter().filter_map(|(address, heard)| Some((address, heard.as_ref()?)));
+    let own = heard.map(|(address, heard)| {
+        let machines = heard.machines.values().map(|(machine, _)| machine);
+        let machines = machines.filter(|machine| machine.pool.as_ref() == Some(pool));
+        let own = machines.map(|machine| (machine.name.clone(), machine.node.clone())).collect();
+        (address.to_string(), own)
+    });
+    own.collect()
+}
+
+fn seen(
+    node: &str,
     agent: Option<AgentFacts>,
+    boot_deadline: Duration,
     nomad: &NomadFacts,
     filters: &[NodeFilter],
 ) -> MachineView {
-    let facts = nomad.nodes.get(&machine.node);
+    let facts = nomad.nodes.get(node);
     let node = facts.and_then(|facts| {
         let allocs = nomad.allocs.get(&facts.node.id).cloned().unwrap_or_default();
         node_view(facts, allocs, filters)
     });
     let own = facts.is_some_and(|facts| nomad.own_node.as_deref() == Some(facts.node.id.as_str()));
-    let boot_deadline = machine.boot_deadline;
     MachineView { agent, node, own, boot_deadline, ..MachineView::default() }
 }
 
@@ -139,3 +191,6 @@ fn agent_facts(machine: &Machine, at: Moment, host_booted: Option<Moment>) -> Ag
         host_booted,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,12 @@ use std::time::Duration;
 use agent_api::{AgentAddress, Client as Agent};
 use fleet::arbiter::BEFORE_BOOT;
 use fleet::reconciler::{Done, Effect, Reconciler};
-use fleet::{
-    ClusterId, Discord, Fence, FenceNumber, FleetView, MachineName, Moment, OperationId, Shape,
-};
+use fleet::{ClusterId, Discord, FenceNumber, FleetView, MachineName, Moment, OperationId, Shape};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::assemble::{Heard, assemble};
+use super::assemble::{Heard, assemble, heard_members, unheard};
 use super::blocks::Blocks;
 use super::claims::Claims;
 use super::executor::Executor;
@@ -212,7 +210,9 @@ impl Pool {
         let machines = self.heard.values().flatten().flat_map(|heard| heard.machines.values());
         let pool = Some(&self.parts.pool);
         let own = machines.filter(|(machine, _)| machine.pool.as_ref() == pool);
-        let names: BTreeSet<String> = own.map(|(machine, _)| machine.node.clone()).collect();
+        let unheard = unheard(&self.heard, self.office.members()).map(|(_, node)| node.clone());
+        let names: BTreeSet<String> =
+            own.map(|(machine, _)| machine.node.clone()).chain(unheard).collect();
         self.names.send_if_modified(|known| {
             let changed = *known != names;
             *known = names;
@@ -222,8 +222,9 @@ impl Pool {
 
     fn view(&self) -> FleetView {
         let fence = self.fence().filter(|_| self.reconciler.is_some());
+        let (heard, members) = (&self.heard, self.office.members());
         let filters = self.blocks.filters();
-        assemble(&self.parts.pool, &self.nomad, &self.heard, &filters, fence.as_ref())
+        assemble(&self.parts.pool, &self.nomad, (heard, members), &filters, fence.as_ref())
     }
 
     /// Has the reconciler look at everything as it is now.
@@ -375,6 +376,8 @@ impl Pool {
             Ok(Finished::Effect(effect, done)) => self.done(&effect, done, now),
             Ok(Finished::Record(returned)) => {
                 let turn = self.office.returned(returned, now);
+                // The record may name machines of agents that have not been heard.
+                self.tell_names();
                 self.count_record(&turn);
                 match turn {
                     Turn::InOffice => self.take_office(now),
@@ -500,6 +503,7 @@ impl Pool {
             may_take: self.blocks.caller().is_some() && self.all_attempted(),
             highest: self.highest_fence(),
             targets: self.blocks.raw(),
+            members: heard_members(&self.parts.pool, &self.heard),
         };
         let (errand, wake) = self.office.poll(around, now, now + LOOK_AGAIN);
         if let Some(errand) = errand {
@@ -513,29 +517,6 @@ impl Pool {
             && self.cluster_id().is_some()
     }
 
-    fn highest_fence(&self) -> FenceNumber {
-        let cluster = self.cluster_id();
-        let fences = self.heard.values().flatten().flat_map(|heard| heard.fences.iter());
-        let ours = fences.filter(|fence| {
-            fence.pool == self.parts.pool && Some(&fence.cluster) == cluster.as_ref()
-        });
-        ours.map(|fence| fence.number).max().unwrap_or_default()
-    }
-
-    /// What this cluster is called in fences: as configured, else by its region.
-    fn cluster_id(&self) -> Option<ClusterId> {
-        self.cluster.clone().or_else(|| {
-            let region = self.parts.settings.nomad.region.as_deref().unwrap_or("global");
-            ClusterId::new(region).ok()
-        })
-    }
-
-    /// The fence by which is ordered, while the lease is ours.
-    fn fence(&self) -> Option<Fence> {
-        let (number, cluster) = (self.office.fence()?, self.cluster_id()?);
-        Some(Fence { cluster, pool: self.parts.pool.clone(), number })
-    }
-
     /// Does what waits, each beside the loop. Tells whether some has waited for too long and is to be
     /// asked anew.
     fn flush(&mut self, now: Moment) -> bool {
@@ -543,15 +524,7 @@ impl Pool {
         if self.queued.is_empty() || self.office.is_overdue(now) {
             return false;
         }
-        let mut agents = BTreeMap::new();
-        for (address, heard) in &self.heard {
-            let machines = heard.iter().flat_map(|heard| heard.machines.keys());
-            for name in machines {
-                if let Some(agent) = self.agents.get(address) {
-                    agents.insert(name.clone(), (address.clone(), agent.clone()));
-                }
-            }
-        }
+        let agents = self.switches();
         let executor = std::sync::Arc::new(Executor {
             nomad: self.parts.nomad.clone(),
             agents,
@@ -584,6 +557,7 @@ impl Pool {
             may_take: false,
             highest: FenceNumber::default(),
             targets: self.blocks.raw(),
+            members: heard_members(&self.parts.pool, &self.heard),
         };
         if let Some(errand) = self.office.release(around) {
             let now = self.now();
@@ -593,6 +567,7 @@ impl Pool {
     }
 }
 
+mod fences;
 mod measure;
 mod tell;
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod shapes;
 mod watchers;
 
 pub use event_loop::run;
-pub use record::{Keeper, Record, RecordError};
+pub use record::{Keeper, Members, Record, RecordError};
 
 /// Requests that may wait for a pool: the host asks for one Status and one Scale of a policy at a time,
 /// and a pool with sixty policies is none that we know of.

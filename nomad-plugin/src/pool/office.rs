@@ -8,7 +8,7 @@ use fleet::reconciler::Standing;
 use fleet::{FenceNumber, HolderId, Moment};
 
 use super::executor::chain;
-use super::record::{Keeper, Record, RecordError, Saved, Targets};
+use super::record::{Keeper, Members, Record, RecordError, Saved, Targets};
 
 /// How long a record that could not be read or written rests.
 const RECORD_RETRY: Duration = Duration::from_secs(2);
@@ -20,6 +20,9 @@ pub(super) struct Office {
     lease: Lease,
     heartbeat: Duration,
     record: Record,
+    /// The highest fence of all records that this process has read or written: one that is restored from
+    /// a snapshot carries a lower one.
+    highest: FenceNumber,
     busy: bool,
     retry_at: Moment,
     watch_at: Moment,
@@ -38,6 +41,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) highest: FenceNumber,
     /// The target blocks, for who takes over and for people who read the record.
     pub(super) targets: &'a Targets,
+    /// The machines of the agents that have been heard.
+    pub(super) members: Members,
 }
 
 /// What is to be done to the record.
@@ -89,6 +94,7 @@ impl Office {
             lease: Lease::new(me, heartbeat),
             heartbeat,
             record: Record::default(),
+            highest: FenceNumber::default(),
             busy: false,
             retry_at: Moment::ZERO,
             watch_at: Moment::ZERO,
@@ -121,6 +127,11 @@ impl Office {
         &self.record.targets
     }
 
+    /// The machines of each agent by the record.
+    pub(super) fn members(&self) -> &Members {
+        &self.record.members
+    }
+
     /// What is to be done to the record now, if something is, and when to ask again.
     pub(super) fn poll(
         &mut self,
@@ -151,7 +162,7 @@ impl Office {
             Step::Wait(until) => (None, until),
             Step::Take { .. } if !around.may_take => (None, later),
             Step::Take { index } => {
-                let known = self.record.fence.max(around.highest);
+                let known = self.record.fence.max(around.highest).max(self.highest);
                 let fence = FenceNumber(known.0.saturating_add(1));
                 (Some(self.write(around, Some(fence), index)), later)
             }
@@ -191,6 +202,8 @@ impl Office {
             fence: fence.unwrap_or(self.record.fence),
             beat: self.record.beat + 1,
             targets,
+            // Of an agent that has not been heard yet the record knows more.
+            members: self.record.members.clone().into_iter().chain(around.members).collect(),
         };
         Errand::Write(self.keeper.clone(), Box::new(record), index)
     }
@@ -202,12 +215,14 @@ impl Office {
             Returned::Read(Ok((record, index))) => {
                 self.problem = None;
                 self.lease.read(&record.lease(index), now);
+                self.highest = self.highest.max(record.fence);
                 self.record = record;
                 Turn::Same
             }
             Returned::Wrote(record, Ok(Saved::At(index))) => {
                 self.problem = None;
                 self.lease.written(index, record.fence, now);
+                self.highest = self.highest.max(record.fence);
                 self.record = *record;
                 Turn::InOffice
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use fleet::lease::LeaseRecord;
 use fleet::marks::Mark;
 use fleet::reconciler::Standing;
-use fleet::{FenceNumber, HolderId, MachineName, NodeCount, NodeId, PoolName};
+use fleet::{FenceNumber, HolderId, MachineName, NodeCount, NodeId, PoolName, hostlist};
 use nomad_api::{Client, PutOutcome};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,13 @@ const ITEM: &str = "record";
 
 /// The largest record that is read from a file, in bytes: what a Nomad variable can hold.
 const RECORD_BYTES_MAX: u64 = 65_536;
+
+/// The pool's machines of each agent, by its address: machine and node. A plugin that starts while an
+/// agent is silent knows by them which ready nodes are machines of the pool.
+pub type Members = BTreeMap<String, BTreeMap<MachineName, String>>;
+
+/// The most machines that are kept by name: with their marks they fill half of what a variable holds.
+const MEMBERS_MAX: usize = 1_000;
 
 /// Target blocks by the name of their demand.
 pub(super) type Targets = BTreeMap<String, BTreeMap<String, String>>;
@@ -38,6 +45,8 @@ pub struct Record {
     pub beat: u64,
     /// The target block of each policy as last seen, by the name of its demand.
     pub targets: Targets,
+    /// Which machines of the pool each agent has, as last heard.
+    pub members: Members,
 }
 
 /// Where a pool's record stands.
@@ -215,6 +224,19 @@ struct RecordJson {
     /// Records of before several policies shared a pool have none; their policy tells it anew.
     #[serde(default)]
     targets: Targets,
+    #[serde(default)]
+    members: BTreeMap<String, MembersJson>,
+}
+
+/// The machines of one agent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct MembersJson {
+    /// Those whose node has their own name, as a host list.
+    #[serde(default)]
+    machines: String,
+    /// The others, with their nodes.
+    #[serde(default)]
+    nodes: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -238,6 +260,11 @@ fn encode(record: &Record) -> String {
         fence: record.fence.0,
         beat: record.beat,
         targets: record.targets.clone(),
+        members: record
+            .members
+            .iter()
+            .map(|(agent, own)| (agent.clone(), members_json(own)))
+            .collect(),
     };
     // Maps with string keys and numbers always encode.
     serde_json::to_string(&json).unwrap_or_default()
@@ -256,6 +283,10 @@ fn decode(place: &str, text: &str) -> Result<Record, RecordError> {
         let node = NodeId::new(mark.node).map_err(|error| malformed(error.to_string()))?;
         marks.insert(machine, Mark { node, index: mark.index, seen: mark.seen });
     }
+    let mut members = Members::new();
+    for (agent, own) in json.members {
+        members.insert(agent, members_of(own).map_err(malformed)?);
+    }
     let holder = json.holder.map(HolderId::new).transpose();
     let levels = json.levels.into_iter().map(|(voice, level)| (voice, NodeCount(level)));
     Ok(Record {
@@ -264,7 +295,31 @@ fn decode(place: &str, text: &str) -> Result<Record, RecordError> {
         fence: FenceNumber(json.fence),
         beat: json.beat,
         targets: json.targets,
+        members,
     })
+}
+
+fn members_json(own: &BTreeMap<MachineName, String>) -> MembersJson {
+    let (same, other): (Vec<_>, Vec<_>) =
+        own.iter().take(MEMBERS_MAX).partition(|(machine, node)| machine.as_str() == *node);
+    let nodes = other.into_iter().map(|(machine, node)| (machine.to_string(), node.clone()));
+    MembersJson {
+        machines: hostlist::compress(same.into_iter().map(|(machine, _)| machine)),
+        nodes: nodes.collect(),
+    }
+}
+
+fn members_of(json: MembersJson) -> Result<BTreeMap<MachineName, String>, String> {
+    let same = match json.machines.as_str() {
+        "" => Vec::new(),
+        list => hostlist::expand(list).map_err(|error| error.to_string())?,
+    };
+    let mut own: BTreeMap<MachineName, String> =
+        same.into_iter().map(|machine| (machine.clone(), machine.to_string())).collect();
+    for (machine, node) in json.nodes {
+        own.insert(MachineName::new(machine).map_err(|error| error.to_string())?, node);
+    }
+    Ok(own)
 }
 
 #[cfg(test)]
@@ -285,6 +340,12 @@ mod tests {
             targets: BTreeMap::from([(
                 "default".to_owned(),
                 BTreeMap::from([("pool".to_owned(), "rack".to_owned())]),
+            )]),
+            members: BTreeMap::from([(
+                "unix:/run/a.sock".to_owned(),
+                [("node1", "node1"), ("node2", "node2"), ("old", "legacy-7")]
+                    .map(|(machine, node)| (MachineName::new(machine).unwrap(), node.to_owned()))
+                    .into(),
             )]),
         }
     }

@@ -94,7 +94,7 @@ async fn an_agent_that_does_not_know_our_fence_counts_as_silent_until_it_does() 
     in_office(&mut pool).await;
     assert_eq!(pool.view().agents_heard, 1);
     let fence = pool.fence().unwrap();
-    let older = Fence { number: FenceNumber(fence.number.0 - 1), ..fence.clone() };
+    let older = fleet::Fence { number: FenceNumber(fence.number.0 - 1), ..fence.clone() };
     for heard in pool.heard.values_mut().flatten() {
         heard.fences = vec![older.clone()];
     }

@@ -96,7 +96,13 @@ impl Mark {
 
     /// Remembers how far the node's events were looked at.
     pub fn look(&mut self, node: &NodeView) {
-        if !self.is_intended() && self.judge(node) == Ownership::Ours {
+        if self.judge(node) != Ownership::Ours {
+            return;
+        }
+        if self.is_intended() {
+            // Tries without an answer fill the list with events of ours, until the first of them rotates out.
+            self.index = self.index.max(node.newest_event);
+        } else {
             let newest = node.touches.last().map_or(self.seen, |touch| touch.index);
             self.seen = self.seen.max(newest).max(node.newest_event);
         }

@@ -121,16 +121,18 @@ impl Nodes {
         let client = self.asked()?;
         let spec = DrainSpec { deadline: DrainDeadline::None, ignore_system_jobs: true };
         let mut all = Eligible::No;
-        for stub in alive(client, node).await.map_err(|error| chain(&error))? {
+        // One that is down too: it may come up before the cut, and would take work then.
+        for stub in registrations(client, node).await.map_err(|error| chain(&error))? {
             let eligible = stub.eligibility == Eligibility::Eligible;
             let owed = owed.and_then(|owed| drained_by(&stub, owed));
             let found = if eligible { Eligible::Yes } else { Eligible::No };
             let before = drained_by(&stub, operation).or(owed).unwrap_or(found);
-            if before == Eligible::Yes {
-                all = before;
-            }
             let drained = client.drain_node(&stub.id, spec, &mark(operation, before)).await;
-            drained.map_err(|error| chain(&error))?;
+            match drained {
+                Ok(_) if before == Eligible::Yes => all = before,
+                Err(error) if stub.status != NodeStatus::Down => return Err(chain(&error)),
+                Ok(_) | Err(_) => {}
+            }
         }
         Ok(all)
     }

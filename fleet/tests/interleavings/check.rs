@@ -108,6 +108,7 @@ impl Checker {
                 let theirs = reserved.is_some_and(|hold| hold.binds(now) && hold.by != *by);
                 assert!(order.force || !theirs, "{} passes a reservation", order.operation);
             }
+            Origin::Agent => unreachable!("no client orders in the agent's own name"),
         }
     }
 

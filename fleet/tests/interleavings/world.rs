@@ -134,6 +134,7 @@ impl World {
             quarantine: None,
             running,
             reading: self.readable.then_some(self.line),
+            commanded: None,
         }
     }
 

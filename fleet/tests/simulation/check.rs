@@ -1,0 +1,187 @@
+//! What must hold at every step of every run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleet::arbiter::Hold;
+use fleet::sequencer::{Record, State};
+use fleet::{FenceNumber, NodeStatus, OperationId, Order, Origin, Phase, PowerState, Verb};
+
+use crate::agent::{LIMITS, RunningOrder};
+use crate::hardware::{Board, Rack};
+use crate::nomad::Nomad;
+
+/// Seconds for which nobody can know what somebody else has just done to a node.
+const UNKNOWN: u64 = 40;
+
+/// A command that reached a board.
+#[derive(Clone, Copy)]
+pub(crate) struct Movement<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) state: PowerState,
+    /// Whether the contact moved.
+    pub(crate) moved: bool,
+    /// Whether the machine worked until then.
+    pub(crate) works: bool,
+    pub(crate) now: u64,
+}
+
+/// The checks, and what they counted.
+#[derive(Default)]
+pub(crate) struct Check {
+    pub(crate) orders: u64,
+    pub(crate) edges: u64,
+    pub(crate) cuts: u64,
+    pub(crate) stale: u64,
+    pub(crate) taken_up: u64,
+    pub(crate) faults: u64,
+    /// What happened, for who reads a run that failed.
+    pub(crate) diary: Vec<(u64, String)>,
+    /// Nodes that somebody else touched, and when.
+    touched: BTreeMap<String, u64>,
+    /// When each machine was driven last, each way.
+    driven: BTreeMap<(String, PowerState), u64>,
+    /// How often each order moved each contact which way, since something else last moved it.
+    moves: BTreeMap<(String, OperationId, PowerState), u32>,
+}
+
+impl Check {
+    /// Somebody else did something to a node or a machine: for a while nobody can know of it.
+    pub(crate) fn touched(&mut self, name: &str, now: u64) {
+        self.touched.insert(name.to_owned(), now);
+        self.moves.retain(|(moved, _, _), _| moved != name);
+    }
+
+    pub(crate) fn tell(&mut self, now: u64, what: String) {
+        self.diary.push((now, what));
+    }
+
+    fn excused(&self, name: &str, now: u64) -> bool {
+        self.touched.get(name).is_some_and(|at| now < at + UNKNOWN)
+    }
+
+    /// An order begins.
+    pub(crate) fn obeyed(
+        &mut self,
+        order: &Order,
+        highest: Option<FenceNumber>,
+        hold: Option<&Hold>,
+        now: u64,
+    ) {
+        self.orders += 1;
+        self.tell(
+            now,
+            format!("order {} {:?} {} begins", order.operation, order.verb, order.machine),
+        );
+        let Origin::Autoscaler(fence) = &order.origin else { return };
+        assert!(
+            highest.is_none_or(|highest| fence.number >= highest),
+            "at {now}: {} is obeyed with fence {:?}, and {highest:?} is known",
+            order.operation,
+            fence.number
+        );
+        assert!(
+            hold.is_none(),
+            "at {now}: {} is held and obeys {}",
+            order.machine,
+            order.operation
+        );
+    }
+
+    /// A machine is asked to shut down: the point of no return.
+    pub(crate) fn shut_down(
+        &self,
+        name: &str,
+        intent: Option<&RunningOrder>,
+        nomad: &Nomad,
+        now: u64,
+    ) {
+        let intent =
+            intent.unwrap_or_else(|| panic!("at {now}: {name} is shut down without intent"));
+        assert_ne!(intent.record.task.verb, Verb::On, "at {now}: {name}");
+        self.not_under_work(name, intent, nomad, now);
+    }
+
+    /// A board was told something.
+    pub(crate) fn driven(
+        &mut self,
+        movement: Movement<'_>,
+        intent: Option<&RunningOrder>,
+        nomad: &Nomad,
+    ) {
+        let Movement { name, state, moved, works, now } = movement;
+        let intent =
+            intent.unwrap_or_else(|| panic!("at {now}: {name} is driven without an intent"));
+        let (phase, verb) = (intent.record.phase(), intent.record.task.verb);
+        let right = match state {
+            PowerState::Off => phase == Phase::Cutting && verb != Verb::On,
+            PowerState::On => phase == Phase::Energizing && verb != Verb::Off,
+        };
+        assert!(right, "at {now}: {name} is driven {state}, and its intent is {verb:?}, {phase}");
+        if !moved {
+            return;
+        }
+        self.edges += 1;
+        self.tell(now, format!("{name} goes {state} by {}", intent.id));
+        let key = (name.to_owned(), intent.id.clone(), state);
+        let times = self.moves.entry(key).or_insert(0);
+        *times += 1;
+        assert_eq!(*times, 1, "at {now}: {name} is driven {state} twice by {}", intent.id);
+        self.dwells(name, state, intent, now);
+        if state == PowerState::Off {
+            self.cuts += 1;
+            if works {
+                self.not_under_work(name, intent, nomad, now);
+            }
+        }
+    }
+
+    /// The hardware has its rest, whoever orders; only where the agent's host booted meanwhile, nobody can tell.
+    fn dwells(&mut self, name: &str, state: PowerState, intent: &RunningOrder, now: u64) {
+        self.driven.insert((name.to_owned(), state), now);
+        let other = if state == PowerState::On { PowerState::Off } else { PowerState::On };
+        let Some(at) = self.driven.get(&(name.to_owned(), other)) else { return };
+        let least = match state {
+            PowerState::On => LIMITS.min_off,
+            PowerState::Off if intent.forced => Duration::ZERO,
+            PowerState::Off => LIMITS.min_on,
+        };
+        let rested = now - at + 1; // a step is a second
+        assert!(rested >= least.as_secs(), "at {now}: {name} goes {state} after {rested} s");
+    }
+
+    /// The host of these machines' agent boots: how long ago they were switched can not be told.
+    pub(crate) fn forget_dwell(&mut self, names: &[&str]) {
+        self.driven.retain(|(name, _), _| !names.contains(&name.as_str()));
+    }
+
+    fn not_under_work(&self, name: &str, intent: &RunningOrder, nomad: &Nomad, now: u64) {
+        if intent.forced || self.excused(name, now) {
+            return;
+        }
+        let ready = nomad.nodes.get(name).is_some_and(|node| node.status == NodeStatus::Ready);
+        let against = nomad.speaks_against(name).filter(|_| ready);
+        assert_eq!(against, None, "at {now}: {name} is cut by {} though", intent.id);
+    }
+
+    /// A sequence has ended, and this is what it says of itself.
+    pub(crate) fn ended(
+        &mut self,
+        name: &str,
+        (order, record): (&RunningOrder, &Record),
+        rack: &Rack,
+        now: u64,
+    ) {
+        self.tell(
+            now,
+            format!("{} of {name} ends {:?}: {}", order.id, record.state, record.evidence),
+        );
+        let honest = rack.readable && rack.board == Board::Obeys;
+        let machine = &rack.machines[name];
+        if record.state != State::Done || !honest || !rack.mains || machine.welded.is_some() {
+            return;
+        }
+        let on = record.task.verb.leaves() == PowerState::On;
+        assert_eq!(machine.contact(), on, "{} of {name} says that it is done", order.id);
+    }
+}

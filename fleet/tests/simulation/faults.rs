@@ -1,0 +1,243 @@
+//! What goes wrong: drawn from the seed. Each run knows some kinds of faults only, so that rare pairs meet often.
+
+use fleet::{JobKind, Verb};
+
+use crate::chance::Chance;
+use crate::hardware::{Board, Boots};
+use crate::installation::{Installation, RACKS};
+use crate::plugin::{Network, Policy};
+
+/// The kinds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    AgentKilled,
+    AgentRebooted,
+    AgentCutOff,
+    PluginKilled,
+    PluginStopped,
+    NomadSilent,
+    Parted,
+    Hangs,
+    BootsBadly,
+    IgnoresSoftOff,
+    BoardFails,
+    Welds,
+    MainsFail,
+    Person,
+    Operator,
+    Network,
+    Lag,
+}
+
+const KINDS: [Kind; 17] = [
+    Kind::AgentKilled,
+    Kind::AgentRebooted,
+    Kind::AgentCutOff,
+    Kind::PluginKilled,
+    Kind::PluginStopped,
+    Kind::NomadSilent,
+    Kind::Parted,
+    Kind::Hangs,
+    Kind::BootsBadly,
+    Kind::IgnoresSoftOff,
+    Kind::BoardFails,
+    Kind::Welds,
+    Kind::MainsFail,
+    Kind::Person,
+    Kind::Operator,
+    Kind::Network,
+    Kind::Lag,
+];
+
+const JOBS: [&str; 3] = ["web", "db", "batch"];
+
+/// The faults of one run.
+pub(crate) struct Faults {
+    kinds: Vec<Kind>,
+    /// What ends by itself: when, and what.
+    ends: Vec<(u64, Kind, usize, &'static str)>,
+}
+
+impl Faults {
+    pub(crate) fn of(chance: &mut Chance) -> Self {
+        let one_in = *chance.pick(&[1, 2, 4]);
+        let kinds = KINDS.into_iter().filter(|_| chance.once_in(one_in)).collect();
+        Self { kinds, ends: Vec::new() }
+    }
+
+    /// Lets jobs come and go, and something go wrong now and then.
+    pub(crate) fn step(&mut self, all: &mut Installation, chance: &mut Chance) {
+        self.end(all, false);
+        if chance.once_in(60) {
+            self.work(all, chance);
+        }
+        if !self.kinds.is_empty() && chance.once_in(30) {
+            let kind = *chance.pick(&self.kinds.clone());
+            self.happen(kind, all, chance);
+        }
+    }
+
+    fn work(&mut self, all: &mut Installation, chance: &mut Chance) {
+        let job = *chance.pick(&JOBS);
+        if chance.once_in(2) {
+            all.nomad.stop(job);
+            return all.note(format!("job {job} is stopped"));
+        }
+        let kind = if job == "batch" { JobKind::Batch } else { JobKind::Service };
+        let count = usize::try_from(chance.between(1, 5)).unwrap();
+        all.nomad.run(job, kind, count);
+        all.nomad.jobs.get_mut(job).unwrap().migrates = job == "db";
+        all.note(format!("{count} of job {job}"));
+        if chance.once_in(4) {
+            let few = u32::try_from(chance.between(0, 4)).unwrap();
+            let policies = [Policy::Pending, Policy::Pending, Policy::Fixed(few), Policy::Silent];
+            all.policy = *chance.pick(&policies);
+            all.note(format!("the policy is {:?}", all.policy));
+        }
+    }
+
+    fn happen(&mut self, kind: Kind, all: &mut Installation, chance: &mut Chance) {
+        let now = all.now;
+        let place = usize::try_from(chance.between(0, 1)).unwrap();
+        let name: &'static str = chance.pick::<&'static str>(RACKS[place]);
+        let lasts = *chance.pick(&[3, 10, 40, 150]);
+        match kind {
+            Kind::AgentKilled => all.agents[place].kill(now + lasts),
+            Kind::AgentRebooted => {
+                all.check.forget_dwell(RACKS[place]);
+                all.agents[place].reboot(now + lasts);
+            }
+            Kind::AgentCutOff => all.agents[place].cut_off_until = now + lasts,
+            Kind::PluginKilled => all.plugins[place].kill(now + lasts),
+            Kind::PluginStopped => all.plugins[place].stopped_until = now + lasts,
+            Kind::NomadSilent => all.nomad.silent = true,
+            Kind::Parted => {
+                all.check.touched(name, now);
+                all.parted.insert(name.to_owned(), now + lasts);
+            }
+            Kind::Hangs | Kind::BootsBadly | Kind::IgnoresSoftOff | Kind::Welds => {
+                self.machine_fails(kind, (place, name), all, chance);
+            }
+            Kind::BoardFails => {
+                all.racks[place].board =
+                    *chance.pick(&[Board::Silent, Board::Deaf, Board::Mumbles]);
+            }
+            Kind::MainsFail => self.mains_fail(place, all, chance),
+            Kind::Person => self.person(place, name, all, chance),
+            Kind::Operator => {
+                all.check.touched(name, now);
+                if chance.once_in(2) {
+                    all.nomad.end_drain(name);
+                } else {
+                    all.nomad.write(name, None);
+                }
+            }
+            Kind::Network => {
+                let (loses, repeats) = (*chance.pick(&[0, 2, 5]), *chance.pick(&[0, 3]));
+                all.network = Network { loses, repeats, slow: chance.between(1, 8) };
+            }
+            Kind::Lag => {
+                all.plugins[place].lag = usize::try_from(chance.between(0, 8)).unwrap();
+            }
+        }
+        all.note(format!("{kind:?} {place} {name} for {lasts} s"));
+        self.ends.push((now + lasts, kind, place, name));
+    }
+
+    fn machine_fails(
+        &mut self,
+        kind: Kind,
+        (place, name): (usize, &'static str),
+        all: &mut Installation,
+        chance: &mut Chance,
+    ) {
+        all.check.touched(name, all.now);
+        let machine = all.racks[place].machines.get_mut(name).unwrap();
+        match kind {
+            Kind::Hangs => machine.hangs = true,
+            Kind::BootsBadly => machine.boots = *chance.pick(&[Boots::Never, Boots::Late(90)]),
+            Kind::IgnoresSoftOff => machine.ignores_soft_off = true,
+            _ => {
+                let welded = chance.once_in(2);
+                all.racks[place].weld(name, Some(welded), all.now);
+            }
+        }
+    }
+
+    fn mains_fail(&mut self, place: usize, all: &mut Installation, chance: &mut Chance) {
+        let now = all.now;
+        for name in RACKS[place] {
+            all.check.touched(name, now);
+        }
+        all.racks[place].board_on_feed = chance.once_in(2);
+        all.racks[place].feed(false, now);
+        if chance.once_in(2) {
+            all.check.forget_dwell(RACKS[place]);
+            all.agents[place].reboot(now + 200);
+        }
+    }
+
+    fn person(&mut self, place: usize, name: &str, all: &mut Installation, chance: &mut Chance) {
+        match chance.between(0, 4) {
+            0 => all.agents[place].release(name),
+            1 => all.person(name, Verb::On, (false, false), chance),
+            2 => all.person(name, Verb::Off, (chance.once_in(2), false), chance),
+            3 => all.person(name, Verb::Cycle, (chance.once_in(2), false), chance),
+            _ => all.person(name, Verb::Cycle, (false, true), chance),
+        }
+    }
+
+    /// Ends what is over; all of it where `all_over`.
+    fn end(&mut self, all: &mut Installation, all_over: bool) {
+        let now = all.now;
+        let (over, still) = std::mem::take(&mut self.ends)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(end, ..)| all_over || *end <= now);
+        self.ends = still;
+        for (_, kind, place, name) in over {
+            match kind {
+                Kind::NomadSilent => all.nomad.silent = false,
+                Kind::Hangs | Kind::BootsBadly | Kind::IgnoresSoftOff => {
+                    all.check.touched(name, now);
+                    all.racks[place].reset(name, now);
+                }
+                Kind::Welds => {
+                    all.check.touched(name, now);
+                    all.racks[place].weld(name, None, now);
+                }
+                Kind::BoardFails => all.racks[place].board = Board::Obeys,
+                Kind::MainsFail => {
+                    for name in RACKS[place] {
+                        all.check.touched(name, now);
+                    }
+                    all.racks[place].feed(true, now);
+                }
+                Kind::Network => all.network = Network { slow: 1, ..Network::default() },
+                Kind::Lag => all.plugins[place].lag = 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Everything that is wrong comes to an end; people go home, and their holds with them.
+    pub(crate) fn heal(&mut self, all: &mut Installation) {
+        self.end(all, true);
+        let now = all.now;
+        // As `why` tells people to: what has power and does not run is started anew.
+        for (place, names) in RACKS.iter().enumerate() {
+            for name in *names {
+                all.check.touched(name, now);
+                all.racks[place].reset(name, now);
+            }
+        }
+        for agent in &mut all.agents {
+            agent.come_back(now);
+        }
+        for plugin in &mut all.plugins {
+            plugin.stopped_until = now;
+            plugin.dead_until = plugin.dead_until.min(now);
+        }
+        all.parted.clear();
+        all.note("all is healed".to_owned());
+    }
+}

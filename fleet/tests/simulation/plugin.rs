@@ -1,0 +1,394 @@
+//! One plugin process without its IO: the shipped lease and reconciler, and the order in which it does things. The
+//! record is written before anything is built upon it; orders carry the fence of the moment in which they were sent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fleet::demand::{Caller, Direction};
+use fleet::lease::{Lease, LeaseRecord, Step};
+use fleet::reconciler::{Done, Effect, Reconciler, Standing};
+use fleet::{
+    ClusterId, Fence, FenceNumber, FleetView, HolderId, Knobs, MachineName, Moment, NodeCount,
+    OperationId, PoolName, WhileStarting,
+};
+
+use crate::chance::Chance;
+use crate::installation::RACKS;
+use crate::nomad::Nomad;
+
+/// The policy's evaluation interval, in seconds.
+pub(crate) const TICK: u64 = 10;
+/// The lease's heartbeat.
+const BEAT: u64 = 5;
+/// Seconds after which a claim that does not show is made again.
+const CLAIM_AGAIN: u64 = 2;
+/// Polls in a row that may each end something.
+const POLLS_MAX: usize = 8;
+/// How old an effect may get before its record is written.
+const EFFECT_AGE_MAX: u64 = 5;
+
+/// The pool's record: a variable in Nomad.
+#[derive(Clone, Default)]
+pub(crate) struct Variable {
+    pub(crate) index: u64,
+    standing: Standing,
+    holder: Option<HolderId>,
+    fence: FenceNumber,
+}
+
+/// What a policy asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Policy {
+    /// What waiting work needs.
+    Pending,
+    /// Always this many.
+    Fixed(u32),
+    /// Content.
+    Silent,
+}
+
+/// A call on its way.
+pub(crate) struct Flight {
+    pub(crate) due: u64,
+    pub(crate) effect: Effect,
+    pub(crate) fence: Fence,
+    /// The life that waits for the answer.
+    pub(crate) life: u64,
+    /// What came of it: on its way back.
+    pub(crate) done: Option<Done>,
+    /// A second copy, whose answer nobody waits for.
+    pub(crate) copy: bool,
+}
+
+/// What the network does to calls.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Network {
+    /// One in so many answers is lost; 0: none.
+    pub(crate) loses: u64,
+    /// One in so many orders arrives a second time, much later; 0: none.
+    pub(crate) repeats: u64,
+    /// The longest way, in seconds.
+    pub(crate) slow: u64,
+}
+
+pub(crate) struct Plugin {
+    name: &'static str,
+    pub(crate) life: u64,
+    /// Dead until then.
+    pub(crate) dead_until: u64,
+    /// Stopped until then: it wakes up and believes what it believed.
+    pub(crate) stopped_until: u64,
+    alive: bool,
+    lease: Lease,
+    record: Variable,
+    pub(crate) reconciler: Option<Reconciler>,
+    queued: VecDeque<(u64, Effect)>,
+    watch_at: u64,
+    claim_at: u64,
+    views: VecDeque<(FleetView, Vec<Option<FenceNumber>>)>,
+    /// Seconds that what it sees is old.
+    pub(crate) lag: usize,
+}
+
+/// What is around a plugin.
+pub(crate) struct Around<'a> {
+    pub(crate) nomad: &'a mut Nomad,
+    pub(crate) variable: &'a mut Variable,
+    /// The highest fence that each agent tells; `None`: it is not heard.
+    pub(crate) fences: &'a [Option<FenceNumber>],
+    pub(crate) claims: &'a mut Vec<(u64, usize, Fence)>,
+    pub(crate) flights: &'a mut Vec<Flight>,
+    pub(crate) network: Network,
+    pub(crate) chance: &'a mut Chance,
+    pub(crate) policy: Policy,
+    pub(crate) now: u64,
+}
+
+fn pool() -> PoolName {
+    PoolName::new("rack").unwrap()
+}
+
+fn at(now: u64) -> Moment {
+    Moment::from_millis(now * 1000)
+}
+
+fn fence(number: FenceNumber) -> Fence {
+    Fence { cluster: ClusterId::new("global").unwrap(), pool: pool(), number }
+}
+
+pub(crate) fn knobs() -> Knobs {
+    let seconds = Duration::from_secs;
+    Knobs {
+        scale_in_window: seconds(60),
+        idle_time: seconds(90),
+        min_on: seconds(30),
+        min_off: seconds(20),
+        drain_patience: seconds(300),
+        drain_retry: seconds(200),
+        ..Knobs::default()
+    }
+}
+
+fn lease(name: &str, life: u64) -> Lease {
+    let me = HolderId::new(format!("{name}.{life}")).unwrap();
+    Lease::new(me, Duration::from_secs(BEAT))
+}
+
+impl Plugin {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            life: 0,
+            dead_until: 0,
+            stopped_until: 0,
+            alive: false,
+            lease: lease(name, 0),
+            record: Variable::default(),
+            reconciler: None,
+            queued: VecDeque::new(),
+            watch_at: 0,
+            claim_at: 0,
+            views: VecDeque::new(),
+            lag: 1,
+        }
+    }
+
+    pub(crate) fn kill(&mut self, back_at: u64) {
+        (self.alive, self.dead_until) = (false, back_at);
+        (self.reconciler, self.life) = (None, self.life + 1);
+        (self.lease, self.record) = (lease(self.name, self.life), Variable::default());
+        self.queued.clear();
+        self.views.clear();
+    }
+
+    /// Whether it acts for the pool, by what it believes.
+    pub(crate) fn believes_to_lead(&self) -> bool {
+        self.alive && self.reconciler.is_some()
+    }
+
+    pub(crate) fn step(&mut self, view: &FleetView, around: &mut Around<'_>) {
+        let now = around.now;
+        if self.stopped_until > now || (!self.alive && self.dead_until > now) {
+            return;
+        }
+        self.alive = true;
+        self.views.push_back((view.clone(), around.fences.to_vec()));
+        while self.views.len() > self.lag + 1 {
+            self.views.pop_front();
+        }
+        self.keep_office(around);
+        self.look(around);
+        if now.is_multiple_of(TICK) {
+            self.tick(around);
+        }
+        self.poll(around);
+        self.keep_office(around);
+        self.dispatch(around);
+    }
+
+    /// An agent that does not show our fence yet may still obey an older one: it counts as not heard, and is told.
+    fn look(&mut self, around: &mut Around<'_>) {
+        let Some((mut seen, fences)) = self.views.front().cloned() else { return };
+        let Some(number) = self.lease.fence() else { return };
+        let Some(reconciler) = &mut self.reconciler else { return };
+        for (place, known) in fences.iter().enumerate() {
+            if !known.is_some_and(|known| known < number) {
+                continue;
+            }
+            seen.agents_heard -= 1;
+            seen.agents_missing.push("an agent".to_owned());
+            for name in RACKS[place] {
+                if let Some(machine) = seen.machines.get_mut(&MachineName::new(*name).unwrap()) {
+                    machine.agent = None;
+                }
+            }
+            if self.claim_at <= around.now {
+                let due = around.now + around.chance.between(1, 1 + around.network.slow);
+                around.claims.push((due, place, fence(number)));
+            }
+        }
+        if self.claim_at <= around.now {
+            self.claim_at = around.now + CLAIM_AGAIN;
+        }
+        reconciler.observe(seen, "default", at(around.now));
+    }
+
+    /// The highest fence that an agent is seen to know.
+    fn highest(&self) -> FenceNumber {
+        let seen = self.views.front().into_iter().flat_map(|(_, fences)| fences);
+        seen.flatten().max().copied().unwrap_or_default()
+    }
+
+    fn unsaved(&self) -> Option<Standing> {
+        let standing = self.reconciler.as_ref()?.standing();
+        (standing != self.record.standing).then_some(standing)
+    }
+
+    /// The lease and the record, as the office of the plugin keeps them.
+    fn keep_office(&mut self, around: &mut Around<'_>) {
+        if around.nomad.silent {
+            return;
+        }
+        let now = around.now;
+        let step = match self.lease.poll(at(now)) {
+            Step::Wait(_) if self.lease.fence().is_some() && self.unsaved().is_some() => {
+                Step::Beat { index: self.lease.index() }
+            }
+            Step::Wait(_) if self.lease.is_watching() && self.watch_at <= now => Step::Read,
+            step => step,
+        };
+        match step {
+            Step::Read => {
+                self.watch_at = now + BEAT;
+                self.record = around.variable.clone();
+                let record = LeaseRecord {
+                    index: self.record.index,
+                    holder: self.record.holder.clone(),
+                    fence: self.record.fence,
+                };
+                self.lease.read(&record, at(now));
+            }
+            Step::Wait(_) => {}
+            Step::Take { index } => {
+                let known = self.record.fence.max(self.highest());
+                self.write(index, FenceNumber(known.0 + 1), around);
+            }
+            Step::Beat { index } => {
+                let ours = self.lease.fence().unwrap_or_default();
+                let next = FenceNumber(self.highest().0 + 1);
+                let fence = if self.highest() > ours { next } else { ours };
+                self.write(index, fence, around);
+            }
+        }
+    }
+
+    fn write(&mut self, index: u64, fence: FenceNumber, around: &mut Around<'_>) {
+        if around.variable.index != index {
+            self.lease.lost();
+            self.reconciler = None;
+            self.life += 1;
+            self.queued.clear();
+            return;
+        }
+        let standing = self.unsaved().unwrap_or_else(|| self.record.standing.clone());
+        around.nomad.index += 1;
+        *around.variable = Variable {
+            index: around.nomad.index,
+            standing,
+            holder: Some(self.lease.me().clone()),
+            fence,
+        };
+        self.record = around.variable.clone();
+        self.lease.written(self.record.index, fence, at(around.now));
+        if self.reconciler.is_none() {
+            self.life += 1;
+            let prefix = OperationId::new(format!("{}-{}.{}", self.name, self.life, fence.0));
+            let standing = self.record.standing.clone();
+            let standing = (!standing.levels.is_empty()).then_some(standing);
+            self.reconciler = Some(Reconciler::new(pool(), knobs(), standing, prefix.unwrap()));
+        }
+    }
+
+    fn tick(&mut self, around: &mut Around<'_>) {
+        let Some(reconciler) = &mut self.reconciler else { return };
+        let (now, tick) = (at(around.now), Duration::from_secs(TICK));
+        let status = reconciler.status(now);
+        if !status.ready || self.lease.is_overdue(now) {
+            return;
+        }
+        let caller = Caller { voice: "default", tick, while_starting: WhileStarting::Ready };
+        reconciler.told(caller, status.count, now);
+        let count = match around.policy {
+            Policy::Pending if around.nomad.silent => return,
+            Policy::Pending => around.nomad.pending(),
+            Policy::Fixed(count) => count,
+            Policy::Silent => return,
+        };
+        let direction = match count.cmp(&status.count.0) {
+            std::cmp::Ordering::Less => Direction::Down,
+            std::cmp::Ordering::Equal => return,
+            std::cmp::Ordering::Greater => Direction::Up,
+        };
+        reconciler.ask("default", NodeCount(count), direction, now);
+    }
+
+    fn poll(&mut self, around: &mut Around<'_>) {
+        let now = around.now;
+        if self.lease.is_overdue(at(now)) {
+            return;
+        }
+        let Some(reconciler) = &mut self.reconciler else { return };
+        for round in 0.. {
+            assert!(round < POLLS_MAX, "at {now}: the reconciler wants to be polled for ever");
+            let (effects, wake) = reconciler.poll(at(now));
+            self.queued.extend(effects.into_iter().map(|effect| (now, effect)));
+            if wake.is_none_or(|wake| wake > at(now)) {
+                break;
+            }
+        }
+        let (again, _) = reconciler.poll(at(now));
+        assert_eq!(again, [], "at {now}: polled again with nothing changed, it asks for nothing");
+    }
+
+    /// Sends what was asked for, once the record says so.
+    fn dispatch(&mut self, around: &mut Around<'_>) {
+        let now = around.now;
+        let (Some(number), None) = (self.lease.fence(), self.unsaved()) else {
+            return self.drop_old(now);
+        };
+        if self.lease.is_overdue(at(now)) {
+            return self.drop_old(now);
+        }
+        let fence = fence(number);
+        for (_, effect) in std::mem::take(&mut self.queued) {
+            let Network { repeats, slow, .. } = around.network;
+            let mut send = |due, copy| {
+                let (effect, fence) = (effect.clone(), fence.clone());
+                let flight = Flight { due, effect, fence, life: self.life, done: None, copy };
+                around.flights.push(flight);
+            };
+            send(now + around.chance.between(1, 1 + slow), false);
+            let order = matches!(
+                effect,
+                Effect::Light { .. } | Effect::PowerOff { .. } | Effect::Cycle { .. }
+            );
+            if order && repeats > 0 && around.chance.once_in(repeats) {
+                send(now + around.chance.between(2, 120), true);
+            }
+        }
+    }
+
+    fn drop_old(&mut self, now: u64) {
+        let queued = std::mem::take(&mut self.queued);
+        let (old, kept) = queued.into_iter().partition(|(at, _)| at + EFFECT_AGE_MAX <= now);
+        self.queued = kept;
+        let old: VecDeque<(u64, Effect)> = old;
+        for (_, effect) in old {
+            let why = "the pool's record could not be written".to_owned();
+            self.done(&effect, Done::Failed(why), now);
+        }
+    }
+
+    /// An answer came back to the life that asked.
+    pub(crate) fn answered(&mut self, flight: &Flight, now: u64) {
+        let Some(done) = flight.done.clone().filter(|_| !flight.copy) else { return };
+        if flight.life == self.life && self.alive {
+            self.done(&flight.effect, done, now);
+        }
+    }
+
+    fn done(&mut self, effect: &Effect, done: Done, now: u64) {
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.done(effect, done, at(now));
+        }
+    }
+
+    pub(crate) fn lines(&self, now: u64) -> Vec<String> {
+        let lines = self.reconciler.iter().flat_map(|reconciler| reconciler.explain(at(now)));
+        let text = |line: fleet::explain::Line| match line.machine {
+            Some(machine) => format!("{machine}: {}", line.text),
+            None => line.text,
+        };
+        lines.map(text).collect()
+    }
+}

@@ -5,39 +5,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::arbiter::{
-    BEFORE_BOOT, Hearing, Hold, Holds, Judgment, Limits, MachineLedger, Running, Verdict, Wear,
-    Work, judge, may_resume, needs_proof,
+    BEFORE_BOOT, Hearing, Hold, Holds, Judgment, MachineLedger, Running, Verdict, Wear, Work,
+    judge, may_resume, needs_proof,
 };
 use fleet::boots::{Boot, Quarantine, QuarantineCause};
 use fleet::reconciler::{Done, Effect};
-use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Record, State, Task};
+use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Record, State};
 use fleet::{
-    AgentFacts, Commanded, Fence, FenceNumber, Fences, LinesSeen, MachineName, Moment, NodeStatus,
-    OnSoftOffTimeout, OperationFacts, OperationId, Order, Origin, Phase, PoolName, Power, Progress,
-    Reason, Sequencer, Verb,
+    AgentFacts, Commanded, Fence, FenceNumber, Fences, LinesSeen, Moment, NodeStatus,
+    OperationFacts, OperationId, Order, Origin, Phase, PoolName, Power, Progress, Reason,
+    Sequencer,
 };
 
 use crate::chance::Chance;
 use crate::check::{Check, Movement};
 use crate::hardware::Rack;
 use crate::nomad::Nomad;
+use crate::orders::{LIMITS, task, work};
 
-/// How long a machine may take to go down once asked, in seconds.
-const SOFT_OFF: u64 = 15;
-/// How long a cycle leaves it off.
-const OFF_DWELL: u64 = 5;
-/// What protects the hardware.
-pub(crate) const LIMITS: Limits = Limits {
-    min_on: Duration::from_secs(10),
-    min_off: Duration::from_secs(8),
-    cycles_per_hour: 40,
-};
-/// How long the signs that it is down must hold.
-const SETTLE: u64 = 3;
-/// How long a person's drain may take.
-const DRAIN: u64 = 120;
-/// How long a drain of a node that was found empty may take: the agent's own figure.
-const PROOF_PATIENCE: u64 = 30;
 /// How often it is tried to take a drain back that could not be taken back, in seconds.
 const DEBTS: u64 = 10;
 /// Actions that one sequence may do within one second, before the simulation calls it a loop.
@@ -553,50 +538,5 @@ fn take_back(around: &mut Around<'_>, name: &str, by: &str) {
     if around.nomad.nodes.get(name).is_some_and(|node| !node.eligible) {
         around.nomad.end_drain(name);
         around.nomad.nodes.get_mut(name).unwrap().eligible = eligible;
-    }
-}
-
-/// What the agent asks Nomad before a person's order.
-fn work(nomad: &Nomad, name: &str) -> Work {
-    if nomad.silent {
-        return Work::NoProof("Nomad does not answer".to_owned());
-    }
-    match (nomad.nodes.get(name), nomad.work_on(name)) {
-        (None, _) => Work::NoProof("there is no such node".to_owned()),
-        (Some(_), 0) => Work::Empty,
-        (Some(_), work) => Work::Runs(format!("{work} allocations")),
-    }
-}
-
-fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
-    let drain = match work {
-        Work::Runs(_) | Work::Empty if order.drain => Some(DRAIN),
-        Work::Empty => Some(PROOF_PATIENCE),
-        Work::Runs(_) | Work::NotAsked | Work::NoProof(_) => None,
-    };
-    Task {
-        verb: order.verb,
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
-        drain: drain.map(Duration::from_secs),
-        soft_off: Some(Duration::from_secs(SOFT_OFF)),
-        settle: Duration::from_secs(SETTLE),
-        off_dwell: Duration::from_secs(OFF_DWELL).max(LIMITS.min_off),
-        may_cut_at: if order.force { Moment::ZERO } else { wear.may_cut_at(LIMITS) },
-        may_light_at: wear.may_light_at(LIMITS),
-    }
-}
-
-/// A person's order.
-pub(crate) fn by_hand(id: String, name: &str, verb: Verb, (drain, force): (bool, bool)) -> Order {
-    Order {
-        operation: OperationId::new(id).unwrap(),
-        machine: MachineName::new(name).unwrap(),
-        verb,
-        reason: Reason::new("by hand"),
-        origin: Origin::Person("ada".to_owned()),
-        valid_for: Duration::from_secs(30),
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
-        force,
-        drain,
     }
 }

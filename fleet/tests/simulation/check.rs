@@ -7,9 +7,10 @@ use fleet::arbiter::Hold;
 use fleet::sequencer::{Record, State};
 use fleet::{FenceNumber, NodeStatus, OperationId, Order, Origin, Phase, PowerState, Verb};
 
-use crate::agent::{LIMITS, RunningOrder};
+use crate::agent::RunningOrder;
 use crate::hardware::{Board, Rack};
 use crate::nomad::Nomad;
+use crate::orders::LIMITS;
 
 /// Seconds for which nobody can know what somebody else has just done to a node.
 const UNKNOWN: u64 = 40;

@@ -15,6 +15,7 @@ use crate::chance::Chance;
 use crate::check::Check;
 use crate::hardware::{BOOT, Rack};
 use crate::nomad::Nomad;
+use crate::orders;
 use crate::plugin::{self, Flight, Network, Plugin, Policy, Variable};
 
 /// Which machine hangs on which rack.
@@ -234,7 +235,7 @@ impl Installation {
         chance: &mut Chance,
     ) {
         self.by_hand += 1;
-        let order = agent::by_hand(format!("hand-{}", self.by_hand), name, verb, how);
+        let order = orders::by_hand(format!("hand-{}", self.by_hand), name, verb, how);
         self.order(name, &order, chance);
         self.busy_at = self.now;
     }

@@ -15,6 +15,7 @@ mod hardware;
 mod installation;
 #[path = "../reconciler/world/nomad.rs"]
 mod nomad;
+mod orders;
 mod plugin;
 
 use chance::Chance;

@@ -1,12 +1,10 @@
 //! What operations of this agent owe Nomad: nodes that they drained and could not give back, because Nomad was away or
 //! the agent was gone.
 
-use std::sync::Arc;
-
+use fleet::{MachineName, OperationId};
 use tokio::time::timeout;
 
 use super::{Agent, NOMAD_PATIENCE};
-use crate::machine::Machine;
 use crate::node::chain;
 
 impl Agent {
@@ -21,7 +19,7 @@ impl Agent {
             let Some(operation) = owed else { continue };
             let undrained = rack.nodes.undrain(&machine.config.node, &operation);
             match timeout(NOMAD_PATIENCE, undrained).await {
-                Ok(Ok(())) => self.forget_debt(machine, &operation).await,
+                Ok(Ok(())) => self.forget_debt(&machine.config.name, &operation).await,
                 Ok(Err(err)) => {
                     tracing::debug!(machine = %machine.config.name, %operation, err, "drain not taken back yet");
                 }
@@ -30,9 +28,10 @@ impl Agent {
         }
     }
 
-    async fn forget_debt(&self, machine: &Arc<Machine>, operation: &fleet::OperationId) {
+    async fn forget_debt(&self, name: &MachineName, operation: &OperationId) {
         let _book = self.book.lock().await;
-        let name = &machine.config.name;
+        // Under the lock: a reload may have put another in its place.
+        let Ok(machine) = self.machine(name) else { return };
         let mut memory = machine.memory();
         // An operation that has ended meanwhile may owe something of its own.
         if memory.owed.as_ref() != Some(operation) {

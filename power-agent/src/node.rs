@@ -93,6 +93,24 @@ impl Nodes {
         asked.await.map_err(|error: Error| chain(&error))
     }
 
+    /// That the node still takes no work, or is down, where there is a Nomad to ask.
+    ///
+    /// # Errors
+    /// As a sentence: it takes work, or nobody could tell.
+    pub(crate) async fn keeps_out_work(&self, node: &str) -> Result<(), String> {
+        let Some(client) = &self.client else { return Ok(()) };
+        let takes = |node: &NodeStub| node.eligibility == Eligibility::Eligible;
+        match alive(client, node).await {
+            Ok(nodes) if nodes.iter().any(takes) => {
+                Err("its node takes work again: somebody has freed it since".to_owned())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Err(format!("nobody can tell whether its node takes work: {}", chain(&error)))
+            }
+        }
+    }
+
     /// Whether the node is down.
     pub(crate) async fn sign(&self, node: &str) -> NodeSign {
         let Some(client) = &self.client else { return NodeSign::NotKnown };

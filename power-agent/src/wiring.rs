@@ -73,7 +73,7 @@ pub enum ServeError {
         /// The path.
         path: PathBuf,
     },
-    /// The files of [tls] can not be used.
+    /// The files of `[tls]` can not be used.
     #[error("the agent does not start: [tls] can not work")]
     Tls(#[from] agent_api::credentials::FileError),
     /// It can not listen on the network.

@@ -48,7 +48,7 @@ pub struct Keep {
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// This is to be done, then [`ScaleIn::done`] to be told.
+    /// This is to be done, then [`super::ScaleIn::done`] to be told.
     Do(Effect),
     /// Nothing until something changes, or until then.
     Wait(Option<Moment>),

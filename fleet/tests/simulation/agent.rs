@@ -14,7 +14,7 @@ use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Record, Sta
 use fleet::{
     AgentFacts, Commanded, Fence, FenceNumber, Fences, LinesSeen, Moment, NodeStatus,
     OperationFacts, OperationId, Order, Origin, Phase, PoolName, Power, Progress, Reason,
-    Sequencer,
+    Sequencer, Verb,
 };
 
 use crate::chance::Chance;
@@ -327,6 +327,13 @@ impl Agent {
             let doing = (order.record.task.verb, order.record.phase());
             let fences = &self.journal.fences;
             let may = may_resume(&order.origin, doing, &kept.holds, fences, at);
+            let by_policy = matches!(order.origin, Origin::Autoscaler(_));
+            let node = around.nomad.nodes.get(&name);
+            let takes = node.is_some_and(|n| n.eligible && n.status == NodeStatus::Ready);
+            let moved = matches!(doing.1, Phase::Cutting | Phase::Dwelling | Phase::Energizing);
+            let takes_power = by_policy && doing.0 != Verb::On && !moved;
+            let unsure = takes_power && (around.nomad.silent || takes);
+            let may = if unsure { Err("its node takes work again".to_owned()) } else { may };
             let resumed = may.and_then(|()| {
                 let resumed = Sequencer::resume(order.record.clone(), at);
                 resumed.ok_or_else(|| "its deadline has passed".to_owned())

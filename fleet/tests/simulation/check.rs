@@ -34,12 +34,15 @@ pub(crate) struct Check {
     pub(crate) edges: u64,
     pub(crate) cuts: u64,
     pub(crate) stale: u64,
+    pub(crate) left: u64,
     pub(crate) taken_up: u64,
     pub(crate) faults: u64,
     /// What happened, for who reads a run that failed.
     pub(crate) diary: Vec<(u64, String)>,
     /// Nodes that somebody else touched, and when.
     touched: BTreeMap<String, u64>,
+    /// When each node registered for the first time.
+    pub(crate) registered: BTreeMap<String, u64>,
     /// When each machine was driven last, each way.
     driven: BTreeMap<(String, PowerState), u64>,
     /// How often each order moved each contact which way, since something else last moved it.
@@ -158,6 +161,11 @@ impl Check {
 
     fn not_under_work(&self, name: &str, intent: &RunningOrder, nomad: &Nomad, now: u64) {
         if intent.forced || self.excused(name, now) {
+            return;
+        }
+        // A node that Nomad had never heard of can not be kept from work: it may register in the midst of its cycle.
+        let cycle = intent.record.task.verb == Verb::Cycle;
+        if cycle && self.registered.get(name).is_some_and(|at| now < at + UNKNOWN) {
             return;
         }
         let ready = nomad.nodes.get(name).is_some_and(|node| node.status == NodeStatus::Ready);

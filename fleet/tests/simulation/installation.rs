@@ -86,6 +86,7 @@ impl Installation {
             for name in rack.machines.keys() {
                 let parted = self.parted.get(name).is_some_and(|until| *until > now);
                 if rack.is_up(name, now) && !parted {
+                    self.check.registered.entry(name.clone()).or_insert(now);
                     self.nomad.heartbeat(name, now);
                 }
             }

@@ -43,6 +43,7 @@ struct Sum {
     edges: u64,
     cuts: u64,
     stale: u64,
+    left: u64,
     taken_up: u64,
     faults: u64,
     longest: u64,
@@ -78,12 +79,22 @@ fn run(faults: &mut Faults, all: &mut Installation, chance: &mut Chance) -> u64 
     }
     assert!(all.busy_at <= healed + REST_MAX, "it does not come to rest");
     assert_eq!(all.check.edges, edges, "a relay moves at rest");
-    let lit = all.lit();
-    let wanted = usize::try_from(WANTED).unwrap();
-    assert_eq!(lit.len(), wanted, "{lit:?} are lit; {:#?}", all.lines());
-    for name in lit {
-        assert!(all.nomad.nodes[name].eligible, "{name} is lit and takes no work");
+    let (working, left): (Vec<&str>, Vec<&str>) = all
+        .lit()
+        .into_iter()
+        .partition(|name| all.nomad.nodes.get(*name).is_some_and(|n| n.eligible));
+    let lines = all.lines();
+    for name in &left {
+        // Whose ineligibility it is could not be told any more: it is left as it is, and people are told.
+        let told =
+            lines.iter().any(|line| line.starts_with(&format!("{name}: its node takes no work")));
+        assert!(told, "{name} is lit and takes no work: {lines:#?}");
     }
+    let wanted = usize::try_from(WANTED).unwrap();
+    let all_lit =
+        working.len() + left.len() == RACKS.iter().map(|names| names.len()).sum::<usize>();
+    assert!(working.len() == wanted || all_lit, "{working:?} are lit: {lines:#?}");
+    all.check.left = u64::try_from(left.len()).unwrap();
     let leaders = all.plugins.iter().filter(|plugin| plugin.believes_to_lead()).count();
     assert_eq!(leaders, 1, "one leads");
     rest
@@ -122,12 +133,13 @@ fn whatever_fails_nothing_moves_by_surprise_and_the_pool_comes_to_rest() {
         sum.edges += all.check.edges;
         sum.cuts += all.check.cuts;
         sum.stale += all.check.stale;
+        sum.left += all.check.left;
         sum.taken_up += all.check.taken_up;
         sum.faults += all.check.faults;
     }
     println!(
         "{} seeds, {} faults and turns of work, {} orders begun, {} edges of which {} cuts, {} half-done sequences \
-         taken up, {} stale orders refused; at rest within {} s",
+         taken up, {} stale orders refused; at rest within {} s; {} machines left ineligible, and named",
         last - first + 1,
         sum.faults,
         sum.orders,
@@ -135,7 +147,8 @@ fn whatever_fails_nothing_moves_by_surprise_and_the_pool_comes_to_rest() {
         sum.cuts,
         sum.taken_up,
         sum.stale,
-        sum.longest
+        sum.longest,
+        sum.left
     );
     assert!(
         failed.is_empty(),

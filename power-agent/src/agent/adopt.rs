@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use fleet::arbiter::may_resume;
-use fleet::{MachineName, Sequencer};
+use fleet::{MachineName, Origin, Phase, Sequencer, Verb};
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
-use super::Agent;
+use super::{Agent, NOMAD_PATIENCE};
 use crate::audit::{Event, What, Who};
 use crate::clock::Clock;
 use crate::machine::{Live, Machine};
@@ -96,9 +97,22 @@ impl Agent {
         let holds = machine.state().holds.clone();
         let record = &running.record;
         let place = (record.task.verb, record.phase());
+        // It may not have been asked to shut down, or not have heard it, and the plugin's proof was of then.
+        let takes_power = place.0 != Verb::On && !is_cutting(place.1);
+        if takes_power && matches!(running.origin, Origin::Autoscaler(_)) {
+            let rack = self.rack();
+            let asked = rack.nodes.keeps_out_work(&machine.config.node);
+            let told = timeout(NOMAD_PATIENCE, asked).await;
+            told.unwrap_or_else(|_elapsed| Err("Nomad did not answer in time".to_owned()))?;
+        }
         let fences = &self.book.lock().await.fences;
         may_resume(&running.origin, place, &holds, fences, Clock.now())?;
         Sequencer::resume(running.record.clone(), Clock.now())
             .ok_or_else(|| "its deadline has passed".to_owned())
     }
+}
+
+/// Whether an outlet may have moved already: to stop then could leave the machine off.
+const fn is_cutting(phase: Phase) -> bool {
+    matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing)
 }

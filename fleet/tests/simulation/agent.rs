@@ -84,6 +84,8 @@ pub(crate) struct Around<'a> {
 pub(crate) struct Agent {
     journal: Journal,
     live: BTreeMap<String, Live>,
+    /// What was refused, by the order's id: the same answer again, while this process lives.
+    refused: BTreeMap<OperationId, Done>,
     /// Dead until then.
     pub(crate) dead_until: u64,
     alive: bool,
@@ -127,6 +129,7 @@ impl Agent {
     pub(crate) fn kill(&mut self, back_at: u64) {
         (self.alive, self.dead_until) = (false, back_at);
         self.live.clear();
+        self.refused.clear();
     }
 
     /// Its host goes down with it: moments of that boot are older than anything from now on.
@@ -211,6 +214,9 @@ impl Agent {
         let work =
             if needs_proof(order, &ledger) { work(around.nomad, &name) } else { Work::NotAsked };
         let at = self.at(around.now);
+        if let Some(first) = self.refused.get(&order.operation) {
+            return Some(first.clone());
+        }
         let known = self.journal.answers.contains_key(&order.operation);
         let hearing = Hearing { order, arrived: at, known, work: &work };
         let Judgment { verdict, newer } = judge(hearing, &ledger, &self.journal.fences, at);
@@ -224,7 +230,11 @@ impl Agent {
         let kept = self.journal.machines.get_mut(&name)?;
         let answer = match verdict {
             Verdict::Repeat => return self.journal.answers.get(&order.operation).cloned(),
-            Verdict::Refuse(refusal) => return Some(Done::Refused(refusal.text)),
+            Verdict::Refuse(refusal) => {
+                let refused = Done::Refused(refusal.text);
+                self.refused.insert(order.operation.clone(), refused.clone());
+                return Some(refused);
+            }
             Verdict::CallOff => {
                 let live = self.live.get_mut(&name)?;
                 live.call_off = true;

@@ -241,11 +241,20 @@ async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
         pool.done(&effect, Done::Failed(why.to_owned()), now);
         assert_eq!(counted.load(Ordering::Relaxed), so_far, "{why}");
     }
+    let address = AgentAddress::socket("/nowhere/agent.sock");
+    for heard in pool.heard.values_mut().flatten() {
+        heard.fences.clear();
+    }
+    pool.claims.due(&pool.heard, &pool.fence().unwrap(), now);
+    for (why, so_far) in [("no role", 3), ("no role", 3), ("no pool", 4)] {
+        pool.finished(Ok(Finished::Unclaimed(address.clone(), why.to_owned())));
+        assert_eq!(counted.load(Ordering::Relaxed), so_far, "{why}");
+    }
     for _ in 0..3 {
         let source = std::io::Error::other("disk full");
         let error = super::super::RecordError::File { path: folder.path().to_owned(), source };
         pool.office.returned(Returned::Read(Err(error)), now);
-        assert_eq!(counted.load(Ordering::Relaxed), 3);
+        assert_eq!(counted.load(Ordering::Relaxed), 5);
     }
     drop(guard);
     assert_eq!(pool.report(&block(), None, now).count, NodeCount(0));

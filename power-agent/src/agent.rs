@@ -129,7 +129,7 @@ impl RequestError {
             RequestError::UnknownFence { .. } => "unknown-fence",
             RequestError::SeveralClusters { .. } => "several-clusters",
             RequestError::Journal(_) => "journal",
-            RequestError::StaleClaim { .. } => "stale_claim",
+            RequestError::StaleClaim { .. } => "stale-claim",
             RequestError::Stopping => "stopping",
         };
         word.to_owned()

@@ -118,7 +118,7 @@ impl PowerAgent for Service {
         let fence = fence.ok_or_else(|| Status::invalid_argument("field fence: missing"))?;
         let fence = Fence::try_from(fence).map_err(|error| malformed(&error))?;
         self.turned(&who, "claim", who.may_touch_pool(&fence.pool))?;
-        self.agent.claim(fence).await.map_err(|error| status(&error))?;
+        self.agent.claim(fence, who.told(&who.name)).await.map_err(|error| status(&error))?;
         Ok(Response::new(wire::ClaimReply {}))
     }
 

@@ -1,8 +1,9 @@
 //! A pool is taken for a lease: from then on no older one is obeyed, and whoever watches knows what was.
 
-use fleet::Fence;
+use fleet::{Fence, Origin};
 
 use super::{Agent, Note, RequestError};
+use crate::audit::{Event, What, Who};
 use crate::memory::Change;
 
 impl Agent {
@@ -10,7 +11,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`RequestError::StaleClaim`] or [`RequestError::Journal`].
-    pub async fn claim(&self, fence: Fence) -> Result<(), RequestError> {
+    pub async fn claim(&self, fence: Fence, by: Who) -> Result<(), RequestError> {
         let mut book = self.book.lock().await;
         let highest = book.fences.highest(&fence.cluster, &fence.pool);
         if let Some(highest) = highest.filter(|highest| *highest > fence.number) {
@@ -21,7 +22,11 @@ impl Agent {
             });
         }
         if highest != Some(fence.number) {
-            let change = Change { fence: Some(fence.clone()), ..Change::default() };
+            let was = highest.map_or("none".to_owned(), |number| number.0.to_string());
+            let who = Who::of_origin(&Origin::Autoscaler(fence.clone()), Some(by));
+            let event = Event::new(What::Claim, who, &format!("the newest fence was {was}"));
+            let change =
+                Change { fence: Some(fence.clone()), audit: vec![event], ..Change::default() };
             self.store.commit_durably(change).await?;
             book.fences.remember(&fence);
         }

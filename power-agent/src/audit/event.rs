@@ -19,6 +19,8 @@ pub enum What {
     Quarantine,
     /// A machine was returned from quarantine.
     Return,
+    /// A pool was taken for another lease.
+    Claim,
     /// A fence was set back by hand.
     FenceReset,
     /// The rack file was read anew.
@@ -56,6 +58,7 @@ impl What {
             What::Reserve => "reserve",
             What::Quarantine => "quarantine",
             What::Return => "return",
+            What::Claim => "claim",
             What::FenceReset => "fence-reset",
             What::Reload => "reload",
             What::CertificatesRotated => "certificates-rotated",

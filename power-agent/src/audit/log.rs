@@ -19,7 +19,7 @@ use crate::clock::{BootId, Stamped};
 
 /// After this many lines the file is flushed to the disk, and the journal forgets them: one flush for some thirty
 /// orders, and at most this many rows more in the journal.
-const SYNC_EVERY: usize = 64;
+pub(super) const SYNC_EVERY: usize = 64;
 
 /// How many lines may wait for a file that can not be written: a disk that is full for a while. Beyond that the agent
 /// takes no orders, because nobody could tell later who gave them.

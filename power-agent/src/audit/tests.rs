@@ -11,7 +11,7 @@ use super::chain::{Break, Head, Span, check_directory, check_file};
 use super::event::{Event, Outcome, What, Who};
 use super::files::{FILE_BYTES_MAX, FILE_NAME, FILES_MAX, in_order};
 use super::line::AuditLine;
-use super::log::Log;
+use super::log::{Log, SYNC_EVERY};
 use crate::clock::BootId;
 
 /// A state directory, the open audit, and what the journal holds of it.
@@ -192,6 +192,21 @@ fn what_no_crash_leaves_is_put_aside_and_stays_broken_for_whoever_looks() {
     rig.reopen();
     rig.commit(&[event("last")]);
     assert!(check_file(&rig.file(), Some(&rig.head())).is_ok(), "the newest file is whole again");
+}
+
+#[test]
+fn after_a_flush_the_journal_keeps_the_newest_line_to_hold_the_file_against() {
+    let mut rig = with_lines(SYNC_EVERY);
+    rig.commit(&[]);
+    rig.commit(&[]);
+    assert_eq!(rig.journal.len(), 1);
+    let written = rig.lines();
+    rig.reopen();
+    assert_eq!(rig.lines(), written, "nothing is told of a damage");
+    rig.write(&written[..written.len() - 1]);
+    rig.reopen();
+    let last = rig.lines().last().cloned().unwrap();
+    assert!(last.contains("1 lines were written again from the journal"), "{last}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
 
+mod claim;
 mod locks;
 mod quarantine;
 mod reload;

@@ -62,18 +62,7 @@ async fn an_agent_that_returns_after_a_week_moves_nothing_and_reports_what_was_h
 async fn an_agent_that_returns_after_a_reboot_moves_nothing_and_reports_what_was_half_done() {
     let rig = left_alone().await;
     let before = rig.edges().await;
-    let config = power_agent::config::Config::load(&rig.path("agent.toml")).expect("a config").0;
     let boot = power_agent::clock::BootId::new("another boot");
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let agent = power_agent::wiring::serve_until(config, boot, async {
-        drop(stopped.await);
-    });
-    let look = async {
-        until("the agent answers", async || rig.client.inventory().await.ok()).await;
-        check(&rig, fleet::arbiter::BEFORE_BOOT).await;
-        drop(stop);
-    };
-    let (served, ()) = tokio::join!(agent, look);
-    served.expect("it serves");
+    rig.with_agent_of(boot, async |rig| check(rig, fleet::arbiter::BEFORE_BOOT).await).await;
     assert_eq!(rig.edges().await, before);
 }

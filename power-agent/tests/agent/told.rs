@@ -22,14 +22,14 @@ pub(crate) async fn ask(rig: &Rig, words: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), said + &String::from_utf8_lossy(&output.stderr))
 }
 
-async fn lines(rig: &Rig) -> Vec<Value> {
+pub(crate) async fn lines(rig: &Rig) -> Vec<Value> {
     let (code, said) = ask(rig, &["--json", "audit", "show"]).await;
     assert_eq!(code, Some(0), "{said}");
     said.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
 }
 
 /// What happened, in short: `on read accepted`.
-fn short(lines: &[Value]) -> Vec<String> {
+pub(crate) fn short(lines: &[Value]) -> Vec<String> {
     let word = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
     let words = |line: &Value| {
         [word(line, "what"), word(line, "machine"), word(line, "outcome"), word(line, "code")]

@@ -256,38 +256,4 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// A Nomad without nodes, for one question.
-    async fn answer_no_nodes(listener: TcpListener) {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = [0_u8; 4096];
-        assert!(stream.read(&mut asked).await.unwrap() > 0);
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Nomad-Index: 7\r\n";
-        let answer = format!("{head}Connection: close\r\nContent-Length: 2\r\n\r\n[]");
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_node_that_nomad_does_not_know_is_no_proof_and_its_name_is_asked_for() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = NomadConfig {
-            address: format!("http://{}", listener.local_addr().unwrap()),
-            token_file: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            region: None,
-            tls_server_name: None,
-        };
-        let nodes = Nodes::new(Some(&config)).unwrap();
-        let (work, ()) = tokio::join!(nodes.work("nodee1"), answer_no_nodes(listener));
-        let Work::NoProof(why) = work else { panic!("{work:?}") };
-        assert!(why.contains("no node \"nodee1\""), "{why}");
-        assert!(why.contains("`node` of the machine"), "{why}");
-    }
-}
+mod tests;

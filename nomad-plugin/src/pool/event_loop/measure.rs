@@ -56,17 +56,8 @@ impl Pool {
 
     pub(super) fn count_effect(&self, effect: &Effect, done: &Done) {
         let to = match effect {
-            Effect::Light { .. }
-            | Effect::PowerOff { .. }
-            | Effect::Cycle { .. }
-            | Effect::Quarantine { .. }
-            | Effect::LiftQuarantine { .. }
-            | Effect::RecordBoot { .. } => "agent",
-            Effect::MakeIneligible { .. }
-            | Effect::MakeEligible { .. }
-            | Effect::ReadNode { .. }
-            | Effect::Drain { .. }
-            | Effect::Purge { .. } => "nomad",
+            Effect::Light { .. } | Effect::PowerOff { .. } => "agent",
+            _ => "nomad",
         };
         let end = match done {
             Done::Failed(_) => "failed",

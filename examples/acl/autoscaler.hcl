@@ -12,11 +12,4 @@ namespace "*" {
   capabilities = ["list-scaling-policies", "read-scaling-policy", "read-job"]
 }
 
-# Where several autoscalers elect one (`high_availability`), the variable of their lock, in its namespace:
-# namespace "default" {
-#   variables {
-#     path "nomad-autoscaler/lock" {
-#       capabilities = ["read", "write"]
-#     }
-#   }
-# }
+# Where several autoscalers elect one (`high_availability`), autoscaler-ha.hcl stands in the place of this file.

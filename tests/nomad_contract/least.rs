@@ -198,43 +198,86 @@ async fn refusals(
     refused
 }
 
-/// What the autoscaler's policy grants, less one each; and what Nomad refuses then of what it asks.
-const AUTOSCALER_LESS: &[(&str, &str, &[&str])] = &[
+/// What the autoscaler's policies grant, less one each; and what Nomad refuses then of what it asks.
+type HostLess = (&'static str, &'static str, &'static [&'static str]);
+
+const AUTOSCALER_LESS: &[HostLess] = &[
     ("", "", &[]),
-    ("policy = \"read\"", "policy = \"deny\"", &["/v1/nodes", NODE]),
-    ("\"list-scaling-policies\", ", "", &["/v1/scaling/policies"]),
+    ("policy = \"read\"", "policy = \"deny\"", &["GET /v1/nodes", NODE]),
+    ("\"list-scaling-policies\", ", "", &["GET /v1/scaling/policies"]),
     ("\"read-scaling-policy\", ", "", &[SCALING_POLICY]),
     (", \"read-job\"", "", &[ALLOCATIONS]),
 ];
 
-const NODE: &str = "/v1/node/00000000-0000-0000-0000-000000000000";
-const SCALING_POLICY: &str = "/v1/scaling/policy/00000000-0000-0000-0000-000000000000";
+/// The block for the lock's namespace stands in the place of that for "*" there.
+const ELECTED_LESS: &[HostLess] = &[
+    ("", "", &[]),
+    ("policy = \"read\"", "policy = \"deny\"", &["GET /v1/nodes", NODE]),
+    (
+        "default\" {\n  capabilities = [\"list-scaling-policies\", ",
+        "default\" {\n  capabilities = [",
+        &["GET /v1/scaling/policies"],
+    ),
+    ("\"read-job\"]\n\n  variables", "\"list-jobs\"]\n\n  variables", &[ALLOCATIONS]),
+    ("[\"write\"]", "[\"read\"]", &[ACQUIRE, ACQUIRE_TWICE]),
+    ("nomad-autoscaler/lock", "nomad-autoscaler/other", &[ACQUIRE, ACQUIRE_TWICE]),
+];
+
+const NODE: &str = "GET /v1/node/00000000-0000-0000-0000-000000000000";
+const SCALING_POLICY: &str = "GET /v1/scaling/policy/00000000-0000-0000-0000-000000000000";
 
 /// Its `nomad-apm` asks for those of one node, which Nomad shortens; these it refuses.
-const ALLOCATIONS: &str = "/v1/allocations";
+const ALLOCATIONS: &str = "GET /v1/allocations";
+
+/// The host's election: by who has no lock, and by who has one and is told that it is held.
+const ACQUIRE: &str = "PUT /v1/var/nomad-autoscaler/lock?lock-acquire";
+const ACQUIRE_TWICE: &str = "PUT /v1/var/nomad-autoscaler/lock?lock-acquire=";
+
+const AUTOSCALER: &[&str] =
+    &["GET /v1/nodes", NODE, "GET /v1/scaling/policies", SCALING_POLICY, ALLOCATIONS];
 
 #[tokio::test]
 async fn the_autoscalers_own_policy_is_enough_and_the_least() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/acl/autoscaler.hcl");
+    proven_least_of_host("autoscaler", AUTOSCALER, AUTOSCALER_LESS).await;
+}
+
+#[tokio::test]
+async fn the_policy_of_an_autoscaler_that_is_elected_is_enough_and_the_least() {
+    let all = [AUTOSCALER, &[ACQUIRE, ACQUIRE_TWICE]].concat();
+    proven_least_of_host("autoscaler-ha", &all, ELECTED_LESS).await;
+}
+
+async fn proven_least_of_host(part: &str, questions: &[&str], less: &[HostLess]) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/acl/{part}.hcl"));
     let policy = std::fs::read_to_string(&file).unwrap();
     let cluster = Cluster::start_with(Access::Tokens).await;
-    for (number, (whole, part, refused)) in AUTOSCALER_LESS.iter().enumerate() {
+    for (number, (whole, part, refused)) in less.iter().enumerate() {
         assert!(policy.contains(whole), "{whole:?} stands in {}", file.display());
         let rules = policy.replacen(whole, part, 1);
         let token = cluster.server.token_with(&format!("host-{number}"), &rules).await.unwrap();
-        for path in ["/v1/nodes", NODE, "/v1/scaling/policies", SCALING_POLICY, ALLOCATIONS] {
-            let answer = answered(&cluster, &token, path).await;
-            let expected = refused.contains(&path);
-            assert_eq!(answer.starts_with("HTTP/1.1 403 "), expected, "{part:?} {path}: {answer}");
+        for question in questions {
+            let answer = answered(&cluster, &token, question).await;
+            let expected = refused.contains(question);
+            let denied = answer.starts_with("HTTP/1.1 403 ");
+            assert_eq!(denied, expected, "{part:?} {question}: {answer}");
+            // Nobody but the first, with the policy whole, finds the lock free.
+            let code = if number == 0 && *question == ACQUIRE { "200" } else { "409" };
+            let elects = question.starts_with("PUT") && !denied;
+            assert!(!elects || answer.contains(&format!(" {code} ")), "{question}: {answer}");
         }
     }
 }
 
-/// The beginning of Nomad's answer to a plain question.
-async fn answered(cluster: &Cluster, token: &str, path: &str) -> String {
+/// The beginning of Nomad's answer to a plain question, or to one for the host's lock.
+async fn answered(cluster: &Cluster, token: &str, question: &str) -> String {
+    const LOCK: &str = r#"{"Path":"nomad-autoscaler/lock","Lock":{"TTL":"1h","LockDelay":"1s"}}"#;
+    let body = if question.starts_with("PUT") { LOCK } else { "" };
     let address = cluster.server.address();
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
-    let head = format!("GET {path} HTTP/1.0\r\nX-Nomad-Token: {token}\r\n\r\n");
+    let head = format!(
+        "{question} HTTP/1.0\r\nX-Nomad-Token: {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 64];
     let read = stream.read(&mut answer).await.unwrap();

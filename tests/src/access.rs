@@ -13,6 +13,9 @@ const POLICIES: [(&str, &str); 3] = [
     ("agent", include_str!("../../examples/acl/agent.hcl")),
 ];
 
+/// The policy of an autoscaler's own token where several elect one.
+const ELECTED: &str = include_str!("../../examples/acl/autoscaler-ha.hcl");
+
 /// The file with the token of a part.
 #[must_use]
 pub fn token_file(dir: &Path, part: &str) -> PathBuf {
@@ -33,4 +36,16 @@ pub async fn grant(server: &Server, access: Access, dir: &Path) -> Result<Option
         std::fs::write(token_file(dir, part), secret)?;
     }
     Ok(Some(std::fs::read_to_string(token_file(dir, "autoscaler"))?))
+}
+
+/// A token for an autoscaler in Nomad's own election, where Nomad asks for tokens: with the rule for the
+/// variable of its lock.
+///
+/// # Errors
+/// Where Nomad makes none.
+pub async fn grant_election(server: &Server) -> Result<Option<String>> {
+    if server.token().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(server.token_with("autoscaler-ha", ELECTED).await?))
 }

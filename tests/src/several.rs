@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::access::grant_election;
 use crate::hosts;
 use crate::ports::Port;
 use crate::process::Process;
@@ -85,7 +86,18 @@ impl Rig {
         Ok(process)
     }
 
-    /// Starts an autoscaler beside the others, with a log of this name; `elected`: in Nomad's own election.
+    /// Starts an autoscaler beside the others, in Nomad's own election and with a token for it; its log has
+    /// this name.
+    ///
+    /// # Errors
+    /// Where it can not be started.
+    pub async fn elected_autoscaler(&mut self, name: &str) -> Result<Another> {
+        self.token = grant_election(&self.server).await?;
+        self.another_autoscaler(name, true).await
+    }
+
+    /// Starts an autoscaler beside the others, with a log of this name and the rig's token; `elected`: in
+    /// Nomad's own election.
     ///
     /// # Errors
     /// Where it can not be started.

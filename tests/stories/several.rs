@@ -3,6 +3,7 @@
 //! on one Nomad, killed and stopped in mid scale-out; and a Nomad that is restored from a snapshot.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{AgentAddress, Answer, Client};
@@ -13,7 +14,6 @@ use fleet::{
 };
 use nomad_api::ClientStatus;
 use rustix::process::Signal;
-use testkit::cluster::Access;
 use testkit::process::tail_of;
 use testkit::rig::{PATH_BOUND, Rig, RigSpec, waiting_policy};
 use testkit::wait::{Probe, eventually};
@@ -111,12 +111,12 @@ fn of_two_agents_one_dies_in_a_scale_out_and_stands_still_in_a_scale_in() {
 fn an_autoscaler_that_dies_in_a_scale_out_is_followed_by_one_with_a_higher_fence() {
     crate::story("hand-over", async {
         let boot = Duration::from_secs(3);
-        let spec = RigSpec { boot, access: Access::Open, ..RigSpec::dark(3) };
+        let spec = RigSpec { boot, ..RigSpec::dark(3) };
         let mut rig = Rig::prepare(&spec).await?;
         rig.start_agent().await?;
-        let first = rig.another_autoscaler("first", true).await?;
+        let first = rig.elected_autoscaler("first").await?;
         let was = rig.lease_above(0).await.with_context(|| tail_of(&first.log))?;
-        let _second = rig.another_autoscaler("second", true).await?;
+        let _second = rig.elected_autoscaler("second").await?;
         rig.heartbeats(1).await?;
         rig.server.run_job(&filling_job("web", 3)).await?;
         lit(&rig, 1).await?;
@@ -132,12 +132,11 @@ fn an_autoscaler_that_dies_in_a_scale_out_is_followed_by_one_with_a_higher_fence
 #[test]
 fn a_leader_that_stood_still_and_comes_back_is_refused_and_steps_down() {
     crate::story("a stale leader", async {
-        let spec = RigSpec { access: Access::Open, ..RigSpec::dark(3) };
-        let mut rig = Rig::prepare(&spec).await?;
+        let mut rig = Rig::prepare(&RigSpec::dark(3)).await?;
         rig.start_agent().await?;
-        let first = rig.another_autoscaler("first", true).await?;
+        let first = rig.elected_autoscaler("first").await?;
         let was = rig.lease_above(0).await.with_context(|| tail_of(&first.log))?;
-        let _second = rig.another_autoscaler("second", true).await?;
+        let _second = rig.elected_autoscaler("second").await?;
         rig.server.run_job(&filling_job("web", 2)).await?;
         lit(&rig, 1).await?;
         first.process.signal(Signal::STOP)?;
@@ -154,6 +153,31 @@ fn a_leader_that_stood_still_and_comes_back_is_refused_and_steps_down() {
         let now = rig.lease().await?.context("the record stands")?;
         ensure!(now == is, "{is:?}, then {now:?}");
         assert_lit(&rig, 3).await
+    });
+}
+
+#[test]
+fn an_autoscaler_whose_token_lacks_its_lock_ends_and_the_least_policy_says_what_it_lacked() {
+    crate::story("an election without the right", async {
+        let mut rig = Rig::prepare(&RigSpec::dark(1)).await?;
+        // The host's own call and its own words: they name neither the variable nor the capability.
+        let mut denied = rig.another_autoscaler("denied", true).await?;
+        const WORDS: &str = "locks: Unexpected response code: 403 (Permission denied)";
+        denied.says(&[WORDS]).await?;
+        let status = eventually("the host's end", PATH_BOUND, async || {
+            Ok(Probe::of(denied.process.ended()?, || "it runs".to_owned()))
+        });
+        ensure!(!status.await?.success(), "it ended as if all were well");
+        // What a person finds by these words: the policy that has the rule, and it is enough.
+        for file in ["README.md", "examples/acl/autoscaler-ha.hcl"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+            let text = std::fs::read_to_string(root.join(file))?;
+            ensure!(text.contains(WORDS), "{file} does not say so");
+        }
+        let granted = rig.elected_autoscaler("granted").await?;
+        granted.says(&["running in HA mode"]).await?;
+        rig.start_agent().await?;
+        rig.lease_above(0).await.with_context(|| tail_of(&granted.log)).map(drop)
     });
 }
 

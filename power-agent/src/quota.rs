@@ -39,12 +39,25 @@ impl Quota {
     /// # Errors
     /// How long until there is one, where the bucket is empty; asking costs nothing.
     pub fn take(&mut self, who: &str, per_minute: u32, now: Moment) -> Result<(), Duration> {
-        let cost = WINDOW / per_minute.max(1);
+        self.take_of(who, (per_minute, WINDOW), now)
+    }
+
+    /// The same of a bucket that fills with so many in another time than a minute.
+    ///
+    /// # Errors
+    /// As [`Quota::take`].
+    pub fn take_of(
+        &mut self,
+        who: &str,
+        (count, window): (u32, Duration),
+        now: Moment,
+    ) -> Result<(), Duration> {
+        let cost = window / count.max(1);
         let full_at = self.full_at.get(who).copied().filter(|at| *at > now).unwrap_or(now);
         let next = full_at + cost;
         let owed = next.since(now);
-        if owed > WINDOW {
-            return Err(owed - WINDOW);
+        if owed > window {
+            return Err(owed - window);
         }
         if !self.full_at.contains_key(who) && self.full_at.len() >= NAMES_MAX {
             // Full buckets hold nothing that is worth remembering.

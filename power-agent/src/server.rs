@@ -74,9 +74,11 @@ impl PowerAgent for Service {
         };
         if let Err(turned) = self.may_order(&who, &order) {
             let call = format!("{} {}", order.verb.as_str(), order.machine);
+            who.leaves_a_line();
             self.agent.turn_away(&who.caller, (&call, Some(&order.machine)), &turned);
             return forbidden(&turned);
         }
+        who.leaves_a_line();
         let answer = self.agent.order(order, by).await.map_err(|error| status(&error))?;
         Ok(Response::new((&answer).into()))
     }
@@ -295,6 +297,7 @@ impl Service {
     ) -> Result<(), Status> {
         may.map_err(|denied| {
             let turned = Turned::from(denied);
+            who.leaves_a_line();
             self.agent.turn_away(&who.caller, call, &turned);
             turned.status()
         })

@@ -33,6 +33,8 @@ pub enum What {
     HandshakeRefused,
     /// Somebody asked more often than they may.
     OverQuota,
+    /// A call was refused that no other word tells of: it made no sense, or came too late.
+    Call,
     /// The agent began to serve.
     Started,
     /// The agent stopped as it was told to.
@@ -65,6 +67,7 @@ impl What {
             What::Denied => "denied",
             What::HandshakeRefused => "handshake-refused",
             What::OverQuota => "over-quota",
+            What::Call => "call",
             What::Started => "started",
             What::Stopped => "stopped",
             What::TakenUp => "taken-up",

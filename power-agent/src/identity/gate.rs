@@ -8,14 +8,15 @@ use std::task::{Context, Poll};
 
 use fleet::{MachineName, RefusalCode};
 use http::{Request, Response};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::{Caller, Turned};
 use crate::agent::Agent;
 use crate::audit::{Event, Outcome, What};
 use crate::clock::Clock;
+use crate::metrics::Why;
 
 /// Puts the gate in front of a service.
 #[derive(Debug, Clone)]
@@ -56,8 +57,16 @@ where
         };
         match self.agent.keeper.admit(&caller, &call, Clock.now()) {
             Ok(identity) => {
-                request.extensions_mut().insert(identity);
-                Box::pin(self.inner.call(request))
+                request.extensions_mut().insert(identity.clone());
+                let answering = self.inner.call(request);
+                let agent = Arc::clone(&self.agent);
+                Box::pin(async move {
+                    let answer = answering.await?;
+                    if !identity.left_a_line() {
+                        agent.note_refusal(&caller, &call, &answer);
+                    }
+                    Ok(answer)
+                })
             }
             Err(turned) => {
                 let agent = Arc::clone(&self.agent);
@@ -78,20 +87,50 @@ impl Agent {
         (call, machine): (&str, Option<&MachineName>),
         turned: &Turned,
     ) {
-        let who = caller.who();
-        if !self.keeper.is_told(&who.name, Clock.now()) {
-            return;
-        }
-        tracing::warn!(who = who.name, from = who.peer, call, err = %turned, "turned away");
-        let (what, code) = match turned {
-            Turned::Overdrawn { .. } => (What::OverQuota, "over-quota"),
-            Turned::Unproven { .. } => (What::Denied, "unproven"),
-            Turned::Denied(_) => (What::Denied, RefusalCode::Forbidden.as_str()),
+        let (what, code, why) = match turned {
+            Turned::Overdrawn { .. } => (What::OverQuota, "over-quota", Why::OverQuota),
+            Turned::Unproven { .. } => (What::Denied, "unproven", Why::Unproven),
+            Turned::Denied(_) => (What::Denied, RefusalCode::Forbidden.as_str(), Why::Denied),
         };
         let refused = Outcome::Refused { code: code.to_owned(), text: turned.to_string() };
-        let event = Event::new(what, who, call).with(refused);
-        let event = Event { machine: machine.cloned(), ..event };
+        let event = Event::new(what, caller.who(), call).with(refused);
+        self.tell_refusal(why, caller.name(), Event { machine: machine.cloned(), ..event });
+    }
+
+    /// The same of a call that was let in and then refused, where nothing else tells of it.
+    fn note_refusal(self: &Arc<Self>, caller: &Caller, call: &str, answer: &Response<Body>) {
+        let status = Status::from_header_map(answer.headers());
+        let Some(status) = status.filter(|status| status.code() != Code::Ok) else { return };
+        let refused =
+            Outcome::Refused { code: word(status.code()), text: status.message().to_owned() };
+        let event = Event::new(What::Call, caller.who(), call).with(refused);
+        self.tell_refusal(Why::CallRefused, caller.name(), event);
+    }
+
+    /// Counts a refusal, and writes it down as long as it is not one of too many: `name` is whose share it takes.
+    pub(crate) fn tell_refusal(self: &Arc<Self>, why: Why, name: &str, mut event: Event) {
+        self.store.metrics.turned_away(why);
+        let Some(untold) = self.keeper.tells(name, Clock.now()) else { return };
+        if let Outcome::Refused { text, .. } = &mut event.outcome {
+            let who = &event.who;
+            tracing::warn!(who = who.name, from = who.peer, call = %event.reason, err = text, "turned away");
+            if untold > 0 {
+                text.push_str(&format!("; {untold} more since the last such line of {name}"));
+            }
+        }
         let agent = Arc::clone(self);
         self.spawn(async move { agent.audit(event).await });
     }
+}
+
+/// A code of gRPC as words of the audit are written: `failed-precondition`.
+fn word(code: Code) -> String {
+    let mut word = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('-');
+        }
+        word.push(letter.to_ascii_lowercase());
+    }
+    word
 }

@@ -13,8 +13,15 @@ use crate::quota::{CALLS_PER_MINUTE, CONNECTIONS_PER_NAME_MAX, ORDERS_PER_MINUTE
 use crate::roles::{Access, Denied, Grant, Role, Scope, deed_of};
 use crate::tls::Trust;
 
-/// How many refusals of one name a minute are written down: a script that fails in a loop must not fill the disk.
-const TOLD_PER_MINUTE: u32 = 30;
+/// How many refusals of one name are written down at once, and then each hour: a script that fails in a loop must not
+/// drive everything else out of the audit. That is 0.3 MB a day, of the 32 MiB that are kept.
+pub(crate) const TOLD_MAX: u32 = 30;
+
+/// In which time a name gets all of its [`TOLD_MAX`] back.
+const TOLD_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Of how many names it is counted how often they were refused without a line.
+const UNTOLD_MAX: usize = 1024;
 
 /// What gRPC's clients read how long to wait from.
 const RETRY_HINT: &str = "grpc-retry-pushback-ms";
@@ -76,8 +83,16 @@ pub(crate) struct Keeper {
     own_uid: u32,
     calls: Mutex<Quota>,
     orders: Mutex<Quota>,
-    told: Mutex<Quota>,
+    told: Mutex<Told>,
     open: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+/// What was written down of refusals.
+#[derive(Debug, Default)]
+struct Told {
+    quota: Quota,
+    /// How many were not, since the last line of each name.
+    untold: BTreeMap<String, u64>,
 }
 
 /// A connection that counts against its name's limit until it is dropped.
@@ -131,7 +146,10 @@ impl Keeper {
             }
         };
         match grant {
-            Some(grant) => Ok(Identity { caller: caller.clone(), name: name.clone(), grant }),
+            Some(grant) => {
+                let (caller, name) = (caller.clone(), name.clone());
+                Ok(Identity { caller, name, grant, told: Arc::default() })
+            }
             None => Err(Denied::Stranger { who: name.clone() }.into()),
         }
     }
@@ -181,9 +199,17 @@ impl Keeper {
         Some(Place { name: name.to_owned(), open: Arc::clone(&self.open) })
     }
 
-    /// Whether one more refusal of this name is written down.
-    pub(crate) fn is_told(&self, who: &str, now: Moment) -> bool {
-        lock(&self.told).take(who, TOLD_PER_MINUTE, now).is_ok()
+    /// Whether one more refusal of this name is written down, and then how many were not since the last one.
+    pub(crate) fn tells(&self, who: &str, now: Moment) -> Option<u64> {
+        let Told { quota, untold } = &mut *lock(&self.told);
+        if quota.take_of(who, (TOLD_MAX, TOLD_WINDOW), now).is_ok() {
+            return Some(untold.remove(who).unwrap_or_default());
+        }
+        if untold.contains_key(who) || untold.len() < UNTOLD_MAX {
+            let count = untold.entry(who.to_owned()).or_default();
+            *count = count.saturating_add(1);
+        }
+        None
     }
 }
 
@@ -278,6 +304,18 @@ mod tests {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.metadata().get(RETRY_HINT).unwrap().to_str().unwrap(), "30000");
         assert!(status.message().contains("again in 30000 ms"), "{}", status.message());
+    }
+
+    #[test]
+    fn a_flood_leaves_few_lines_and_the_next_one_says_how_many_there_were() {
+        let keeper = keeper(&[]);
+        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
+        let told = (0..5000).filter(|_| keeper.tells("eve", at(1)).is_some()).count();
+        assert_eq!(told, 30);
+        assert_eq!(keeper.tells("ada", at(1)), Some(0), "one name takes nothing from another");
+        assert_eq!(keeper.tells("eve", at(121)), Some(4970));
+        let a_day = (121..121 + 86_400).filter(|second| keeper.tells("eve", at(*second)).is_some());
+        assert_eq!(a_day.count(), 720);
     }
 
     #[test]

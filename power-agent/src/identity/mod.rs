@@ -6,6 +6,7 @@ mod keeper;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_api::Inventory;
 use fleet::{MachineName, PoolName};
@@ -88,6 +89,8 @@ pub(crate) struct Identity {
     pub(crate) caller: Caller,
     pub(crate) name: String,
     pub(crate) grant: Grant,
+    /// Whether a refusal of this call has its line in the audit already.
+    told: Arc<AtomicBool>,
 }
 
 impl Identity {
@@ -95,6 +98,15 @@ impl Identity {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let found = request.extensions().get::<Self>().cloned();
         found.ok_or_else(|| Status::internal("a call came past the gate"))
+    }
+
+    /// Whatever refuses this call from here on writes its own line in the audit.
+    pub(crate) fn leaves_a_line(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn left_a_line(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// The name under which a person's order or release is kept.

@@ -42,6 +42,46 @@ pub(crate) struct Metrics {
     now: Now,
 }
 
+/// Why somebody was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// No handshake came about.
+    HandshakeRefused,
+    /// The certificate is not good any more, or names nobody.
+    Unproven,
+    /// The role does not allow it.
+    Denied,
+    /// Too often.
+    OverQuota,
+    /// The operation id was given to another order.
+    Replayed,
+    /// The call made no sense, or came too late.
+    CallRefused,
+}
+
+impl Why {
+    const ALL: [Why; 6] = [
+        Why::HandshakeRefused,
+        Why::Unproven,
+        Why::Denied,
+        Why::OverQuota,
+        Why::Replayed,
+        Why::CallRefused,
+    ];
+
+    fn labels(self) -> Labels {
+        let word = match self {
+            Why::HandshakeRefused => "handshake-refused",
+            Why::Unproven => "unproven",
+            Why::Denied => "denied",
+            Why::OverQuota => "over-quota",
+            Why::Replayed => "replayed",
+            Why::CallRefused => "call-refused",
+        };
+        vec![("why", word.to_owned())]
+    }
+}
+
 /// What is looked up when it is asked for.
 #[derive(Debug, Default)]
 struct Now {
@@ -95,10 +135,11 @@ impl Metrics {
         registry.register("operations", said, self.operations.clone());
         let said = "From an order to its end, in seconds, by verb";
         registry.register("operation_duration_seconds", said, self.durations.clone());
-        let said = "Callers that were turned away before anything was ordered, by why";
+        let said =
+            "Callers that were turned away, by why, also those that were too many for the audit";
         // An increase is seen only of what was there before.
-        for what in [What::Denied, What::HandshakeRefused, What::OverQuota] {
-            drop(self.turned_away.get_or_create(&vec![("why", what.as_str().to_owned())]));
+        for why in Why::ALL {
+            drop(self.turned_away.get_or_create(&why.labels()));
         }
         registry.register("turned_away", said, self.turned_away.clone());
         let said = "Readings of a device, by device";
@@ -135,6 +176,9 @@ impl Metrics {
             (What::Order(verb), Outcome::Refused { code, .. }) => {
                 self.order(verb.as_str(), "refused");
                 self.refusals.get_or_create(&vec![("code", code.clone())]).inc();
+                if code == "id-taken" {
+                    self.turned_away(Why::Replayed);
+                }
             }
             (What::Order(verb), Outcome::Ended { well, took, .. }) => {
                 let verb = ("verb", verb.as_str().to_owned());
@@ -143,12 +187,13 @@ impl Metrics {
                 self.operations.get_or_create(&labels).inc();
                 self.durations.get_or_create(&vec![verb]).observe(took.as_secs_f64());
             }
-            (What::Denied | What::HandshakeRefused | What::OverQuota, _) => {
-                let why = vec![("why", event.what.as_str().to_owned())];
-                self.turned_away.get_or_create(&why).inc();
-            }
             _ => {}
         }
+    }
+
+    /// Counts a caller that was turned away.
+    pub(crate) fn turned_away(&self, why: Why) {
+        self.turned_away.get_or_create(&why.labels()).inc();
     }
 
     fn order(&self, verb: &str, outcome: &str) {

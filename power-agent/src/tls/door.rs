@@ -17,8 +17,8 @@ use super::link::{Link, Stream};
 use super::{Again, Trust};
 use crate::agent::Agent;
 use crate::audit::{Event, Known, Outcome, What, Who};
-use crate::clock::Clock;
 use crate::identity::{Account, Caller, Remote, name_in};
+use crate::metrics::Why;
 
 /// How long a handshake may take: a Pi of the first kind signs in some 50 ms, and a bad link loses a packet or two.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -41,8 +41,8 @@ const REST: Duration = Duration::from_millis(100);
 /// How often the files are looked at: whoever revokes a certificate waits for this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// The most failed handshakes that are written down a minute, from everywhere together.
-const TOLD: &str = "handshakes";
+/// In whose name failed handshakes are counted that are written down, from everywhere together; nobody is called so.
+const TOLD: &str = "the door";
 
 /// Takes connections on the socket until the agent stops. `group` is the socket's.
 pub(crate) async fn local(
@@ -193,16 +193,12 @@ impl Door {
 
     /// Nobody is known here, so that no name can be told; a flood is told of now and then.
     fn turn(self: &Arc<Self>, peer: SocketAddr, why: &str) {
-        if self.agent.keeper.is_told(TOLD, Clock.now()) {
-            tracing::warn!(from = %peer, err = why, "turned away at the door");
-            let known = Known::Not;
-            let who = Who { name: "nobody".to_owned(), known, peer: Some(peer.to_string()) };
-            let code = What::HandshakeRefused.as_str().to_owned();
-            let refused = Outcome::Refused { code, text: why.to_owned() };
-            let event = Event::new(What::HandshakeRefused, who, "").with(refused);
-            let agent = Arc::clone(&self.agent);
-            self.agent.spawn(async move { agent.audit(event).await });
-        }
+        let known = Known::Not;
+        let who = Who { name: "nobody".to_owned(), known, peer: Some(peer.to_string()) };
+        let code = What::HandshakeRefused.as_str().to_owned();
+        let refused = Outcome::Refused { code, text: why.to_owned() };
+        let event = Event::new(What::HandshakeRefused, who, "").with(refused);
+        self.agent.tell_refusal(Why::HandshakeRefused, TOLD, event);
     }
 }
 
@@ -226,6 +222,10 @@ pub(crate) async fn renew(agent: Arc<Agent>, trust: Arc<Trust>) {
             }
             Ok(Again::Refused(error)) => {
                 tracing::error!(err = %error, "changed certificates can not be used; the old ones stay");
+                let (code, text) = ("unusable".to_owned(), error.to_string());
+                let event =
+                    Event::new(What::CertificatesRotated, Who::agent(), "the old ones stay");
+                agent.audit(event.with(Outcome::Refused { code, text })).await;
             }
             Ok(Again::Same) => {}
             Err(error) => tracing::error!(err = %error, "certificates could not be looked at"),

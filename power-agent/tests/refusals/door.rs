@@ -43,7 +43,7 @@ async fn answer_to(rig: &Rig, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A TLS client without any certificate: how it ends.
-async fn without_certificate(rig: &Rig) -> String {
+pub(crate) async fn without_certificate(rig: &Rig) -> String {
     let mut authorities = RootCertStore::empty();
     for certificate in certificates(Part::Authority, &rig.path("ca/ca.pem")).unwrap() {
         authorities.add(certificate).unwrap();

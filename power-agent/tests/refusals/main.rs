@@ -8,3 +8,4 @@ mod door;
 mod rig;
 mod roles;
 mod rotation;
+mod told;

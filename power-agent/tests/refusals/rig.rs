@@ -1,5 +1,6 @@
 //! A rack of silent boards, which hear nothing but orders, and the real agent on the network before them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -9,9 +10,11 @@ use fleet::{
     ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Origin, PoolName,
     Reason, Verb,
 };
-use power_agent::audit::each_line;
+use power_agent::audit::{AuditLine, each_line};
 use power_agent::certs::{Authority, Bearer};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -39,6 +42,7 @@ socket = "agent.sock"
 state = "state"
 poll = "1s"
 listen = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
 [tls]
 ca_file = "ca/ca.pem"
 cert_file = "ca/rack.pem"
@@ -203,15 +207,46 @@ impl Rig {
 
     /// The lines of the audit that tell of refusals.
     pub(crate) fn refusals(&self) -> Vec<String> {
+        self.lines(|line| (line.outcome == "refused").then_some(()), |text, ()| text.to_owned())
+    }
+
+    /// What is picked of the audit's lines, with their text.
+    pub(crate) fn lines<P, T>(
+        &self,
+        pick: impl Fn(&AuditLine) -> Option<P>,
+        told: impl Fn(&str, P) -> T,
+    ) -> Vec<T> {
         let mut lines = Vec::new();
         let read = each_line(&self.path("state"), |text, line| {
-            if line.is_ok_and(|line| line.outcome == "refused") {
-                lines.push(text.to_owned());
+            if let Some(picked) = line.ok().and_then(|line| pick(&line)) {
+                lines.push(told(text, picked));
             }
         });
         // Before the first line there is no file.
         drop(read);
         lines
+    }
+
+    /// How many callers Prometheus is told to have been turned away, by why.
+    pub(crate) async fn turned_away(&self) -> BTreeMap<String, u64> {
+        let log = self.log();
+        let rest = log.split("answers Prometheus").nth(1).expect("it is told where");
+        let address = rest.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let stream = TcpStream::connect(address.expect("an address"));
+        let mut stream = stream.await.expect("it listens");
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+            .await
+            .expect("it is taken");
+        let mut text = String::new();
+        let read = timeout(PATIENCE, stream.read_to_string(&mut text)).await;
+        read.expect("in time").expect("an answer");
+        let count = |line: &str| {
+            let rest = line.strip_prefix("lamplighter_agent_turned_away_total{why=\"")?;
+            let (why, count) = rest.split_once("\"} ")?;
+            Some((why.to_owned(), count.parse().ok()?))
+        };
+        text.lines().filter_map(count).collect()
     }
 
     /// How often the agent has taken changed certificates.

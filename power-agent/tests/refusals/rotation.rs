@@ -1,9 +1,17 @@
 //! Certificates, authorities and lists that change while the agent runs.
 
 use agent_api::{AgentError, Event};
+use power_agent::audit::AuditLine;
 use power_agent::certs::{Authority, Bearer};
 
-use super::rig::{PATIENCE, until, wall, with_rig};
+use super::rig::{PATIENCE, Rig, until, wall, with_rig};
+
+/// What came of each exchange of certificates, as the audit tells it.
+fn rotations(rig: &Rig) -> Vec<String> {
+    let outcome =
+        |line: &AuditLine| (line.what == "certificates-rotated").then(|| line.outcome.clone());
+    rig.lines(outcome, |_, outcome| outcome)
+}
 
 #[tokio::test]
 async fn a_certificate_that_is_revoked_meanwhile_is_refused_on_the_connection_that_it_has() {
@@ -48,6 +56,7 @@ async fn certificates_change_without_a_restart_and_without_a_lost_call() {
         rig.authority.renew("ada", 30, wall()).unwrap();
         rig.until_renewed().await;
         ada.inventory().await.unwrap();
+        assert_eq!(rotations(rig), ["done"; 1]);
 
         // Another authority altogether: the old client is nobody any more, one of the new authority is.
         Authority::init(&rig.path("new"), wall()).unwrap();
@@ -82,8 +91,10 @@ async fn files_that_can_not_be_used_change_nothing_but_the_log() {
         })
         .await;
         rig.client("bob").inventory().await.unwrap();
+        rig.until_told(&["certificates-rotated", "unusable", "no key in PEM"]).await;
         rig.authority.renew("rack", 30, wall()).unwrap();
         rig.until_renewed().await;
+        until("it is told", async || (rotations(rig) == ["refused", "done"]).then_some(())).await;
         rig.client("eve").inventory().await.unwrap();
     })
     .await;

@@ -68,12 +68,15 @@ pub struct HistoryEntry {
     pub changed: bool,
     /// From order to end.
     pub took: Option<Duration>,
+    /// The plan that it was part of; empty: of none.
+    pub plan: String,
 }
 
 impl From<&HistoryEntry> for wire::HistoryEntry {
     fn from(entry: &HistoryEntry) -> Self {
         let HistoryEntry { machine, verb, operation, by, known, reason, .. } = entry.clone();
-        let HistoryEntry { age, time, outcome, code, text, changed, took, .. } = entry.clone();
+        let HistoryEntry { age, time, outcome, code, text, changed, took, plan, .. } =
+            entry.clone();
         Self {
             machine,
             verb,
@@ -88,6 +91,7 @@ impl From<&HistoryEntry> for wire::HistoryEntry {
             text,
             changed,
             took_ms: took.map(millis),
+            plan,
         }
     }
 }
@@ -108,6 +112,7 @@ impl From<wire::HistoryEntry> for HistoryEntry {
             text: entry.text,
             changed: entry.changed,
             took: entry.took_ms.map(Duration::from_millis),
+            plan: entry.plan,
         }
     }
 }

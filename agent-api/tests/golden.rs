@@ -185,6 +185,7 @@ fn order(origin: Origin) -> Order {
         on_soft_off_timeout: OnSoftOffTimeout::Quarantine,
         force: false,
         drain: true,
+        plan: None,
     }
 }
 
@@ -194,6 +195,13 @@ fn an_order_of_the_autoscaler_keeps_its_bytes() {
         "set_power_autoscaler.hex",
         &order(Origin::Autoscaler(fence(5))),
     );
+}
+
+#[test]
+fn an_order_of_a_plan_keeps_its_bytes() {
+    let plan = PlanId::new("plan-12").ok();
+    let order = Order { plan, ..order(Origin::Autoscaler(fence(5))) };
+    check::<Order, wire::SetPowerRequest>("set_power_of_plan.hex", &order);
 }
 
 #[test]
@@ -439,6 +447,9 @@ fn an_operation_of_the_past_is_the_same_bytes_as_ever() {
         text: "read back off".to_owned(),
         changed: true,
         took: Some(Duration::from_millis(85)),
+        plan: String::new(),
     };
     check::<_, wire::HistoryEntry>("history_entry.hex", &entry);
+    let entry = HistoryEntry { plan: "plan-12".to_owned(), ..entry };
+    check::<_, wire::HistoryEntry>("history_entry_of_plan.hex", &entry);
 }

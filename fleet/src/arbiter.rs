@@ -14,7 +14,7 @@ pub use self::hold::{Expiry, Hold, HoldAsked, HoldKind, Holds, Released};
 pub use self::wear::{Lighting, Limits, Wear};
 use crate::{
     ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
-    Phase, PoolName, PowerState, Quarantine, Reason, Verb,
+    Phase, PlanId, PoolName, PowerState, Quarantine, Reason, Verb,
 };
 
 /// How many operations an agent remembers with their answers. The reference asks for a day: 256 machines that are
@@ -45,6 +45,8 @@ pub struct Order {
     pub force: bool,
     /// A person's: drain the node first.
     pub drain: bool,
+    /// The plan that it is part of, where an autoscaler told one.
+    pub plan: Option<PlanId>,
 }
 
 /// Why an order is not obeyed. Nothing has moved.

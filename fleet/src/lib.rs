@@ -9,6 +9,7 @@ pub mod drift;
 pub mod duration;
 pub mod effect;
 pub mod explain;
+pub mod forecast;
 pub mod hostlist;
 pub mod knobs;
 pub mod lease;

@@ -42,6 +42,7 @@ fn order(verb: Verb, origin: Origin) -> Order {
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         force: false,
         drain: false,
+        plan: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use fleet::arbiter::{Holds, Wear};
 use fleet::sequencer::Record;
 use fleet::{
-    Boot, Commanded, Fence, MachineName, Moment, OperationId, Order, Origin, PoolName, Quarantine,
-    Reason, Shape, Verb,
+    Boot, Commanded, Fence, MachineName, Moment, OperationId, Order, Origin, PlanId, PoolName,
+    Quarantine, Reason, Shape, Verb,
 };
 
 use crate::audit::Event;
@@ -72,6 +72,8 @@ pub(crate) struct Operation {
     pub origin: Origin,
     /// Why.
     pub reason: Reason,
+    /// The plan that it is part of, if it is of one.
+    pub plan: Option<PlanId>,
     /// When it was ordered.
     pub ordered: Moment,
     /// What became of it.
@@ -112,6 +114,7 @@ impl Operation {
             verb: order.verb,
             origin: order.origin.clone(),
             reason: order.reason.clone(),
+            plan: order.plan.clone(),
             ordered: now,
             outcome: Outcome::Runs,
         }

@@ -265,7 +265,8 @@ fn told(operation: &Operation, ended: &Ended) -> Event {
     };
     let who = Who::of_origin(&operation.origin, None);
     let event = Event::new(What::Order(operation.verb), who, operation.reason.as_str());
-    Event { operation: Some(operation.id.clone()), ..event.about(&operation.machine) }.with(outcome)
+    let (id, plan) = (Some(operation.id.clone()), operation.plan.clone());
+    Event { operation: id, plan, ..event.about(&operation.machine) }.with(outcome)
 }
 
 /// Takes the ended sequence out of what is remembered of the machine, with all that follows from it.

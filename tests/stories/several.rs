@@ -199,6 +199,7 @@ async fn stale_order_is_refused(rig: &Rig, fence: u64) -> Result<()> {
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         force: false,
         drain: false,
+        plan: None,
     };
     match client.set_power(&order).await? {
         Answer::Refused(refusal) => {

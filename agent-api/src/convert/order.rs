@@ -3,10 +3,10 @@
 use fleet::moment::millis;
 use fleet::{
     ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Order, Origin,
-    PoolName, Reason, Refusal, RefusalCode,
+    PlanId, PoolName, Reason, Refusal, RefusalCode,
 };
 
-use super::{FieldError, name, required, span, verb, verb_number};
+use super::{FieldError, name, optional_name, required, span, verb, verb_number};
 use crate::{Answer, wire};
 
 impl From<&Fence> for wire::Fence {
@@ -73,6 +73,7 @@ impl From<&Order> for wire::SetPowerRequest {
             on_soft_off_timeout: timeout.into(),
             force: order.force,
             drain: order.drain,
+            plan: order.plan.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -102,6 +103,7 @@ impl TryFrom<wire::SetPowerRequest> for Order {
             on_soft_off_timeout,
             force: order.force,
             drain: order.drain,
+            plan: optional_name("plan", order.plan, PlanId::new)?,
         })
     }
 }

@@ -84,6 +84,7 @@ fn order(dice: &mut Dice, given: usize, origin: Origin) -> Order {
         valid_for: Duration::from_secs(30),
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         drain: dice.once_in(4),
+        plan: None,
     }
 }
 

@@ -204,6 +204,7 @@ impl Installation {
             on_soft_off_timeout: OnSoftOffTimeout::Cut,
             force: false,
             drain: false,
+            plan: None,
         };
         let (name, order) = (name.to_owned(), order);
         let answer = self.order(&name, &order, chance);

@@ -68,5 +68,6 @@ pub(crate) fn by_hand(id: String, name: &str, verb: Verb, (drain, force): (bool,
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         force,
         drain,
+        plan: None,
     }
 }

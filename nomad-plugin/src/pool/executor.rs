@@ -157,6 +157,7 @@ impl Executor {
             on_soft_off_timeout,
             force: false,
             drain: false,
+            plan: None,
         };
         match agent.set_power(&order).await {
             Ok(Answer::Accepted { .. }) => Done::Accepted,

@@ -92,6 +92,7 @@ async fn relight(agent: Arc<Agent>, machine: Arc<Machine>) {
         on_soft_off_timeout: OnSoftOffTimeout::Quarantine,
         force: false,
         drain: false,
+        plan: None,
     };
     match agent.order(order, Who::agent()).await {
         Ok(Answer::Accepted { .. }) => {

@@ -244,7 +244,7 @@ impl Event {
             machine: Some(order.machine.clone()),
             operation: Some(order.operation.clone()),
             reason: order.reason.clone(),
-            plan: None,
+            plan: order.plan.clone(),
         }
     }
 }

@@ -63,6 +63,7 @@ impl Past {
             text: line.text.unwrap_or_default(),
             changed: false,
             took: None,
+            plan: line.plan.unwrap_or_default(),
         });
     }
 

@@ -94,6 +94,7 @@ impl<'a> Following<'a> {
                 on_soft_off_timeout: OnSoftOffTimeout::Cut,
                 force: orders.force,
                 drain: orders.drain,
+                plan: None,
             });
         }
         let followed = given

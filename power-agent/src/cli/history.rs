@@ -51,6 +51,8 @@ pub(crate) struct EntryJson<'a> {
     text: &'a str,
     changed: bool,
     took_ms: Option<u64>,
+    /// The plan that it was part of.
+    plan: Option<&'a str>,
 }
 
 impl<'a> From<&'a HistoryEntry> for EntryJson<'a> {
@@ -69,6 +71,7 @@ impl<'a> From<&'a HistoryEntry> for EntryJson<'a> {
             text: &entry.text,
             changed: entry.changed,
             took_ms: entry.took.map(millis),
+            plan: (!entry.plan.is_empty()).then_some(entry.plan.as_str()),
         }
     }
 }
@@ -127,5 +130,8 @@ pub(crate) fn sentence(entry: &HistoryEntry) -> String {
         text.push_str(&format!(": {}", entry.text));
     }
     text.push_str(&format!("\n    by {} [{}], because: {}", entry.by, entry.known, entry.reason));
+    if !entry.plan.is_empty() {
+        text.push_str(&format!(" (plan {})", entry.plan));
+    }
     text
 }

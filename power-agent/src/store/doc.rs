@@ -215,6 +215,8 @@ struct OperationDoc {
     verb: VerbDoc,
     origin: OriginDoc,
     reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<String>,
     ordered_ms: u64,
     outcome: OutcomeDoc,
 }
@@ -326,6 +328,7 @@ impl OperationDoc {
             verb: operation.verb.into(),
             origin: (&operation.origin).into(),
             reason: operation.reason.to_string(),
+            plan: operation.plan.as_ref().map(ToString::to_string),
             ordered_ms: operation.ordered.as_millis(),
             outcome,
         }
@@ -345,6 +348,7 @@ impl OperationDoc {
             verb: self.verb.into(),
             origin: self.origin.try_into()?,
             reason: Reason::new(&self.reason),
+            plan: self.plan.map(PlanId::new).transpose()?,
             ordered: epoch.at(self.ordered_ms),
             outcome,
         })

@@ -337,6 +337,7 @@ pub(crate) fn order(id: &str, machine: &str, verb: Verb, origin: Origin) -> Orde
         valid_for: Duration::from_secs(30),
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         drain: false,
+        plan: None,
     }
 }
 

@@ -49,7 +49,8 @@ fn rewrite(file: &Path, change: impl FnOnce(&str) -> String) {
 #[tokio::test]
 async fn every_order_its_end_and_its_refusal_is_in_the_audit_with_who_and_why() {
     let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, autoscaler(3))).await;
+    let plan = fleet::PlanId::new("plan-12").ok();
+    rig.done(&Order { plan, ..order("op-1", "read", Verb::On, autoscaler(3)) }).await;
     rig.done(&order("op-2", "read", Verb::Off, person())).await;
     let held = rig.client.set_power(&order("op-3", "read", Verb::On, autoscaler(3))).await;
     assert!(matches!(held, Ok(Answer::Refused(_))), "{held:?}");
@@ -78,6 +79,12 @@ async fn every_order_its_end_and_its_refusal_is_in_the_audit_with_who_and_why() 
     let (accepted, off) = (&lines[1], &lines[4]);
     assert_eq!(accepted["by"], "autoscaler of global, pool rack, fence 3");
     assert_eq!((&accepted["known"], &accepted["reason"]), (&"fence".into(), &"test".into()));
+    // Which plan moved it, at its beginning and at its end.
+    assert_eq!([&accepted["plan"], &lines[2]["plan"]], ["plan-12"; 2]);
+    assert_eq!(off["plan"], Value::Null);
+    let (_, history) = ask(&rig, &["--json", "history", "read"]).await;
+    let history: Value = serde_json::from_str(&history).expect("it is JSON");
+    assert_eq!(history["operations"][0]["plan"], "plan-12");
     assert!(accepted["peer"].as_str().expect("a peer").contains(" from unix socket, uid "));
     assert_eq!((&off["operation"], &off["text"]), (&"op-2".into(), &"read back off".into()));
     assert_eq!((&off["well"], &off["changed"]), (&true.into(), &true.into()));

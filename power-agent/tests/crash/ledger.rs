@@ -88,6 +88,7 @@ impl Ledger {
             on_soft_off_timeout: OnSoftOffTimeout::Cut,
             force: false,
             drain: false,
+            plan: None,
         };
         let line = self.lines.get_mut(name).expect("a machine");
         match (verb, line.lit) {

@@ -133,6 +133,7 @@ async fn nobody_outside_may_claim_to_be_the_agent() {
             on_soft_off_timeout: OnSoftOffTimeout::Cut,
             force: false,
             drain: false,
+            plan: None,
         };
         let refused = Client::connect_lazy(&address).set_power(&order).await.unwrap_err();
         assert!(refused.to_string().contains("nobody outside is the agent"), "{refused}");

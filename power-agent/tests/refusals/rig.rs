@@ -318,5 +318,6 @@ pub(crate) fn order(id: &str, machine: &str, verb: Verb, origin: Origin, force: 
         valid_for: Duration::from_secs(30),
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         drain: false,
+        plan: None,
     }
 }

@@ -104,6 +104,7 @@ impl Course {
             on_soft_off_timeout: OnSoftOffTimeout::Cut,
             force: false,
             drain: false,
+            plan: None,
         };
         let sent = wall();
         let answer = self.agent.set_power(&order).await?;

@@ -39,6 +39,7 @@ fn order(number: u64) -> Order {
         on_soft_off_timeout: fleet::OnSoftOffTimeout::Cut,
         force: false,
         drain: false,
+        plan: None,
     }
 }
 

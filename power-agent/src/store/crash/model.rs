@@ -90,6 +90,7 @@ impl Model {
             verb,
             origin: origin.clone(),
             reason,
+            plan: PlanId::new(format!("plan-{}", self.orders)).ok(),
             ordered: now,
             outcome: Outcome::Runs,
         };

@@ -26,6 +26,7 @@ pub mod reconciler;
 pub mod scale_in;
 pub mod sequencer;
 pub mod shape;
+pub mod spelling;
 pub mod view;
 
 pub use arbiter::{Fences, HoldKind, Order, Refusal, RefusalCode};

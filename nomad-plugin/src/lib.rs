@@ -3,6 +3,7 @@
 //! [`host`] is the whole contract with the autoscaler; everything else speaks its typed seam.
 
 pub mod apm;
+pub mod check;
 pub mod cli;
 pub mod host;
 pub mod metrics;

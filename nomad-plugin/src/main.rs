@@ -7,7 +7,7 @@ use fleet::HolderId;
 use nomad_plugin::apm::ApmPlugin;
 use nomad_plugin::host::Kind;
 use nomad_plugin::target::TargetPlugin;
-use nomad_plugin::{cli, host};
+use nomad_plugin::{check, cli, host};
 
 /// Machines that a Nomad cluster's policies switch on and off.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Apm,
     /// Show a pool's machines as its agents see them
     Status(cli::Question),
+    /// Check the autoscaler's policies, its blocks for the plugin, and the `scaling` blocks of Nomad jobs
+    Check(check::Paths),
     /// Say what a pool wants, what is done about it, and for all that is not done, why not
     Why(cli::Question),
 }
@@ -53,6 +55,7 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Target => host::serve_target(TargetPlugin::new(process_name(), own_alloc())),
         Command::Apm => host::serve_apm(ApmPlugin::new(process_name())),
+        Command::Check(paths) => check::run(&paths),
         Command::Status(question) => cli::status(&question),
         Command::Why(question) => cli::why(&question),
     }

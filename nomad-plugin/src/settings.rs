@@ -25,7 +25,7 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_millis(500);
 pub const RECORD_PATH_DEFAULT: &str = "lamplighter/pools";
 
 /// Keys of the operator's block that are ours; `nomad_*` is the host's.
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "agents",
     "agents_ca_file",
     "agents_cert_file",
@@ -89,7 +89,7 @@ impl Settings {
         if heartbeat < HEARTBEAT_MIN {
             return Err(Fault::failed(format!(
                 "config heartbeat = {:?}: expected at least {HEARTBEAT_MIN:?}",
-                config.get("heartbeat")
+                config.get("heartbeat").map_or("", String::as_str)
             )));
         }
         let records = match (config.get("record_dir"), config.get("record_path")) {

@@ -22,7 +22,7 @@ use crate::observe::{AgentSight, Agents};
 use crate::settings::Settings;
 use clock::Clock;
 use look::{Looker, Sight};
-use query::Query;
+pub(crate) use query::Query;
 use tell::Teller;
 
 /// How long a query may take: under three quarters of the host's default interval, and under its own

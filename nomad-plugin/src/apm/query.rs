@@ -8,14 +8,14 @@ const KNOWN: &str =
 
 /// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Query {
+pub(crate) enum Query {
     /// How many machines a pool needs for what runs and what waits.
     Pending(PoolName),
 }
 
 /// Why a text is no query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum QueryError {
+pub(crate) enum QueryError {
     #[error("query {0:?} is empty; {KNOWN}")]
     Empty(String),
     #[error("query {query:?} begins with {word:?}, which is no query; {KNOWN}")]
@@ -33,7 +33,7 @@ pub(super) enum QueryError {
 }
 
 impl Query {
-    pub(super) fn parse(text: &str) -> Result<Self, QueryError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, QueryError> {
         let query = || text.to_owned();
         let mut words = text.split_whitespace();
         match words.next() {

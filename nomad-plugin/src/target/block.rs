@@ -26,7 +26,7 @@ const GRPC_TIMEOUT: &str = "_nomad_autoscaler_grpc_timeout";
 
 /// Keys that are known and change nothing here: the host's own, those that a cluster target of a cloud
 /// would need, and those by which a pool that drains would be frozen (ours never is).
-const PASSIVE_KEYS: &[&str] = &[
+pub(crate) const PASSIVE_KEYS: &[&str] = &[
     "dry-run",
     "Job",
     "Group",
@@ -37,7 +37,7 @@ const PASSIVE_KEYS: &[&str] = &[
 ];
 
 /// Keys that are read.
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "pool",
     "demand",
     "node_class",

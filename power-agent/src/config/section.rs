@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::finding::{Finding, Report};
 use fleet::duration::{parse_duration, show_duration};
+use fleet::spelling::nearest;
 
 /// A value with its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -360,12 +361,9 @@ pub(crate) fn unknown_word(
     known: &[&str],
 ) -> Finding {
     let finding = Finding::error(title, span);
-    let near = known.iter().map(|name| (distance(word, name), name)).min();
-    match near {
-        Some((steps, name)) if steps <= 1 + word.chars().count() / 4 => {
-            finding.remedy(format!("did you mean `{name}`?"))
-        }
-        _ => finding,
+    match nearest(word, known.iter().copied()) {
+        Some(name) => finding.remedy(format!("did you mean `{name}`?")),
+        None => finding,
     }
 }
 
@@ -379,22 +377,6 @@ pub(crate) fn listed(words: &[&str]) -> String {
             format!("one of {}", quoted.join(", "))
         }
     }
-}
-
-/// Insertions, deletions and replacements from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, left) in from.chars().enumerate() {
-        let mut next = vec![line + 1];
-        for ((right, above_left), above) in to.iter().zip(&row).zip(row.iter().skip(1)) {
-            let replaced = above_left + usize::from(left != *right);
-            let before = next.last().map_or(0, |before| before + 1);
-            next.push(replaced.min(above + 1).min(before));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 fn type_name(value: &DeValue<'_>) -> &'static str {

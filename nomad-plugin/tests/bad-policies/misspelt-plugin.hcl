@@ -1,0 +1,20 @@
+scaling "rack" {
+  enabled = true
+  min     = 0
+  max     = 4
+
+  policy {
+    cooldown            = "1m"
+    evaluation_interval = "10s"
+
+    check "waiting" {
+      source = "lamplighterr"
+      query  = "pending rack"
+      strategy "pass-through" {}
+    }
+
+    target "lampligther" {
+      pool = "rack"
+    }
+  }
+}

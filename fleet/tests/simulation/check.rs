@@ -1,12 +1,14 @@
 //! What must hold at every step of every run.
 
+mod locks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::arbiter::Hold;
 use fleet::sequencer::{Record, State};
 use fleet::{FenceNumber, NodeStatus, OperationId, Order, Origin, Phase, PowerState, Verb};
 
+pub(crate) use self::locks::Locks;
 use crate::agent::RunningOrder;
 use crate::hardware::{Board, Rack};
 use crate::nomad::Nomad;
@@ -35,7 +37,12 @@ pub(crate) struct Check {
     pub(crate) cuts: u64,
     pub(crate) stale: u64,
     pub(crate) left: u64,
-    pub(crate) taken_up: u64,
+    pub(crate) resumed: u64,
+    pub(crate) relit: u64,
+    pub(crate) restored: u64,
+    pub(crate) locks: Locks,
+    /// The machine whose power is never taken.
+    never_off: Option<&'static str>,
     pub(crate) faults: u64,
     /// What happened, for who reads a run that failed.
     pub(crate) diary: Vec<(u64, String)>,
@@ -50,6 +57,10 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    pub(crate) fn of(never_off: Option<&'static str>) -> Self {
+        Self { never_off, ..Self::default() }
+    }
+
     /// Somebody else did something to a node or a machine: for a while nobody can know of it.
     pub(crate) fn touched(&mut self, name: &str, now: u64) {
         self.touched.insert(name.to_owned(), now);
@@ -69,27 +80,42 @@ impl Check {
         &mut self,
         order: &Order,
         highest: Option<FenceNumber>,
-        hold: Option<&Hold>,
+        quarantined: bool,
         now: u64,
     ) {
         self.orders += 1;
-        self.tell(
-            now,
-            format!("order {} {:?} {} begins", order.operation, order.verb, order.machine),
-        );
-        let Origin::Autoscaler(fence) = &order.origin else { return };
+        let (id, name) = (&order.operation, &order.machine);
+        self.tell(now, format!("order {id} {:?} {name} begins", order.verb));
+        let lock = self.locks.forbids(order, now);
+        assert_eq!(lock, None, "at {now}: {name} is locked and obeys {id}");
+        if matches!(order.origin, Origin::Person(_)) {
+            return;
+        }
+        assert!(!quarantined, "at {now}: {name} is in quarantine and obeys {id}");
+        let Origin::Autoscaler(fence) = &order.origin else {
+            return assert_eq!(order.verb, Verb::On, "at {now}: {id} of the agent's own");
+        };
         assert!(
             highest.is_none_or(|highest| fence.number >= highest),
-            "at {now}: {} is obeyed with fence {:?}, and {highest:?} is known",
-            order.operation,
+            "at {now}: {id} is obeyed with fence {:?}, and {highest:?} is known",
             fence.number
         );
-        assert!(
-            hold.is_none(),
-            "at {now}: {} is held and obeys {}",
-            order.machine,
-            order.operation
-        );
+    }
+
+    /// An agent that is back goes on with what was half done, or only reports it.
+    pub(crate) fn taken_up(&mut self, name: &str, order: &RunningOrder, goes_on: bool, now: u64) {
+        self.resumed += 1;
+        self.tell(now, format!("{} of {name} is taken up: {goes_on}", order.id));
+        let (verb, phase) = (order.record.task.verb, order.record.phase());
+        let begun = matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing);
+        if !goes_on || matches!(order.origin, Origin::Person(_)) {
+            return;
+        }
+        if verb == Verb::Cycle && (begun || matches!(phase, Phase::SoftOff | Phase::Settling)) {
+            return; // it is never left between off and on
+        }
+        let lock = self.locks.against_policies(name, now);
+        assert_eq!(lock, None, "at {now}: {name} is locked and {} goes on", order.id);
     }
 
     /// A machine is asked to shut down: the point of no return.
@@ -132,6 +158,8 @@ impl Check {
         *times += 1;
         assert_eq!(*times, 1, "at {now}: {name} is driven {state} twice by {}", intent.id);
         self.dwells(name, state, intent, now);
+        let never = state == PowerState::Off && self.never_off == Some(name);
+        assert!(!never || intent.forced, "at {now}: {name}, which is never off, by {}", intent.id);
         if state == PowerState::Off {
             self.cuts += 1;
             if works {

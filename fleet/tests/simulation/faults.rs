@@ -1,11 +1,15 @@
 //! What goes wrong: drawn from the seed. Each run knows some kinds of faults only, so that rare pairs meet often.
 
-use fleet::{JobKind, Verb};
+mod people;
+
+use fleet::JobKind;
 
 use crate::chance::Chance;
 use crate::hardware::{Board, Boots};
-use crate::installation::{Installation, RACKS};
-use crate::plugin::{Network, Policy};
+use crate::installation::{Installation, Links};
+use crate::plugin::Network;
+use crate::policy::Policy;
+use crate::site::{POOLS, RACKS};
 
 /// The kinds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,12 +28,21 @@ pub(crate) enum Kind {
     Welds,
     MainsFail,
     Person,
+    Button,
+    Locks,
     Operator,
     Network,
     Lag,
+    Clock,
+    AWeek,
+    Snapshot,
+    AgentAlone,
+    PluginAlone,
+    Split,
+    Ticks,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 26] = [
     Kind::AgentKilled,
     Kind::AgentRebooted,
     Kind::AgentCutOff,
@@ -44,10 +57,23 @@ const KINDS: [Kind; 17] = [
     Kind::Welds,
     Kind::MainsFail,
     Kind::Person,
+    Kind::Button,
+    Kind::Locks,
     Kind::Operator,
     Kind::Network,
     Kind::Lag,
+    Kind::Clock,
+    Kind::AWeek,
+    Kind::Snapshot,
+    Kind::AgentAlone,
+    Kind::PluginAlone,
+    Kind::Split,
+    Kind::Ticks,
 ];
+
+/// How long an agent is away at least for which a week passes, in seconds: longer than any dwell, for the hardware's
+/// clock is not its own.
+const AWAY_MIN: u64 = 40;
 
 const JOBS: [&str; 3] = ["web", "db", "batch"];
 
@@ -71,7 +97,7 @@ impl Faults {
         if chance.once_in(60) {
             self.work(all, chance);
         }
-        if !self.kinds.is_empty() && chance.once_in(30) {
+        if !self.kinds.is_empty() && chance.once_in(20) {
             let kind = *chance.pick(&self.kinds.clone());
             self.happen(kind, all, chance);
         }
@@ -89,11 +115,22 @@ impl Faults {
         all.nomad.jobs.get_mut(job).unwrap().migrates = job == "db";
         all.note(format!("{count} of job {job}"));
         if chance.once_in(4) {
-            let few = u32::try_from(chance.between(0, 4)).unwrap();
-            let policies = [Policy::Pending, Policy::Pending, Policy::Fixed(few), Policy::Silent];
-            all.policy = *chance.pick(&policies);
-            all.note(format!("the policy is {:?}", all.policy));
+            self.policy(all, chance);
         }
+    }
+
+    /// A policy is written anew, or deleted.
+    fn policy(&mut self, all: &mut Installation, chance: &mut Chance) {
+        let pool = usize::try_from(chance.between(0, 1)).unwrap();
+        let few = chance.between(0, u64::try_from(POOLS[pool].machines.len()).unwrap() - 1);
+        let few = Policy::Fixed(u32::try_from(few).unwrap());
+        let new = *chance.pick(&[Policy::Pending, few, few, Policy::Silent, Policy::Gone]);
+        let voices = &mut all.policies[pool].voices;
+        let last = u64::try_from(voices.len()).unwrap() - 1;
+        let place = usize::try_from(chance.between(0, last)).unwrap();
+        voices[place].1 = new;
+        let voice = voices[place].0;
+        all.note(format!("the policy {voice} is {new:?}"));
     }
 
     fn happen(&mut self, kind: Kind, all: &mut Installation, chance: &mut Chance) {
@@ -103,18 +140,17 @@ impl Faults {
         let lasts = *chance.pick(&[3, 10, 40, 150]);
         match kind {
             Kind::AgentKilled => all.agents[place].kill(now + lasts),
-            Kind::AgentRebooted => {
-                all.check.forget_dwell(RACKS[place]);
-                all.agents[place].reboot(now + lasts);
-            }
+            Kind::AgentRebooted => reboot(place, all, now + lasts),
             Kind::AgentCutOff => all.agents[place].cut_off_until = now + lasts,
-            Kind::PluginKilled => all.plugins[place].kill(now + lasts),
-            Kind::PluginStopped => all.plugins[place].stopped_until = now + lasts,
-            Kind::NomadSilent => all.nomad.silent = true,
-            Kind::Parted => {
-                all.check.touched(name, now);
-                all.parted.insert(name.to_owned(), now + lasts);
+            Kind::PluginKilled => all.process(place).for_each(|plugin| plugin.kill(now + lasts)),
+            Kind::PluginStopped => {
+                all.process(place).for_each(|plugin| plugin.stopped_until = now + lasts);
             }
+            Kind::Lag => {
+                let lag = usize::try_from(chance.between(0, 8)).unwrap();
+                all.process(place).for_each(|plugin| plugin.lag = lag);
+            }
+            Kind::NomadSilent => all.nomad.silent = true,
             Kind::Hangs | Kind::BootsBadly | Kind::IgnoresSoftOff | Kind::Welds => {
                 self.machine_fails(kind, (place, name), all, chance);
             }
@@ -123,21 +159,22 @@ impl Faults {
                     *chance.pick(&[Board::Silent, Board::Deaf, Board::Mumbles]);
             }
             Kind::MainsFail => self.mains_fail(place, all, chance),
-            Kind::Person => self.person(place, name, all, chance),
-            Kind::Operator => {
-                all.check.touched(name, now);
-                if chance.once_in(2) {
-                    all.nomad.end_drain(name);
-                } else {
-                    all.nomad.write(name, None);
-                }
+            Kind::Person | Kind::Button | Kind::Locks | Kind::Operator => {
+                people::happen(kind, name, all, chance);
             }
             Kind::Network => {
                 let (loses, repeats) = (*chance.pick(&[0, 2, 5]), *chance.pick(&[0, 3]));
                 all.network = Network { loses, repeats, slow: chance.between(1, 8) };
             }
-            Kind::Lag => {
-                all.plugins[place].lag = usize::try_from(chance.between(0, 8)).unwrap();
+            Kind::Clock => all.agents[place].host.step_wall(chance),
+            Kind::AWeek => a_week(place, all, now + lasts.max(AWAY_MIN)),
+            Kind::Snapshot if chance.once_in(2) => all.save(),
+            Kind::Snapshot => all.restore(chance.once_in(2)),
+            Kind::Parted | Kind::AgentAlone | Kind::PluginAlone | Kind::Split => {
+                part(kind, (place, name), now + lasts, all, chance);
+            }
+            Kind::Ticks => {
+                all.policies.iter_mut().for_each(|policies| policies.loses = 2);
             }
         }
         all.note(format!("{kind:?} {place} {name} for {lasts} s"));
@@ -172,18 +209,7 @@ impl Faults {
         all.racks[place].board_on_feed = chance.once_in(2);
         all.racks[place].feed(false, now);
         if chance.once_in(2) {
-            all.check.forget_dwell(RACKS[place]);
-            all.agents[place].reboot(now + 200);
-        }
-    }
-
-    fn person(&mut self, place: usize, name: &str, all: &mut Installation, chance: &mut Chance) {
-        match chance.between(0, 4) {
-            0 => all.agents[place].release(name),
-            1 => all.person(name, Verb::On, (false, false), chance),
-            2 => all.person(name, Verb::Off, (chance.once_in(2), false), chance),
-            3 => all.person(name, Verb::Cycle, (chance.once_in(2), false), chance),
-            _ => all.person(name, Verb::Cycle, (false, true), chance),
+            reboot(place, all, now + 200);
         }
     }
 
@@ -213,7 +239,8 @@ impl Faults {
                     all.racks[place].feed(true, now);
                 }
                 Kind::Network => all.network = Network { slow: 1, ..Network::default() },
-                Kind::Lag => all.plugins[place].lag = 1,
+                Kind::Lag => all.process(place).for_each(|plugin| plugin.lag = 1),
+                Kind::Ticks => all.policies.iter_mut().for_each(|policies| policies.loses = 0),
                 _ => {}
             }
         }
@@ -237,7 +264,43 @@ impl Faults {
             plugin.stopped_until = now;
             plugin.dead_until = plugin.dead_until.min(now);
         }
-        all.parted.clear();
+        all.links = Links::default();
         all.note("all is healed".to_owned());
+    }
+}
+
+/// The host of an agent goes down, and boots.
+fn reboot(place: usize, all: &mut Installation, back_at: u64) {
+    all.check.forget_dwell(RACKS[place]);
+    all.check.locks.reboot(RACKS[place]);
+    all.agents[place].reboot(back_at);
+}
+
+/// An agent is away, and a week has passed for it when it comes back.
+fn a_week(place: usize, all: &mut Installation, back_at: u64) {
+    all.agents[place].kill(back_at);
+    all.agents[place].host.a_week_passes();
+    all.check.locks.a_week_passes(RACKS[place]);
+}
+
+/// Some do not hear each other, while others hear both.
+fn part(
+    kind: Kind,
+    (place, name): (usize, &str),
+    until: u64,
+    all: &mut Installation,
+    chance: &mut Chance,
+) {
+    match kind {
+        Kind::AgentAlone => all.links.agent_nomad[place] = until,
+        Kind::PluginAlone => all.links.plugin_nomad[place] = until,
+        Kind::Split => {
+            let agent = usize::try_from(chance.between(0, 1)).unwrap();
+            all.links.plugin_agent[place][agent] = until;
+        }
+        _ => {
+            all.check.touched(name, all.now);
+            all.links.nodes.insert(name.to_owned(), until);
+        }
     }
 }

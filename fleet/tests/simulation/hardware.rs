@@ -135,6 +135,12 @@ impl Rack {
         moved
     }
 
+    /// Somebody presses the button of a relay.
+    pub(crate) fn press(&mut self, name: &str, now: u64) {
+        let on = !self.machines[name].relay;
+        self.set(name, on, now);
+    }
+
     /// A contact welds, or comes free again.
     pub(crate) fn weld(&mut self, name: &str, welded: Option<bool>, now: u64) {
         let mains = self.mains;

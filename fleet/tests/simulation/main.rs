@@ -11,6 +11,7 @@
 mod agent;
 mod chance;
 mod check;
+mod clock;
 mod faults;
 mod hardware;
 mod installation;
@@ -18,36 +19,58 @@ mod installation;
 mod nomad;
 mod orders;
 mod plugin;
+mod policy;
+mod site;
+mod snapshot;
 
 use chance::Chance;
 use faults::Faults;
-use installation::{Installation, RACKS};
-use plugin::Policy;
+use fleet::{DriftPolicy, Verb};
+use installation::Installation;
+use policy::Policy;
+use site::{POOLS, Pool, drift_policy, machines, rack_of};
 
 /// Seeds where nobody asks for more: half a minute of CI, unoptimised.
-const RUNS: u64 = 40;
+const RUNS: u64 = 24;
 /// How long things go wrong, in seconds.
 const FAULTY: u64 = 1800;
+/// How long after the last fault people come and look, in seconds: every boot of before has come to its end.
+const HEALING: u64 = 160;
 /// Within what time after the last fault the pool must be at rest: the longest drain's patience, the longest batch, the
 /// lease, the window, a sequence that ends by its deadline, and some boots.
 const REST_MAX: u64 = 2400;
-/// How long it must then stay so.
-const STILL: u64 = 300;
+/// How long nothing may have happened before it counts as rest: longer than any wait of the pools' knobs.
+const STILL: u64 = 330;
+/// How long a machine that is lit again after somebody has pressed its button may take to have power.
+const RELIT_MAX: u64 = 60;
 /// Runs that may fail before the rest is left out.
 const FAILED_MAX: usize = 10;
-/// What is wanted at the end.
-const WANTED: u32 = 3;
 
 #[derive(Default)]
 struct Sum {
-    orders: u64,
-    edges: u64,
-    cuts: u64,
-    stale: u64,
-    left: u64,
-    taken_up: u64,
-    faults: u64,
+    counts: Counts,
+    /// The longest way to rest.
     longest: u64,
+}
+
+/// What a run counts, and many runs together.
+#[derive(Default)]
+struct Counts([u64; 9]);
+
+impl Counts {
+    fn of(all: &Installation) -> Self {
+        let check = &all.check;
+        let (orders, edges, cuts) = (check.orders, check.edges, check.cuts);
+        let (resumed, stale, relit) = (check.resumed, check.stale, check.relit);
+        let (restored, left) = (check.restored, check.left);
+        Self([check.faults, orders, edges, cuts, resumed, stale, relit, restored, left])
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, one) in self.0.iter_mut().zip(other.0) {
+            *sum += one;
+        }
+    }
 }
 
 /// One run: the time that it took to come to rest.
@@ -57,48 +80,101 @@ fn run(faults: &mut Faults, all: &mut Installation, chance: &mut Chance) -> u64 
         all.step(chance);
     }
     faults.heal(all);
-    for _ in 0..60 {
+    for _ in 0..HEALING {
         all.step(chance);
     }
-    for (place, names) in RACKS.iter().enumerate() {
-        for name in *names {
-            all.agents[place].release(name);
+    go_home(all, chance);
+    let healed = all.now;
+    while all.now < healed + REST_MAX && all.now < all.busy_at.max(healed) + STILL {
+        all.step(chance);
+    }
+    let rest = all.busy_at.saturating_sub(healed);
+    assert!(all.now < healed + REST_MAX, "it does not come to rest");
+    for (place, pool) in POOLS.iter().enumerate() {
+        rests(all, place, pool);
+    }
+    press(all, chance);
+    rest
+}
+
+/// People take their locks home, and say what they want at the end. What is out of service is tried by a test boot.
+fn go_home(all: &mut Installation, chance: &mut Chance) {
+    for name in machines() {
+        let readable = all.racks[rack_of(name)].readable;
+        let tests = readable && all.agents[rack_of(name)].is_quarantined(name);
+        if tests && chance.once_in(2) {
+            for kind in fleet::HoldKind::ALL {
+                all.release(name, Some(kind), ("ada", true), chance);
+            }
+            all.person((name, "ada"), Verb::Cycle, (false, true), chance);
+        } else {
+            all.release(name, None, ("ada", true), chance);
         }
     }
     for job in ["web", "db", "batch"] {
         all.nomad.stop(job);
     }
-    all.policy = Policy::Fixed(WANTED);
-    let healed = all.now;
-    while all.now < healed + REST_MAX {
-        all.step(chance);
+    for (pool, policies) in POOLS.iter().zip(&mut all.policies) {
+        for (place, (_, policy)) in policies.voices.iter_mut().enumerate() {
+            let less = Policy::Fixed(pool.wanted - 1);
+            let others = [less, Policy::Gone];
+            *policy = if place == 0 { Policy::Fixed(pool.wanted) } else { *chance.pick(&others) };
+        }
     }
-    let rest = all.busy_at.saturating_sub(healed);
-    let edges = all.check.edges;
-    for _ in 0..STILL {
-        all.step(chance);
-    }
-    assert!(all.busy_at <= healed + REST_MAX, "it does not come to rest");
-    assert_eq!(all.check.edges, edges, "a relay moves at rest");
-    let (working, left): (Vec<&str>, Vec<&str>) = all
-        .lit()
-        .into_iter()
-        .partition(|name| all.nomad.nodes.get(*name).is_some_and(|n| n.eligible));
-    let lines = all.lines();
+}
+
+/// What a pool must be like at rest.
+fn rests(all: &mut Installation, place: usize, pool: &Pool) {
+    let takes = |name: &&str| all.nomad.nodes.get(*name).is_some_and(|node| node.eligible);
+    let (working, left): (Vec<&str>, Vec<&str>) = all.lit(pool).into_iter().partition(takes);
+    let lines = all.lines(place);
     for name in &left {
         // Whose ineligibility it is could not be told any more: it is left as it is, and people are told.
         let told =
             lines.iter().any(|line| line.starts_with(&format!("{name}: its node takes no work")));
         assert!(told, "{name} is lit and takes no work: {lines:#?}");
     }
-    let wanted = usize::try_from(WANTED).unwrap();
-    let all_lit =
-        working.len() + left.len() == RACKS.iter().map(|names| names.len()).sum::<usize>();
+    let wanted = usize::try_from(pool.wanted).unwrap();
+    let all_lit = working.len() + left.len() == pool.machines.len();
     assert!(working.len() == wanted || all_lit, "{working:?} are lit: {lines:#?}");
-    all.check.left = u64::try_from(left.len()).unwrap();
-    let leaders = all.plugins.iter().filter(|plugin| plugin.believes_to_lead()).count();
-    assert_eq!(leaders, 1, "one leads");
-    rest
+    let out: Vec<&&str> = pool
+        .machines
+        .iter()
+        .filter(|name| all.agents[rack_of(name)].is_quarantined(name))
+        .collect();
+    assert!(out.is_empty(), "{out:?} are out of service after a test boot or a release");
+    let leaders: Vec<_> = all.leaders(place).collect();
+    assert_eq!(leaders.len(), 1, "one leads");
+    let standing = leaders[0].reconciler.as_ref().unwrap().standing();
+    let levels: Vec<(&str, u32)> =
+        standing.levels.iter().map(|(name, level)| (name.as_str(), level.0)).collect();
+    let mut voices: Vec<(&str, u32)> = all.policies[place]
+        .voices
+        .iter()
+        .filter_map(|(name, policy)| match policy {
+            Policy::Fixed(count) => Some((*name, *count)),
+            Policy::Gone | Policy::Pending | Policy::Silent => None,
+        })
+        .collect();
+    voices.sort_unstable();
+    assert_eq!(levels, voices, "what the pool wants is what its policies ask for");
+    all.check.left += u64::try_from(left.len()).unwrap();
+}
+
+/// Somebody switches a machine off at its board, and it is lit again.
+fn press(all: &mut Installation, chance: &mut Chance) {
+    let lit: Vec<&str> = POOLS.iter().flat_map(|pool| all.lit(pool)).collect();
+    let works = |name: &&&str| all.nomad.nodes.get(**name).is_some_and(|node| node.eligible);
+    let enforced = |name: &&&str| drift_policy(name) == DriftPolicy::Enforce;
+    let ordered = |name: &&&str| all.agents[rack_of(name)].wants_on(name);
+    let found = lit.iter().filter(enforced).filter(ordered).find(works);
+    let Some(name) = found else { return };
+    all.check.touched(name, all.now);
+    all.racks[rack_of(name)].press(name, all.now);
+    for _ in 0..RELIT_MAX {
+        all.step(chance);
+    }
+    assert!(all.racks[rack_of(name)].has_power(name), "{name} is not lit again");
 }
 
 fn numbers(name: &str) -> Option<u64> {
@@ -115,7 +191,8 @@ fn whatever_fails_nothing_moves_by_surprise_and_the_pool_comes_to_rest() {
     for seed in first..=last {
         let mut chance = Chance::of_seed(seed);
         let mut faults = Faults::of(&mut chance);
-        let mut all = Installation::new(chance.once_in(2));
+        let never_off = chance.once_in(3).then_some("a3");
+        let mut all = Installation::new(chance.once_in(2), never_off);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             run(&mut faults, &mut all, &mut chance)
         }));
@@ -131,45 +208,41 @@ fn whatever_fails_nothing_moves_by_surprise_and_the_pool_comes_to_rest() {
             "LAMPLIGHTER_SEED=N tells one of these whole:\n{}",
             failed.join("\n")
         );
-        sum.orders += all.check.orders;
-        sum.edges += all.check.edges;
-        sum.cuts += all.check.cuts;
-        sum.stale += all.check.stale;
-        sum.left += all.check.left;
-        sum.taken_up += all.check.taken_up;
-        sum.faults += all.check.faults;
+        sum.counts.add(&Counts::of(&all));
     }
+    let [faults, orders, edges, cuts, resumed, stale, relit, restored, left] = sum.counts.0;
     println!(
-        "{} seeds, {} faults and turns of work, {} orders begun, {} edges of which {} cuts, {} half-done sequences \
-         taken up, {} stale orders refused; at rest within {} s; {} machines left ineligible, and named",
+        "{} seeds, {faults} faults and turns of work, {orders} orders begun, {edges} edges of which {cuts} cuts, \
+         {resumed} half-done sequences taken up, {stale} stale orders refused, {relit} machines lit again by their \
+         agents, {restored} snapshots restored; at rest within {} s; {left} machines left ineligible, and named",
         last - first + 1,
-        sum.faults,
-        sum.orders,
-        sum.edges,
-        sum.cuts,
-        sum.taken_up,
-        sum.stale,
         sum.longest,
-        sum.left
     );
     assert!(
         failed.is_empty(),
         "LAMPLIGHTER_SEED=N tells one of these whole:\n{}",
         failed.join("\n")
     );
-    assert!(only.is_some() || sum.edges > runs, "the runs move something");
+    assert!(only.is_some() || edges > runs, "the runs move something");
+    assert!(only.is_some() || relit > 0, "drift is acted on");
 }
 
 fn tell(all: &Installation) {
     for (at, what) in &all.check.diary {
         println!("{at:>6} {what}");
     }
-    for names in RACKS {
-        for name in names {
-            println!("{name} {:?}", all.nomad.view(name));
-        }
+    for name in machines() {
+        println!("{name} {:?}", all.nomad.view(name));
     }
-    println!("{:?} {:#?}", all.standing(), all.lines());
+    for place in 0..POOLS.len() {
+        for leader in all.leaders(place) {
+            println!(
+                "{:?}",
+                leader.reconciler.as_ref().map(fleet::reconciler::Reconciler::standing)
+            );
+        }
+        println!("{:#?}", all.lines(place));
+    }
 }
 
 fn text(why: &(dyn std::any::Any + Send)) -> &str {

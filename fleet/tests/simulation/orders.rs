@@ -6,7 +6,7 @@ use fleet::arbiter::{Limits, Wear, Work};
 use fleet::sequencer::Task;
 use fleet::{MachineName, Moment, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb};
 
-use crate::nomad::Nomad;
+use crate::agent::Around;
 
 /// How long a machine may take to go down once asked, in seconds.
 const SOFT_OFF: u64 = 15;
@@ -26,8 +26,9 @@ const DRAIN: u64 = 120;
 const PROOF_PATIENCE: u64 = 30;
 
 /// What the agent asks Nomad before a person's order.
-pub(crate) fn work(nomad: &Nomad, name: &str) -> Work {
-    if nomad.silent {
+pub(crate) fn work(around: &Around<'_>, name: &str) -> Work {
+    let nomad = &around.nomad;
+    if around.silent {
         return Work::NoProof("Nomad does not answer".to_owned());
     }
     match (nomad.nodes.get(name), nomad.work_on(name)) {
@@ -46,7 +47,7 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
     };
     Task {
         verb: order.verb,
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
+        on_soft_off_timeout: order.on_soft_off_timeout,
         drain: drain.map(Duration::from_secs),
         soft_off: Some(Duration::from_secs(SOFT_OFF)),
         settle: Duration::from_secs(SETTLE),
@@ -57,13 +58,18 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
 }
 
 /// A person's order.
-pub(crate) fn by_hand(id: String, name: &str, verb: Verb, (drain, force): (bool, bool)) -> Order {
+pub(crate) fn by_hand(
+    id: String,
+    (name, by): (&str, &str),
+    verb: Verb,
+    (drain, force): (bool, bool),
+) -> Order {
     Order {
         operation: OperationId::new(id).unwrap(),
         machine: MachineName::new(name).unwrap(),
         verb,
         reason: Reason::new("by hand"),
-        origin: Origin::Person("ada".to_owned()),
+        origin: Origin::Person(by.to_owned()),
         valid_for: Duration::from_secs(30),
         on_soft_off_timeout: OnSoftOffTimeout::Cut,
         force,

@@ -2,19 +2,22 @@
 //! record is written before anything is built upon it; orders carry the fence of the moment in which they were sent.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fleet::demand::{Caller, Direction};
 use fleet::lease::{Lease, LeaseRecord, Step};
 use fleet::reconciler::{Done, Effect, Reconciler, Standing};
 use fleet::{
-    ClusterId, Fence, FenceNumber, FleetView, HolderId, Knobs, MachineName, Moment, NodeCount,
-    OperationId, PoolName, WhileStarting,
+    ClusterId, Fence, FenceNumber, FleetView, HolderId, Knobs, MachineName, NodeCount, OperationId,
+    WhileStarting,
 };
 
 use crate::chance::Chance;
-use crate::installation::RACKS;
+use crate::clock::plugin_at as at;
 use crate::nomad::Nomad;
+use crate::policy::{Call, Policies};
+use crate::site::{Pool, RACKS};
 
 /// The policy's evaluation interval, in seconds.
 pub(crate) const TICK: u64 = 10;
@@ -24,6 +27,8 @@ const BEAT: u64 = 5;
 const CLAIM_AGAIN: u64 = 2;
 /// Polls in a row that may each end something.
 const POLLS_MAX: usize = 8;
+/// After what time a policy that does not call any more has no say.
+pub(crate) const DEMAND_TTL: Duration = Duration::from_secs(240);
 /// How old an effect may get before its record is written.
 const EFFECT_AGE_MAX: u64 = 5;
 
@@ -36,19 +41,10 @@ pub(crate) struct Variable {
     fence: FenceNumber,
 }
 
-/// What a policy asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Policy {
-    /// What waiting work needs.
-    Pending,
-    /// Always this many.
-    Fixed(u32),
-    /// Content.
-    Silent,
-}
-
 /// A call on its way.
 pub(crate) struct Flight {
+    /// The process that called, and the place of its pool.
+    pub(crate) from: (usize, usize),
     pub(crate) due: u64,
     pub(crate) effect: Effect,
     pub(crate) fence: Fence,
@@ -71,7 +67,13 @@ pub(crate) struct Network {
     pub(crate) slow: u64,
 }
 
+/// What a plugin is shown: its pool, and the highest fence that each agent tells of it; `None`: it is not heard.
+pub(crate) type Shown = Rc<(FleetView, Vec<Option<FenceNumber>>)>;
+
 pub(crate) struct Plugin {
+    /// The process that it belongs to, and the place of its pool.
+    pub(crate) from: (usize, usize),
+    pool: &'static Pool,
     name: &'static str,
     pub(crate) life: u64,
     /// Dead until then.
@@ -85,7 +87,9 @@ pub(crate) struct Plugin {
     queued: VecDeque<(u64, Effect)>,
     watch_at: u64,
     claim_at: u64,
-    views: VecDeque<(FleetView, Vec<Option<FenceNumber>>)>,
+    views: VecDeque<Shown>,
+    /// The highest fence of all records that this life has seen: a restored one carries a lower one.
+    highest_seen: FenceNumber,
     /// Seconds that what it sees is old.
     pub(crate) lag: usize,
 }
@@ -93,27 +97,19 @@ pub(crate) struct Plugin {
 /// What is around a plugin.
 pub(crate) struct Around<'a> {
     pub(crate) nomad: &'a mut Nomad,
+    /// Whether Nomad does not answer it.
+    pub(crate) silent: bool,
     pub(crate) variable: &'a mut Variable,
-    /// The highest fence that each agent tells; `None`: it is not heard.
-    pub(crate) fences: &'a [Option<FenceNumber>],
-    pub(crate) claims: &'a mut Vec<(u64, usize, Fence)>,
+    pub(crate) claims: &'a mut Vec<(u64, usize, usize, Fence)>,
     pub(crate) flights: &'a mut Vec<Flight>,
     pub(crate) network: Network,
     pub(crate) chance: &'a mut Chance,
-    pub(crate) policy: Policy,
+    pub(crate) policies: &'a Policies,
     pub(crate) now: u64,
 }
 
-fn pool() -> PoolName {
-    PoolName::new("rack").unwrap()
-}
-
-fn at(now: u64) -> Moment {
-    Moment::from_millis(now * 1000)
-}
-
-fn fence(number: FenceNumber) -> Fence {
-    Fence { cluster: ClusterId::new("global").unwrap(), pool: pool(), number }
+fn fence(pool: &Pool, number: FenceNumber) -> Fence {
+    Fence { cluster: ClusterId::new("global").unwrap(), pool: pool.name(), number }
 }
 
 pub(crate) fn knobs() -> Knobs {
@@ -125,6 +121,7 @@ pub(crate) fn knobs() -> Knobs {
         min_off: seconds(20),
         drain_patience: seconds(300),
         drain_retry: seconds(200),
+        demand_ttl: DEMAND_TTL,
         ..Knobs::default()
     }
 }
@@ -135,9 +132,12 @@ fn lease(name: &str, life: u64) -> Lease {
 }
 
 impl Plugin {
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, pool: &'static Pool, from: (usize, usize)) -> Self {
         Self {
+            from,
+            pool,
             name,
+            highest_seen: FenceNumber::default(),
             life: 0,
             dead_until: 0,
             stopped_until: 0,
@@ -157,6 +157,7 @@ impl Plugin {
         (self.alive, self.dead_until) = (false, back_at);
         (self.reconciler, self.life) = (None, self.life + 1);
         (self.lease, self.record) = (lease(self.name, self.life), Variable::default());
+        self.highest_seen = FenceNumber::default();
         self.queued.clear();
         self.views.clear();
     }
@@ -166,21 +167,24 @@ impl Plugin {
         self.alive && self.reconciler.is_some()
     }
 
-    pub(crate) fn step(&mut self, view: &FleetView, around: &mut Around<'_>) {
+    /// Whether it runs now.
+    fn runs(&self, now: u64) -> bool {
+        self.stopped_until <= now && (self.alive || self.dead_until <= now)
+    }
+
+    pub(crate) fn step(&mut self, shown: &Shown, around: &mut Around<'_>) {
         let now = around.now;
-        if self.stopped_until > now || (!self.alive && self.dead_until > now) {
+        if !self.runs(now) {
             return;
         }
         self.alive = true;
-        self.views.push_back((view.clone(), around.fences.to_vec()));
+        self.views.push_back(Rc::clone(shown));
         while self.views.len() > self.lag + 1 {
             self.views.pop_front();
         }
         self.keep_office(around);
         self.look(around);
-        if now.is_multiple_of(TICK) {
-            self.tick(around);
-        }
+        self.tick(around);
         self.poll(around);
         self.keep_office(around);
         self.dispatch(around);
@@ -188,34 +192,35 @@ impl Plugin {
 
     /// An agent that does not show our fence yet may still obey an older one: it counts as not heard, and is told.
     fn look(&mut self, around: &mut Around<'_>) {
-        let Some((mut seen, fences)) = self.views.front().cloned() else { return };
         let Some(number) = self.lease.fence() else { return };
         let Some(reconciler) = &mut self.reconciler else { return };
+        let Some(shown) = self.views.front() else { return };
+        let (mut seen, fences) = (shown.0.clone(), &shown.1);
         for (place, known) in fences.iter().enumerate() {
             if !known.is_some_and(|known| known < number) {
                 continue;
             }
             seen.agents_heard -= 1;
             seen.agents_missing.push("an agent".to_owned());
-            for name in RACKS[place] {
+            for name in RACKS[place].iter() {
                 if let Some(machine) = seen.machines.get_mut(&MachineName::new(*name).unwrap()) {
                     machine.agent = None;
                 }
             }
             if self.claim_at <= around.now {
                 let due = around.now + around.chance.between(1, 1 + around.network.slow);
-                around.claims.push((due, place, fence(number)));
+                around.claims.push((due, self.from.0, place, fence(self.pool, number)));
             }
         }
         if self.claim_at <= around.now {
             self.claim_at = around.now + CLAIM_AGAIN;
         }
-        reconciler.observe(seen, "default", at(around.now));
+        reconciler.observe(seen, self.pool.voices[0], at(around.now));
     }
 
     /// The highest fence that an agent is seen to know.
     fn highest(&self) -> FenceNumber {
-        let seen = self.views.front().into_iter().flat_map(|(_, fences)| fences);
+        let seen = self.views.front().into_iter().flat_map(|shown| &shown.1);
         seen.flatten().max().copied().unwrap_or_default()
     }
 
@@ -226,7 +231,7 @@ impl Plugin {
 
     /// The lease and the record, as the office of the plugin keeps them.
     fn keep_office(&mut self, around: &mut Around<'_>) {
-        if around.nomad.silent {
+        if around.silent {
             return;
         }
         let now = around.now;
@@ -246,11 +251,12 @@ impl Plugin {
                     holder: self.record.holder.clone(),
                     fence: self.record.fence,
                 };
+                self.highest_seen = self.highest_seen.max(record.fence);
                 self.lease.read(&record, at(now));
             }
             Step::Wait(_) => {}
             Step::Take { index } => {
-                let known = self.record.fence.max(self.highest());
+                let known = self.record.fence.max(self.highest()).max(self.highest_seen);
                 self.write(index, FenceNumber(known.0 + 1), around);
             }
             Step::Beat { index } => {
@@ -279,37 +285,44 @@ impl Plugin {
             fence,
         };
         self.record = around.variable.clone();
+        self.highest_seen = self.highest_seen.max(fence);
         self.lease.written(self.record.index, fence, at(around.now));
         if self.reconciler.is_none() {
             self.life += 1;
-            let prefix = OperationId::new(format!("{}-{}.{}", self.name, self.life, fence.0));
+            let prefix =
+                OperationId::new(format!("{}{}-{}.{}", self.name, self.from.1, self.life, fence.0));
             let standing = self.record.standing.clone();
             let standing = (!standing.levels.is_empty()).then_some(standing);
-            self.reconciler = Some(Reconciler::new(pool(), knobs(), standing, prefix.unwrap()));
+            self.reconciler =
+                Some(Reconciler::new(self.pool.name(), knobs(), standing, prefix.unwrap()));
         }
     }
 
+    /// The policies whose turn it is call.
     fn tick(&mut self, around: &mut Around<'_>) {
+        let (moment, nomad) = (at(around.now), &around.nomad);
+        let overdue = self.lease.is_overdue(moment);
         let Some(reconciler) = &mut self.reconciler else { return };
-        let (now, tick) = (at(around.now), Duration::from_secs(TICK));
-        let status = reconciler.status(now);
-        if !status.ready || self.lease.is_overdue(now) {
-            return;
+        let pending = (!around.silent).then(|| nomad.pending());
+        for (voice, call) in around.policies.calls(around.now, pending, around.chance) {
+            reconciler.call(voice, moment);
+            let status = reconciler.status(moment);
+            let tick = Duration::from_secs(TICK);
+            let caller = Caller { voice, tick, while_starting: WhileStarting::Ready };
+            if !status.ready || overdue {
+                reconciler.told_not_ready(caller, moment);
+                continue;
+            }
+            reconciler.told(caller, status.count, moment);
+            let Call::Asks(count) = call else { continue };
+            let direction = match count.cmp(&status.count.0) {
+                std::cmp::Ordering::Less => Direction::Down,
+                std::cmp::Ordering::Equal => continue,
+                std::cmp::Ordering::Greater => Direction::Up,
+            };
+            reconciler.ask(voice, NodeCount(count), direction, moment);
         }
-        let caller = Caller { voice: "default", tick, while_starting: WhileStarting::Ready };
-        reconciler.told(caller, status.count, now);
-        let count = match around.policy {
-            Policy::Pending if around.nomad.silent => return,
-            Policy::Pending => around.nomad.pending(),
-            Policy::Fixed(count) => count,
-            Policy::Silent => return,
-        };
-        let direction = match count.cmp(&status.count.0) {
-            std::cmp::Ordering::Less => Direction::Down,
-            std::cmp::Ordering::Equal => return,
-            std::cmp::Ordering::Greater => Direction::Up,
-        };
-        reconciler.ask("default", NodeCount(count), direction, now);
+        reconciler.take_lapsed();
     }
 
     fn poll(&mut self, around: &mut Around<'_>) {
@@ -339,12 +352,13 @@ impl Plugin {
         if self.lease.is_overdue(at(now)) {
             return self.drop_old(now);
         }
-        let fence = fence(number);
+        let fence = fence(self.pool, number);
         for (_, effect) in std::mem::take(&mut self.queued) {
             let Network { repeats, slow, .. } = around.network;
             let mut send = |due, copy| {
                 let (effect, fence) = (effect.clone(), fence.clone());
-                let flight = Flight { due, effect, fence, life: self.life, done: None, copy };
+                let (from, life) = (self.from, self.life);
+                let flight = Flight { from, due, effect, fence, life, done: None, copy };
                 around.flights.push(flight);
             };
             send(now + around.chance.between(1, 1 + slow), false);

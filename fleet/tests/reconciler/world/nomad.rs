@@ -13,6 +13,7 @@ pub(crate) const SLOTS: usize = 2;
 const HEARTBEAT: u64 = 15;
 const MOVE: u64 = 3;
 
+#[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) kind: JobKind,
     pub(crate) count: usize,
@@ -21,6 +22,7 @@ pub(crate) struct Job {
     pub(crate) migrates: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Alloc {
     pub(crate) id: AllocId,
     pub(crate) job: String,
@@ -32,6 +34,7 @@ pub(crate) struct Alloc {
     moving: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Node {
     id: NodeId,
     pub(crate) status: NodeStatus,
@@ -39,10 +42,10 @@ pub(crate) struct Node {
     drain: Option<(Option<u64>, bool)>,
     events: Vec<(u64, Option<TouchKind>)>,
     create_index: u64,
-    heard: u64,
+    pub(crate) heard: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Nomad {
     pub(crate) silent: bool,
     pub(crate) index: u64,

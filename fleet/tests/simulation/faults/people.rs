@@ -1,0 +1,66 @@
+//! What people do: orders, locks, a button on the board, and writes of their own to Nomad.
+
+use std::time::Duration;
+
+use fleet::arbiter::HoldAsked;
+use fleet::{HoldKind, Reason, Verb};
+
+use super::Kind;
+use crate::chance::Chance;
+use crate::installation::Installation;
+use crate::site::{pool_of, rack_of};
+
+const PEOPLE: [&str; 2] = ["ada", "bob"];
+
+pub(super) fn happen(kind: Kind, name: &'static str, all: &mut Installation, chance: &mut Chance) {
+    let by = *chance.pick(&PEOPLE);
+    match kind {
+        Kind::Button => {
+            all.check.touched(name, all.now);
+            all.racks[rack_of(name)].press(name, all.now);
+        }
+        Kind::Locks => lock((name, by), all, chance),
+        Kind::Operator => operate(name, all, chance),
+        _ => order((name, by), all, chance),
+    }
+}
+
+fn order(who: (&'static str, &str), all: &mut Installation, chance: &mut Chance) {
+    match chance.between(0, 6) {
+        0 => all.release(who.0, None, (who.1, false), chance),
+        1 => all.person(who, Verb::On, (false, false), chance),
+        2 => all.person(who, Verb::Off, (chance.once_in(2), false), chance),
+        3 => all.person(who, Verb::Cycle, (chance.once_in(2), false), chance),
+        4 => all.person(who, Verb::Off, (false, true), chance),
+        5 => all.reset_fences(pool_of(who.0)),
+        _ => all.person(who, Verb::Cycle, (false, true), chance),
+    }
+}
+
+fn lock((name, by): (&str, &str), all: &mut Installation, chance: &mut Chance) {
+    if chance.once_in(4) {
+        let kind = chance.once_in(2).then(|| *chance.pick(&HoldKind::ALL));
+        return all.release(name, kind, (by, chance.once_in(4)), chance);
+    }
+    let kind = *chance.pick(&[HoldKind::Maintenance, HoldKind::Reservation, HoldKind::Hold]);
+    let span = *chance.pick(&[None, Some(20), Some(90), Some(400)]);
+    let asked = HoldAsked {
+        kind,
+        by: by.to_owned(),
+        reason: Reason::new("because"),
+        span: span.map(Duration::from_secs),
+        force: chance.once_in(4),
+    };
+    all.note(format!("{by} asks for {} of {name} for {span:?}", kind.as_str()));
+    all.hold(name, asked, chance);
+}
+
+/// Somebody frees a node, or something else happens to it.
+fn operate(name: &str, all: &mut Installation, chance: &mut Chance) {
+    all.check.touched(name, all.now);
+    if chance.once_in(2) {
+        all.nomad.end_drain(name);
+    } else {
+        all.nomad.write(name, None);
+    }
+}

@@ -13,9 +13,16 @@ use super::assemble::Heard;
 /// and a snapshot.
 const CLAIM_AGAIN: Duration = Duration::from_secs(2);
 
-/// The claims that have been made.
+/// The claims that have been made and do not show yet.
 #[derive(Debug, Default)]
-pub(super) struct Claims(BTreeMap<AgentAddress, Moment>);
+pub(super) struct Claims(BTreeMap<AgentAddress, Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    again: Moment,
+    /// How the last one failed.
+    failed: Option<String>,
+}
 
 impl Claims {
     /// The agents that answer, do not know our fence, and are to be told of it now; and when to ask again.
@@ -31,12 +38,21 @@ impl Claims {
         self.0.retain(|address, _| heard.get(address).is_some_and(unaware));
         let mut due = Vec::new();
         for (address, _) in heard.iter().filter(|(_, heard)| unaware(heard)) {
-            let again = self.0.entry(address.clone()).or_insert(now);
-            if *again <= now {
-                *again = now + CLAIM_AGAIN;
+            let first = Asked { again: now, failed: None };
+            let asked = self.0.entry(address.clone()).or_insert(first);
+            if asked.again <= now {
+                asked.again = now + CLAIM_AGAIN;
                 due.push(address.clone());
             }
         }
-        (due, self.0.values().min().copied())
+        (due, self.0.values().map(|asked| asked.again).min())
+    }
+
+    /// A claim has failed. Tells whether that is news: one that is refused is made again for as long as it is.
+    pub(super) fn failed(&mut self, address: &AgentAddress, why: &str) -> bool {
+        let Some(asked) = self.0.get_mut(address) else { return false };
+        let is_news = asked.failed.as_deref() != Some(why);
+        asked.failed = Some(why.to_owned());
+        is_news
     }
 }

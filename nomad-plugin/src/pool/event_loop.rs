@@ -57,8 +57,10 @@ const EFFECT_AGE_MAX: Duration = Duration::from_secs(5);
 enum Finished {
     Effect(Box<Effect>, Done),
     Record(Returned),
-    /// A plan was told, or not: it is told again in its time.
+    /// A plan was told, or not: it is told again in its time. Or the pool was taken at an agent.
     Noted,
+    /// The pool was not taken at an agent, and why.
+    Unclaimed(AgentAddress, String),
     /// A machine's shape was told to its agent, or not.
     Shape(MachineName, Shape, bool),
 }
@@ -386,6 +388,11 @@ impl Pool {
                 }
             }
             Ok(Finished::Noted) => {}
+            Ok(Finished::Unclaimed(address, why)) => {
+                if self.claims.failed(&address, &why) {
+                    tracing::warn!(agent = %address, err = %why, "the pool was not taken at an agent");
+                }
+            }
             Ok(Finished::Shape(name, shape, kept)) => self.shapes.ended(&name, shape, kept, now),
             Err(error) => {
                 tracing::error!(err = %error, "a task of the pool ended badly (a bug of ours)")

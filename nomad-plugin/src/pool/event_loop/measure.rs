@@ -56,8 +56,17 @@ impl Pool {
 
     pub(super) fn count_effect(&self, effect: &Effect, done: &Done) {
         let to = match effect {
-            Effect::Light { .. } | Effect::PowerOff { .. } => "agent",
-            _ => "nomad",
+            Effect::Light { .. }
+            | Effect::PowerOff { .. }
+            | Effect::Cycle { .. }
+            | Effect::Quarantine { .. }
+            | Effect::LiftQuarantine { .. }
+            | Effect::RecordBoot { .. } => "agent",
+            Effect::MakeIneligible { .. }
+            | Effect::MakeEligible { .. }
+            | Effect::ReadNode { .. }
+            | Effect::Drain { .. }
+            | Effect::Purge { .. } => "nomad",
         };
         let end = match done {
             Done::Failed(_) => "failed",

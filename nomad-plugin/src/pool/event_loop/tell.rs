@@ -16,10 +16,10 @@ impl Pool {
             let Some(agent) = self.agents.get(&address).cloned() else { continue };
             let fence = fence.clone();
             self.tasks.spawn(async move {
-                if let Err(error) = agent.claim(&fence).await {
-                    tracing::warn!(agent = %address, err = %chain(&error), "the pool was not taken at an agent");
+                match agent.claim(&fence).await {
+                    Ok(()) => Finished::Noted,
+                    Err(error) => Finished::Unclaimed(address, chain(&error)),
                 }
-                Finished::Noted
             });
         }
         again.unwrap_or(now + LOOK_AGAIN)

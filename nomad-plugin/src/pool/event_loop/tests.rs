@@ -241,14 +241,44 @@ async fn what_fails_again_and_again_in_the_same_way_is_warned_of_once() {
         pool.done(&effect, Done::Failed(why.to_owned()), now);
         assert_eq!(counted.load(Ordering::Relaxed), so_far, "{why}");
     }
+    let address = AgentAddress::socket("/nowhere/agent.sock");
+    for heard in pool.heard.values_mut().flatten() {
+        heard.fences.clear();
+    }
+    pool.claims.due(&pool.heard, &pool.fence().unwrap(), now);
+    for (why, so_far) in [("no role", 3), ("no role", 3), ("no pool", 4)] {
+        pool.finished(Ok(Finished::Unclaimed(address.clone(), why.to_owned())));
+        assert_eq!(counted.load(Ordering::Relaxed), so_far, "{why}");
+    }
     for _ in 0..3 {
         let source = std::io::Error::other("disk full");
         let error = super::super::RecordError::File { path: folder.path().to_owned(), source };
         pool.office.returned(Returned::Read(Err(error)), now);
-        assert_eq!(counted.load(Ordering::Relaxed), 3);
+        assert_eq!(counted.load(Ordering::Relaxed), 5);
     }
     drop(guard);
     assert_eq!(pool.report(&block(), None, now).count, NodeCount(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_counted_for_whom_it_was_made_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = pool(folder.path(), 1);
+    let machine = || MachineName::new("n1").unwrap();
+    let node = || fleet::NodeId::new("5f1c9a3e-0d0f-4f6e-9d6d-2c5a3f7b8e11").unwrap();
+    let (operation, reason) = (OperationId::new("one").unwrap(), fleet::Reason::new("test"));
+    let cycle = Effect::Cycle { machine: machine(), operation, reason: reason.clone() };
+    let lift = Effect::LiftQuarantine { machine: machine(), reason };
+    let purge = Effect::Purge { machine: machine(), node: node() };
+    let written = Done::Written { index: 1 };
+    for (effect, done) in [(cycle, Done::Accepted), (lift, Done::Accepted), (purge, written)] {
+        pool.count_effect(&effect, &done);
+    }
+    let text = pool.parts.metrics.text();
+    for (to, count) in [("agent", 2), ("nomad", 1)] {
+        let line = format!("calls_total{{pool=\"rack\",end=\"done\",to=\"{to}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
 }
 
 fn named(voice: &str, more: &[(&str, &str)]) -> (Block, crate::host::Config) {

@@ -34,6 +34,8 @@ pub enum Name {
     Counted,
     /// What each demand asks for.
     Asked,
+    /// Demands by whose name several policies go.
+    SharedDemands,
     /// Machines by state.
     Machines,
     /// Wanted, and nothing can supply them.
@@ -55,10 +57,15 @@ pub enum Name {
 }
 
 /// Their names and what they are, for a person.
-const NAMES: [(Name, &str, &str); 12] = [
+const NAMES: [(Name, &str, &str); 13] = [
     (Name::Desired, "desired_machines", "Machines that the pool is to have on"),
     (Name::Counted, "counted_machines", "Machines on, and starting within their deadline"),
     (Name::Asked, "asked_machines", "Machines that each demand asks for"),
+    (
+        Name::SharedDemands,
+        "shared_demands",
+        "Demands by whose name several policies go, so that their counts take turns",
+    ),
     (Name::Machines, "machines", "Machines by state"),
     (Name::Short, "short_machines", "Machines wanted that nothing can supply"),
     (Name::Surplus, "surplus_machines", "Machines on that are not wanted and may not be stopped"),

@@ -16,6 +16,7 @@ use super::assemble::{Heard, assemble, heard_members, unheard};
 use super::blocks::Blocks;
 use super::claims::Claims;
 use super::executor::Executor;
+use super::namesakes::Namesakes;
 use super::nomad_side::NomadFacts;
 use super::office::{Circumstances, Office, Returned, Turn};
 use super::plans::Teller;
@@ -77,6 +78,7 @@ struct Pool {
     office: Office,
     reconciler: Option<Reconciler>,
     blocks: Blocks,
+    namesakes: Namesakes,
     queued: VecDeque<(Moment, Effect)>,
     claims: Claims,
     /// How the last call about a machine failed, until one succeeds: each way is warned of once.
@@ -148,6 +150,7 @@ impl Pool {
             office: Office::new(keeper, parts.me.clone(), settings.heartbeat),
             reconciler: None,
             blocks: Blocks::default(),
+            namesakes: Namesakes::default(),
             queued: VecDeque::new(),
             claims: Claims::default(),
             failures: BTreeMap::new(),
@@ -256,6 +259,7 @@ impl Pool {
 
     fn status(&mut self, block: &Block, raw: &crate::host::Config, now: Moment) -> Report {
         let discord = self.take_block(block, raw, now).err();
+        self.meet_caller(&block.voice, raw, now);
         let report = self.report(block, discord, now);
         if let Some(why) = report.not_ready.as_ref().filter(|_| self.not_ready != report.not_ready)
         {
@@ -299,6 +303,7 @@ impl Pool {
                 "a demand lapsed: its policy has not called for demand_ttl"
             );
             self.blocks.forget(&voice);
+            self.namesakes.forget(&voice);
             reconciler.set_knobs(self.blocks.knobs());
         }
     }
@@ -355,6 +360,7 @@ impl Pool {
         }
         let discord = self.take_block(block, raw, now).err();
         let is_refused = discord.is_some();
+        self.meet_asker(&block.voice, action, now);
         let Report { desired, not_ready, .. } = self.report(block, discord, now);
         let reconciler = self.reconciler.as_mut().filter(|_| desired.is_some() && !is_refused);
         let Some(reconciler) = reconciler else {

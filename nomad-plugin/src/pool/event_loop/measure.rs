@@ -17,6 +17,10 @@ impl Pool {
             plain(Name::LeaseHeld, u32::from(fence.is_some())),
             plain(Name::NomadUp, u32::from(self.nomad.answers)),
             plain(Name::Ready, u32::from(ready)),
+            plain(
+                Name::SharedDemands,
+                u32::try_from(self.namesakes.shared(now).len()).unwrap_or(u32::MAX),
+            ),
         ];
         if let Some(fence) = fence {
             numbers.push((Name::Fence, Vec::new(), i64::try_from(fence.0).unwrap_or(i64::MAX)));

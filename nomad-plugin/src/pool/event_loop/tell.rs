@@ -1,10 +1,16 @@
-//! What the pool tells its agents beside orders: the shapes of machines, and the plan in sentences.
+//! What the pool tells beside orders: the agents the shapes of machines and the plan in sentences, and the log of policies
+//! that go by one name.
 
 use fleet::Moment;
+use fleet::explain::Line;
 
 use super::{Finished, LOOK_AGAIN, Pool};
+use crate::host::{Config, ScalingAction};
 use crate::pool::executor::chain;
 use crate::pool::nomad_side::shape;
+
+/// Where the host says in an action which policy it is of.
+const POLICY_ID: &str = "nomad_policy_id";
 
 impl Pool {
     /// Takes the pool at each agent that does not know our fence yet. Returns when to look again.
@@ -23,6 +29,25 @@ impl Pool {
             });
         }
         again.unwrap_or(now + LOOK_AGAIN)
+    }
+
+    /// A policy has called Status.
+    pub(super) fn meet_caller(&mut self, voice: &str, block: &Config, now: Moment) {
+        if self.namesakes.called(voice, block, now) {
+            self.warn_of_namesakes(voice);
+        }
+    }
+
+    /// A policy has asked for a count.
+    pub(super) fn meet_asker(&mut self, voice: &str, action: &ScalingAction, now: Moment) {
+        let id = action.meta.get(POLICY_ID).and_then(serde_json::Value::as_str);
+        if id.is_some_and(|id| self.namesakes.asked(voice, id, now)) {
+            self.warn_of_namesakes(voice);
+        }
+    }
+
+    fn warn_of_namesakes(&self, voice: &str) {
+        tracing::warn!(pool = %self.parts.pool, demand = %voice, "{}", namesakes(voice));
     }
 
     /// Tells each agent the shape in which its machines' nodes are registered, where that is new to it.
@@ -50,14 +75,25 @@ impl Pool {
         }
     }
 
+    /// What the pool does and why, in sentences.
+    pub(super) fn plan_lines(&self, now: Moment) -> Vec<Line> {
+        let mut lines: Vec<Line> =
+            self.reconciler.iter().flat_map(|pool| pool.explain(now)).collect();
+        if let Some(discord) = self.blocks.discord() {
+            lines.push(Line::pool(discord.to_string()));
+        }
+        let shared = self.namesakes.shared(now).into_iter();
+        lines.extend(shared.map(|voice| Line::pool(namesakes(voice))));
+        lines
+    }
+
     /// Tells the agents what the pool does and why, where that is new. Returns when to look again.
     pub(super) fn tell_plan(&mut self, now: Moment) -> Moment {
         let later = now + LOOK_AGAIN;
-        let Some(reconciler) = &self.reconciler else { return later };
-        let mut lines = reconciler.explain(now);
-        if let Some(discord) = self.blocks.discord() {
-            lines.push(fleet::explain::Line::pool(discord.to_string()));
+        if self.reconciler.is_none() {
+            return later;
         }
+        let lines = self.plan_lines(now);
         let plans = self.teller.tell(&self.parts.pool, &lines, &self.heard, now);
         for (address, plan) in plans {
             let Some(agent) = self.agents.get(&address).cloned() else { continue };
@@ -70,4 +106,11 @@ impl Pool {
         }
         if self.teller.is_news(&lines) { self.teller.due().unwrap_or(later) } else { later }
     }
+}
+
+fn namesakes(voice: &str) -> String {
+    format!(
+        "several policies go by the demand {voice:?}, so that their counts take turns and the last one holds; write a \
+         demand = \"NAME\" of its own in each target block; `lamplighter check` finds them in files"
+    )
 }

@@ -389,3 +389,40 @@ impl tracing::Subscriber for Counter {
 
     fn exit(&self, _span: &tracing::span::Id) {}
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_policies_by_one_name_are_warned_of_once_and_told_by_why_and_in_the_metrics() {
+    let (guard, counted) = counting(tracing::Level::WARN);
+    let folder = tempfile::tempdir().unwrap();
+    let mut pool = pool(folder.path(), 1);
+    in_office(&mut pool).await;
+    let (one, other) = (named("work", &[]), named("work", &[("min_on", "1m")]));
+    for _ in 0..5 {
+        for (block, raw) in [&one, &other] {
+            let now = pool.now();
+            pool.status(block, raw, now);
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+    }
+    assert_eq!(counted.load(Ordering::Relaxed), 1);
+    pool.measure();
+    let text = pool.parts.metrics.text();
+    assert!(text.contains("shared_demands{pool=\"rack\"} 1\n"), "{text}");
+
+    // Equal blocks are told apart by the ids in what they ask for.
+    let (third, raw) = named("night", &[]);
+    for id in ["a", "b", "a", "b", "a", "b"] {
+        let meta = [("nomad_policy_id".to_owned(), id.into())].into_iter().collect();
+        let direction = Direction::Up;
+        let action =
+            ScalingAction { count: 1, reason: String::new(), error: false, direction, meta };
+        let now = pool.now();
+        pool.scale((&third, &raw), &action, oneshot::channel().0, now);
+    }
+    assert_eq!(counted.load(Ordering::Relaxed), 2);
+    let now = pool.now();
+    assert_eq!(pool.namesakes.shared(now), ["night", "work"]);
+    let told = pool.plan_lines(now);
+    assert!(told.iter().any(|line| line.text.contains("go by the demand \"work\"")), "{told:?}");
+    drop(guard);
+}

@@ -277,7 +277,7 @@ pub fn judge(
 pub fn may_resume(
     origin: &Origin,
     (verb, phase): (Verb, Phase),
-    holds: &Holds,
+    (holds, quarantine): (&Holds, Option<&Quarantine>),
     fences: &Fences,
     now: Moment,
 ) -> Result<(), String> {
@@ -286,6 +286,10 @@ pub fn may_resume(
     }
     if verb == Verb::Cycle && !is_before_power(phase) {
         return Ok(());
+    }
+    // Nobody lights it but a person; a cut that was begun is still good.
+    if let (Some(quarantine), PowerState::On) = (quarantine, verb.leaves()) {
+        return Err(format!("it is in quarantine ({})", quarantine.reason));
     }
     if let Some(hold) = holds.foremost(now) {
         return Err(format!("{} holds the machine ({})", hold.by, hold.reason));

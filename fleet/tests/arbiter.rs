@@ -14,7 +14,8 @@ use fleet::arbiter::{
 };
 use fleet::{
     ClusterId, Fence, FenceNumber, Fences, MachineName, Moment, OnSoftOffTimeout, OperationId,
-    Order, Origin, Phase, PoolName, PowerState, Reason, RefusalCode, Verb,
+    Order, Origin, Phase, PoolName, PowerState, Quarantine, QuarantineCause, Reason, RefusalCode,
+    Verb,
 };
 
 const NOW: Moment = Moment::from_millis(100_000);
@@ -69,6 +70,15 @@ fn held() -> MachineLedger {
     locked(HoldKind::Off, Expiry::Never)
 }
 
+fn quarantine() -> Quarantine {
+    Quarantine {
+        cause: QuarantineCause::NoBoot,
+        reason: Reason::new("no boot"),
+        since: NOW,
+        by: ada(),
+    }
+}
+
 fn bob() -> Origin {
     Origin::Person("bob".to_owned())
 }
@@ -118,9 +128,43 @@ fn the_agents_own_order_bows_to_people_to_sequences_and_to_what_was_ordered_mean
     }
     let none = Fences::default();
     let begun = (Verb::On, Phase::Energizing);
-    let resumed = |holds: &_| may_resume(&Origin::Agent, begun, holds, &none, NOW);
-    assert_eq!(resumed(&machine().holds), Ok(()));
-    assert!(resumed(&held().holds).is_err());
+    let resumed = |holds: &_, aside| may_resume(&Origin::Agent, begun, (holds, aside), &none, NOW);
+    assert_eq!(resumed(&machine().holds, None), Ok(()));
+    assert!(resumed(&held().holds, None).is_err());
+    assert!(resumed(&machine().holds, Some(&quarantine())).is_err());
+}
+
+#[test]
+fn the_agent_lights_nothing_again_under_a_lock_and_a_machine_that_is_never_off_all_the_same() {
+    let lit = |locked: MachineLedger| MachineLedger { commanded: Some(PowerState::On), ..locked };
+    let refused_by = |locked: MachineLedger, second: u64| match hear_at(
+        &order(Verb::On, Origin::Agent),
+        &lit(locked),
+        second,
+    ) {
+        Verdict::Refuse(refusal) => Some(refusal.code),
+        Verdict::Begin { hold: None } => None,
+        other => panic!("{other:?}"),
+    };
+    let now = 100;
+    for kind in HoldKind::ALL {
+        let reserved = kind == HoldKind::Reservation;
+        let code = if reserved { RefusalCode::Reserved } else { RefusalCode::Held };
+        let later = Expiry::At(Moment::from_millis(100_001));
+        for expiry in [Expiry::Never, Expiry::Lost, later] {
+            assert_eq!(refused_by(locked(kind, expiry), now), Some(code), "{kind:?} {expiry:?}");
+        }
+        let over = Expiry::At(Moment::from_millis(100_000));
+        assert_eq!(refused_by(locked(kind, over), now), None, "{kind:?} has ended");
+    }
+    let aside = MachineLedger { quarantine: Some(quarantine()), ..machine() };
+    assert_eq!(refused_by(aside, now), Some(RefusalCode::Quarantined));
+    let flaps = lit_at(&[0, 100, 200, 300, 400, 600], true);
+    assert_eq!(refused_by(flaps, 660), Some(RefusalCode::Flapping));
+    let often: Vec<u64> = (0..12).map(|each| each * 300).collect();
+    assert_eq!(refused_by(lit_at(&often, false), 3400), Some(RefusalCode::TooManyCycles));
+    let never_off = MachineLedger { never_off: true, ..machine() };
+    assert_eq!(refused_by(never_off, now), None, "to light it is what it is for");
 }
 
 #[test]
@@ -304,14 +348,16 @@ fn a_half_done_sequence_is_not_finished_against_a_hold_or_a_newer_lease() {
     let origin = Origin::Autoscaler(fence(3));
     let (nobody, ada_s) = (Holds::default(), held().holds);
     let off = (Verb::Off, Phase::SoftOff);
-    assert_eq!(may_resume(&origin, off, &nobody, &fences, NOW), Ok(()));
-    let why = may_resume(&origin, off, &ada_s, &fences, NOW).unwrap_err();
+    assert_eq!(may_resume(&origin, off, (&nobody, None), &fences, NOW), Ok(()));
+    let why = may_resume(&origin, off, (&ada_s, None), &fences, NOW).unwrap_err();
     assert_eq!(why, "ada holds the machine (new fan)");
-    assert_eq!(may_resume(&ada(), off, &ada_s, &fences, NOW), Ok(()));
+    assert_eq!(may_resume(&ada(), off, (&ada_s, None), &fences, NOW), Ok(()));
     let expired = locked(HoldKind::Reservation, Expiry::At(NOW)).holds;
-    assert_eq!(may_resume(&origin, off, &expired, &fences, NOW), Ok(()));
+    assert_eq!(may_resume(&origin, off, (&expired, None), &fences, NOW), Ok(()));
     fences.remember(&fence(4));
-    assert!(may_resume(&origin, off, &nobody, &fences, NOW).unwrap_err().contains("number 4"));
+    assert!(
+        may_resume(&origin, off, (&nobody, None), &fences, NOW).unwrap_err().contains("number 4")
+    );
 }
 
 #[test]
@@ -320,8 +366,9 @@ fn a_cycle_that_has_begun_to_take_the_power_is_finished_whatever_stands_against_
     fences.remember(&fence(9));
     let origin = Origin::Autoscaler(fence(3));
     let maintenance = locked(HoldKind::Maintenance, Expiry::Never).holds;
-    let resumes =
-        |phase| may_resume(&origin, (Verb::Cycle, phase), &maintenance, &fences, NOW).is_ok();
+    let resumes = |phase| {
+        may_resume(&origin, (Verb::Cycle, phase), (&maintenance, None), &fences, NOW).is_ok()
+    };
     for phase in
         [Phase::SoftOff, Phase::Settling, Phase::Cutting, Phase::Dwelling, Phase::Energizing]
     {

@@ -295,7 +295,7 @@ impl World {
         self.pass(Duration::from_secs(gap));
         let record = live.written;
         let place = (record.task.verb, record.phase());
-        let may = may_resume(&live.origin, place, &self.holds, &self.fences, self.now);
+        let may = may_resume(&live.origin, place, (&self.holds, None), &self.fences, self.now);
         let resumed = may.and_then(|()| {
             Sequencer::resume(record.clone(), self.now).ok_or_else(|| "too late".to_owned())
         });

@@ -254,7 +254,13 @@ impl Agent {
             let Some(order) = kept.running.clone() else { continue };
             let doing = (order.record.task.verb, order.record.phase());
             let fences = &self.journal.fences;
-            let may = may_resume(&order.origin, doing, &kept.holds, fences, at);
+            let may = may_resume(
+                &order.origin,
+                doing,
+                (&kept.holds, kept.quarantine.as_ref()),
+                fences,
+                at,
+            );
             let by_policy = matches!(order.origin, Origin::Autoscaler(_));
             let node = around.nomad.nodes.get(&name);
             let takes = node.is_some_and(|n| n.eligible && n.status == NodeStatus::Ready);

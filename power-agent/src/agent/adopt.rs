@@ -94,7 +94,10 @@ impl Agent {
                 machine.outlet_names().join(", ")
             ));
         }
-        let holds = machine.state().holds.clone();
+        let (holds, quarantine) = {
+            let state = machine.state();
+            (state.holds.clone(), state.quarantine.clone())
+        };
         let record = &running.record;
         let place = (record.task.verb, record.phase());
         // It may not have been asked to shut down, or not have heard it, and the plugin's proof was of then.
@@ -106,7 +109,8 @@ impl Agent {
             told.unwrap_or_else(|_elapsed| Err("Nomad did not answer in time".to_owned()))?;
         }
         let fences = &self.book.lock().await.fences;
-        may_resume(&running.origin, place, &holds, fences, Clock.now())?;
+        let locks = (&holds, quarantine.as_ref());
+        may_resume(&running.origin, place, locks, fences, Clock.now())?;
         Sequencer::resume(running.record.clone(), Clock.now())
             .ok_or_else(|| "its deadline has passed".to_owned())
     }

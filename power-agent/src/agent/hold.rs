@@ -51,7 +51,7 @@ impl Agent {
             );
         }
         if let Some(live) = &mut machine.state().live
-            && matches!(live.origin, Origin::Autoscaler(_))
+            && !matches!(live.origin, Origin::Person(_))
         {
             // What has begun goes on; what only waits for its time does not.
             live.call_off = Some(format!("called off: {} holds the machine", hold.by));

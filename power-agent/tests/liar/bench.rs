@@ -13,8 +13,8 @@ use virtual_rack::edges::Cause;
 use virtual_rack::relay::Power;
 use virtual_rack::script;
 
-/// Far above what a swamped host needs for any single step.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Far above what a swamped host needs for any single step, and the minute that the agent rests between two tries.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
 const PAUSE: Duration = Duration::from_millis(20);
 const BINARY: &str = env!("CARGO_BIN_EXE_power-agent");

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use agent_api::{AgentAddress, Client, Order};
-use fleet::{MachineName, OnSoftOffTimeout, OperationId, Origin, Reason, Verb};
+use agent_api::{AgentAddress, Client, Order, Service};
+use fleet::drift::TRIES_MAX;
+use fleet::{MachineName, OnSoftOffTimeout, OperationId, Origin, QuarantineCause, Reason, Verb};
+use futures_util::StreamExt;
 use serde_json::Value;
 use virtual_rack::edges::Cause;
 use virtual_rack::relay::Power;
@@ -73,19 +75,88 @@ async fn where_the_file_says_so_it_is_lit_again_once_by_an_order_of_the_agents_o
     .await;
 }
 
+/// Ways to lock a machine that is on, as they are typed; the last one is the plugin's.
+const LOCKS: &[(&str, &[&[&str]])] = &[
+    ("hold", &[&["hold", "node1", "--reason", "bench"]]),
+    ("maintenance", &[&["maintenance", "on", "node1", "--reason", "bench"]]),
+    ("reserved", &[&["reserve", "node1", "--for", "1h", "--reason", "bench"]]),
+    // A person who lights it leaves the hold of another's `off` as it is.
+    ("off", &[&["off", "node1", "--reason", "bench"], &["on", "node1"]]),
+    ("quarantine", &[]),
+];
+
 #[tokio::test]
-async fn a_hold_keeps_the_agent_from_lighting_it_again_until_it_is_released() {
+async fn every_lock_keeps_the_agent_from_lighting_it_again_until_it_is_released() {
+    let runs = futures_util::stream::iter(LOCKS).map(|(lock, typed)| locked(lock, typed));
+    let runs: Vec<()> = runs.buffered(LOCKS.len()).collect().await;
+    assert_eq!(runs.len(), LOCKS.len());
+}
+
+async fn quarantine(bench: &Bench) {
+    let service = Service {
+        machine: MachineName::new("node1").expect("a name"),
+        origin: Origin::Person("ada".to_owned()),
+        quarantine: Some(QuarantineCause::NoBoot),
+        reason: Reason::new("no boot"),
+    };
+    let client = Client::connect_lazy(&AgentAddress::socket(bench.path("agent.sock")));
+    assert_eq!(client.set_quarantine(&service).await.expect("an answer"), Ok(true));
+}
+
+async fn locked(lock: &str, typed: &[&[&str]]) {
     with_bench(enforced(), async |bench| {
         assert_eq!(bench.order("on", "node1").await.exit, 0);
-        assert_eq!(bench.run(&["hold", "node1", "--reason", "bench"]).await.0, 0);
+        for words in typed {
+            assert_eq!(bench.run(words).await.0, 0, "{lock}");
+        }
+        if typed.is_empty() {
+            quarantine(bench).await;
+        }
+        let lit = bench.edges("a:1").await;
         let before = bench.queries().await;
         bench.until_queries(before + 2).await;
         bench.rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
         bench.until_node1("its drift has lasted", has_lasted).await;
-        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF]);
-        assert_eq!(bench.run(&["release", "node1"]).await.0, 0);
+        let opened = [&lit[..], &[HAND_OFF]].concat();
+        assert_eq!(bench.edges("a:1").await, opened, "{lock}");
+        assert_eq!(bench.run(&["release", "node1"]).await.0, 0, "{lock}");
         bench.until_node1("it is over", |machine| machine["drift"].is_null()).await;
-        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF, FRAME_ON]);
+        assert_eq!(bench.edges("a:1").await, [&opened[..], &[FRAME_ON]].concat(), "{lock}");
+    })
+    .await;
+}
+
+/// Between two tries the agent rests for a minute, so that CI sees the first two; `LAMPLIGHTER_RUNS=1` all and the end.
+#[tokio::test]
+async fn a_contact_that_is_dead_is_tried_three_times_and_then_left_to_a_person() {
+    let tries = if std::env::var_os("LAMPLIGHTER_RUNS").is_some() { TRIES_MAX } else { 2 };
+    with_bench(enforced(), async |bench| {
+        assert_eq!(bench.order("on", "node1").await.exit, 0);
+        let before = bench.queries().await;
+        bench.until_queries(before + 2).await;
+        bench.rack.fault("a ignores-frames").await.expect("the board is there");
+        bench.rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
+        for tried in 1..=tries {
+            let so_often = |machine: &Value| machine["drift"]["tries"] == tried;
+            bench.until_node1(&format!("it was tried {tried} times"), so_often).await;
+        }
+        if tries < TRIES_MAX {
+            return;
+        }
+        bench.until_node1("it is given up", |machine| machine["drift"]["gave_up"] == true).await;
+        let frames = async || bench.rack.state().await.expect("a state").boards["a"].frames.ignored;
+        let (given_up, queries) = (frames().await, bench.queries().await);
+        bench.until_queries(queries + 10).await;
+        assert_eq!(frames().await, given_up, "nothing more is sent");
+        let log = std::fs::read_to_string(bench.path("agent.err")).expect("a log");
+        assert_eq!(log.matches("does not stay on; nothing more is tried").count(), 1, "{log}");
+        let (_, status) = bench.run(&["status", "node1"]).await;
+        assert_eq!(status["machines"][0]["drift"]["tries"], TRIES_MAX);
+        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF]);
+        // A person has changed the relay, and lights it.
+        bench.rack.heal("a").await.expect("the board is there");
+        assert_eq!(bench.order("on", "node1").await.exit, 0);
+        bench.until_node1("it is over", |machine| machine["drift"].is_null()).await;
     })
     .await;
 }

@@ -31,6 +31,8 @@ use crate::nomad::Nomad;
 use crate::orders::{LIMITS, task, work};
 use crate::site;
 
+/// How often it tells of a reading that says nothing new, in seconds.
+const TOLD: u64 = 10;
 /// How often it is tried to take a drain back that could not be taken back, in seconds.
 const DEBTS: u64 = 10;
 
@@ -293,6 +295,7 @@ impl Agent {
         let commanded = kept.commanded.as_ref();
         let commanded =
             commanded.map(|commanded| Commanded { at: theirs(commanded.at), ..commanded.clone() });
+        let read_at = now - now % TOLD;
         let quarantine = kept.quarantine.as_ref();
         let boot = kept.last_boot.as_ref();
         let running = self.live.get(name).map(|live| OperationFacts {
@@ -306,7 +309,7 @@ impl Agent {
         let holds = kept.holds.iter().find(|hold| hold.binds(at)).cloned();
         let held = holds.or_else(|| kept.wear.breaker(LIMITS, at));
         Some(AgentFacts {
-            power: Power { reading: reading.map(|state| (state, plugin_at(now))), commanded },
+            power: Power { reading: reading.map(|state| (state, plugin_at(read_at))), commanded },
             held_by: held.map(|hold| hold.by),
             never_off: self.never_off == Some(name),
             quarantine: quarantine.map(|q| Quarantine { since: theirs(q.since), ..q.clone() }),

@@ -9,8 +9,8 @@ use fleet::demand::{Caller, Direction};
 use fleet::lease::{Lease, LeaseRecord, Step};
 use fleet::reconciler::{Done, Effect, Reconciler, Standing};
 use fleet::{
-    ClusterId, Fence, FenceNumber, FleetView, HolderId, Knobs, MachineName, NodeCount, OperationId,
-    WhileStarting,
+    ClusterId, Fence, FenceNumber, FleetView, HolderId, Knobs, MachineName, Moment, NodeCount,
+    OperationId, WhileStarting,
 };
 
 use crate::chance::Chance;
@@ -40,6 +40,9 @@ pub(crate) struct Variable {
     holder: Option<HolderId>,
     fence: FenceNumber,
 }
+
+/// The longest that it waits for nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A call on its way.
 pub(crate) struct Flight {
@@ -88,6 +91,12 @@ pub(crate) struct Plugin {
     watch_at: u64,
     claim_at: u64,
     views: VecDeque<Shown>,
+    /// What it has looked at last, and which agents did not show its fence then.
+    seen: Option<(Shown, Vec<usize>)>,
+    /// Something has happened since it was last asked what to do.
+    poked: bool,
+    /// It is asked again then though nothing happens.
+    wake: Moment,
     /// The highest fence of all records that this life has seen: a restored one carries a lower one.
     highest_seen: FenceNumber,
     /// Seconds that what it sees is old.
@@ -131,6 +140,10 @@ fn lease(name: &str, life: u64) -> Lease {
     Lease::new(me, Duration::from_secs(BEAT))
 }
 
+fn is_same(one: &Shown, other: &Shown) -> bool {
+    Rc::ptr_eq(one, other) || one == other
+}
+
 impl Plugin {
     pub(crate) fn new(name: &'static str, pool: &'static Pool, from: (usize, usize)) -> Self {
         Self {
@@ -149,6 +162,9 @@ impl Plugin {
             watch_at: 0,
             claim_at: 0,
             views: VecDeque::new(),
+            seen: None,
+            poked: false,
+            wake: Moment::ZERO,
             lag: 1,
         }
     }
@@ -192,30 +208,36 @@ impl Plugin {
 
     /// An agent that does not show our fence yet may still obey an older one: it counts as not heard, and is told.
     fn look(&mut self, around: &mut Around<'_>) {
-        let Some(number) = self.lease.fence() else { return };
+        let (Some(number), Some(shown)) = (self.lease.fence(), self.views.front()) else { return };
         let Some(reconciler) = &mut self.reconciler else { return };
-        let Some(shown) = self.views.front() else { return };
-        let (mut seen, fences) = (shown.0.clone(), &shown.1);
-        for (place, known) in fences.iter().enumerate() {
-            if !known.is_some_and(|known| known < number) {
-                continue;
+        let unaware =
+            |(_, known): &(usize, &Option<FenceNumber>)| known.is_some_and(|k| k < number);
+        let unaware: Vec<usize> =
+            shown.1.iter().enumerate().filter(unaware).map(|(place, _)| place).collect();
+        if !unaware.is_empty() && self.claim_at <= around.now {
+            self.claim_at = around.now + CLAIM_AGAIN;
+            for place in &unaware {
+                let due = around.now + around.chance.between(1, 1 + around.network.slow);
+                around.claims.push((due, self.from.0, *place, fence(self.pool, number)));
             }
-            seen.agents_heard -= 1;
-            seen.agents_missing.push("an agent".to_owned());
-            for name in RACKS[place].iter() {
-                if let Some(machine) = seen.machines.get_mut(&MachineName::new(*name).unwrap()) {
+        }
+        let seen = (Rc::clone(shown), unaware);
+        if self.seen.as_ref().is_some_and(|last| last.1 == seen.1 && is_same(&last.0, &seen.0)) {
+            return; // no news
+        }
+        let mut view = seen.0.0.clone();
+        for place in &seen.1 {
+            view.agents_heard -= 1;
+            view.agents_missing.push("an agent".to_owned());
+            for name in RACKS[*place] {
+                if let Some(machine) = view.machines.get_mut(&MachineName::new(*name).unwrap()) {
                     machine.agent = None;
                 }
             }
-            if self.claim_at <= around.now {
-                let due = around.now + around.chance.between(1, 1 + around.network.slow);
-                around.claims.push((due, self.from.0, place, fence(self.pool, number)));
-            }
         }
-        if self.claim_at <= around.now {
-            self.claim_at = around.now + CLAIM_AGAIN;
-        }
-        reconciler.observe(seen, self.pool.voices[0], at(around.now));
+        self.seen = Some(seen);
+        self.poked = true;
+        reconciler.observe(view, self.pool.voices[0], at(around.now));
     }
 
     /// The highest fence that an agent is seen to know.
@@ -293,6 +315,7 @@ impl Plugin {
                 OperationId::new(format!("{}{}-{}.{}", self.name, self.from.1, self.life, fence.0));
             let standing = self.record.standing.clone();
             let standing = (!standing.levels.is_empty()).then_some(standing);
+            (self.seen, self.wake) = (None, Moment::ZERO);
             self.reconciler =
                 Some(Reconciler::new(self.pool.name(), knobs(), standing, prefix.unwrap()));
         }
@@ -305,6 +328,7 @@ impl Plugin {
         let Some(reconciler) = &mut self.reconciler else { return };
         let pending = (!around.silent).then(|| nomad.pending());
         for (voice, call) in around.policies.calls(around.now, pending, around.chance) {
+            self.poked = true;
             reconciler.call(voice, moment);
             let status = reconciler.status(moment);
             let tick = Duration::from_secs(TICK);
@@ -331,10 +355,15 @@ impl Plugin {
             return;
         }
         let Some(reconciler) = &mut self.reconciler else { return };
+        if !std::mem::take(&mut self.poked) && self.wake > at(now) {
+            return;
+        }
+        self.wake = at(now) + LOOK_AGAIN;
         for round in 0.. {
             assert!(round < POLLS_MAX, "at {now}: the reconciler wants to be polled for ever");
             let (effects, wake) = reconciler.poll(at(now));
             self.queued.extend(effects.into_iter().map(|effect| (now, effect)));
+            self.wake = self.wake.min(wake.unwrap_or(self.wake));
             if wake.is_none_or(|wake| wake > at(now)) {
                 break;
             }
@@ -392,6 +421,7 @@ impl Plugin {
     }
 
     fn done(&mut self, effect: &Effect, done: Done, now: u64) {
+        self.poked = true;
         if let Some(reconciler) = &mut self.reconciler {
             reconciler.done(effect, done, at(now));
         }

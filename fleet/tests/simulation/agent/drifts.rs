@@ -57,6 +57,7 @@ impl Agent {
             on_soft_off_timeout: OnSoftOffTimeout::Quarantine,
             force: false,
             drain: false,
+            plan: None,
         };
         if self.hear(&order, around) == Some(Done::Accepted) {
             let enforced = site::drift_policy(name) == DriftPolicy::Enforce;

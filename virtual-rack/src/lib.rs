@@ -6,6 +6,7 @@
 pub mod board;
 pub mod chance;
 mod clock;
+mod closes;
 pub mod config;
 pub mod control;
 pub mod ctl;

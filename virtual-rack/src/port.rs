@@ -8,42 +8,69 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
-use rustix::fs::inotify;
-use rustix::fs::inotify::CreateFlags;
-use rustix::fs::inotify::WatchFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::OptionalActions;
 use rustix::termios::QueueSelector;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::closes::Closes;
+
 /// One read: far more than a driver writes at once, far less than a terminal holds (4 KiB).
 const READ_BYTES: usize = 256;
-
-/// One read of close events: each is 16 bytes, and more than one is rare.
-const CLOSES_BYTES: usize = 1024;
 
 /// The near end of a serial line, and the link to the far one.
 #[derive(Debug)]
 pub(crate) struct Port {
     near: AsyncFd<File>,
-    /// Held, never read: without it the near end reports an error whenever no agent has the line
-    /// open, and the line's settings are forgotten between two agents.
-    far: OwnedFd,
-    /// Tells when an agent closes the line, however it ended.
-    closes: AsyncFd<File>,
-    path: PathBuf,
+    far: Arc<FarEnd>,
+    closes: Arc<Closes>,
+    /// Under which the closes of this line are told.
+    watch: i32,
     link: PathBuf,
     by_path: Option<PathBuf>,
+}
+
+/// The end that an agent opens.
+#[derive(Debug)]
+pub(crate) struct FarEnd {
+    /// Held, never read: without it the near end reports an error whenever no agent has the line
+    /// open, and the line's settings are forgotten between two agents.
+    held: OwnedFd,
+    path: PathBuf,
+}
+
+impl FarEnd {
+    /// The pseudo-terminal.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the kernel does when a real line is closed for the last time, and does not here because
+    /// the far end is held: answers that nobody read are gone, and so is the exclusive use that a
+    /// killed agent could not give back.
+    pub(crate) fn forget_the_listener(&self) -> std::io::Result<()> {
+        if open_elsewhere(&self.path) {
+            return Ok(());
+        }
+        rustix::termios::tcflush(&self.held, QueueSelector::IFlush)?;
+        rustix::termios::ioctl_tiocnxcl(&self.held)?;
+        Ok(())
+    }
 }
 
 impl Port {
     /// Makes a line in raw mode (an echo would hand the agent its own frames) and the link to it.
     /// Another link, `by_path`, leads to that one.
-    pub(crate) fn open(link: &Path, by_path: Option<&Path>) -> std::io::Result<Self> {
+    pub(crate) fn open(
+        link: &Path,
+        by_path: Option<&Path>,
+        closes: &Arc<Closes>,
+    ) -> std::io::Result<Self> {
         let near =
             rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         rustix::pty::grantpt(&near)?;
@@ -57,17 +84,16 @@ impl Port {
         rustix::termios::tcsetattr(&far, OptionalActions::Now, &settings)?;
         let flags = rustix::fs::fcntl_getfl(&near)?;
         rustix::fs::fcntl_setfl(&near, flags | OFlags::NONBLOCK)?;
-        let closes = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        inotify::add_watch(&closes, &path, WatchFlags::CLOSE_WRITE)?;
+        let far = Arc::new(FarEnd { held: far, path });
         let port = Self {
             near: readable(near)?,
+            watch: closes.follow(&far)?,
             far,
-            closes: readable(closes)?,
-            path,
+            closes: Arc::clone(closes),
             link: link.to_owned(),
             by_path: by_path.map(Path::to_owned),
         };
-        place_link(&port.path, link)?;
+        place_link(port.path(), link)?;
         if let Some(by_path) = by_path {
             if let Some(directory) = by_path.parent() {
                 std::fs::create_dir_all(directory)?;
@@ -84,33 +110,20 @@ impl Port {
 
     /// The pseudo-terminal that the link leads to.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.far.path()
     }
 
     /// Waits for bytes from the agent. A close that came before them is dealt with before them.
     pub(crate) async fn read(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; READ_BYTES];
         loop {
-            tokio::select! {
-                biased;
-                closed = take(&self.closes, CLOSES_BYTES) => {
-                    closed?;
-                    self.forget_the_listener()?;
-                }
-                bytes = take(&self.near, READ_BYTES) => return bytes,
+            let mut ready = self.near.readable().await?;
+            self.closes.deal()?;
+            if let Ok(read) = ready.try_io(|near| near.get_ref().read(&mut bytes)) {
+                bytes.truncate(read?);
+                return Ok(bytes);
             }
         }
-    }
-
-    /// What the kernel does when a real line is closed for the last time, and does not here because
-    /// the far end is held: answers that nobody read are gone, and so is the exclusive use that a
-    /// killed agent could not give back.
-    fn forget_the_listener(&self) -> std::io::Result<()> {
-        if open_elsewhere(&self.path) {
-            return Ok(());
-        }
-        rustix::termios::tcflush(&self.far, QueueSelector::IFlush)?;
-        rustix::termios::ioctl_tiocnxcl(&self.far)?;
-        Ok(())
     }
 
     /// Sends bytes as a board does, who does not wait for a listener: false where the line was full
@@ -122,8 +135,9 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
+        self.closes.leave(self.watch);
         let by_path = self.by_path.as_deref().map(|by_path| (by_path, self.link.as_path()));
-        let links = by_path.into_iter().chain([(self.link.as_path(), self.path.as_path())]);
+        let links = by_path.into_iter().chain([(self.link.as_path(), self.far.path())]);
         for (link, leads_to) in links {
             if std::fs::read_link(link).is_ok_and(|target| target == leads_to)
                 && let Err(err) = std::fs::remove_file(link)
@@ -150,24 +164,12 @@ fn open_elsewhere(path: &Path) -> bool {
         .any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|target| target == path))
 }
 
-fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<File>> {
+pub(crate) fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<File>> {
     #[expect(
         deprecated,
         reason = "its successor is unsafe; a File keeps and closes its descriptor as demanded"
     )]
     AsyncFd::with_interest(File::from(fd), Interest::READABLE)
-}
-
-/// Waits for something to read, and reads it.
-async fn take(from: &AsyncFd<File>, bytes_max: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; bytes_max];
-    loop {
-        let mut ready = from.readable().await?;
-        if let Ok(read) = ready.try_io(|from| from.get_ref().read(&mut bytes)) {
-            bytes.truncate(read?);
-            return Ok(bytes);
-        }
-    }
 }
 
 /// Puts the link, in place of one that an earlier rack left behind; never in place of a file.

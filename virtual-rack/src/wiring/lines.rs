@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
+use crate::closes::Closes;
 use crate::moment::Moment;
 use crate::port::Port;
 
@@ -32,11 +33,13 @@ pub(super) struct Lines {
     clock: Clock,
     portions: mpsc::Sender<Portion>,
     plugged: BTreeMap<String, Line>,
+    /// What tells of closed lines, and its task, from the first line on.
+    closes: Option<(Arc<Closes>, JoinSet<()>)>,
 }
 
 impl Lines {
     pub(super) fn new(clock: Clock, portions: mpsc::Sender<Portion>) -> Self {
-        Self { clock, portions, plugged: BTreeMap::new() }
+        Self { clock, portions, plugged: BTreeMap::new(), closes: None }
     }
 
     /// Puts a board on the bus; never in the place of another.
@@ -47,11 +50,27 @@ impl Lines {
         by_path: Option<PathBuf>,
     ) -> std::io::Result<()> {
         self.free_for(board, &link)?;
-        let port = Arc::new(Port::open(&link, by_path.as_deref())?);
+        let port = Arc::new(Port::open(&link, by_path.as_deref(), &self.closes()?)?);
         let mut listener = JoinSet::new();
         listener.spawn(listen(board.to_owned(), port.clone(), self.clock, self.portions.clone()));
         self.plugged.insert(board.to_owned(), Line { port, by_path, listener });
         Ok(())
+    }
+
+    fn closes(&mut self) -> std::io::Result<Arc<Closes>> {
+        if let Some((closes, _)) = &self.closes {
+            return Ok(Arc::clone(closes));
+        }
+        let closes = Arc::new(Closes::new()?);
+        let mut task = JoinSet::new();
+        let following = Arc::clone(&closes);
+        task.spawn(async move {
+            if let Err(err) = following.follow_all().await {
+                tracing::error!(%err, "closed lines are not seen any more");
+            }
+        });
+        self.closes = Some((Arc::clone(&closes), task));
+        Ok(closes)
     }
 
     /// Whether a board may have this link: there is nothing, or something that is a link and of no
@@ -99,6 +118,9 @@ impl Lines {
     pub(super) async fn end(&mut self) {
         while let Some((_, mut line)) = self.plugged.pop_first() {
             line.listener.shutdown().await;
+        }
+        if let Some((_, mut task)) = self.closes.take() {
+            task.shutdown().await;
         }
     }
 }

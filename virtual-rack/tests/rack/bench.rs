@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -99,19 +100,12 @@ impl Bench {
 
     /// Waits until so many bytes lie unread on a line; opened anew for each look.
     pub(crate) async fn until_unread(&self, link: &str, bytes: usize) {
-        let expected = u64::try_from(bytes).expect("it fits");
-        let looks = async {
-            loop {
-                let line = self.open(link).await;
-                if rustix::io::ioctl_fionread(&line).expect("a line tells") == expected {
-                    return;
-                }
-                drop(line);
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        let looked = tokio::time::timeout(PATIENCE, looks).await;
-        assert!(looked.is_ok(), "there are not {bytes} bytes unread on {link}");
+        until_unread(bytes, async || self.open(link).await).await;
+    }
+
+    /// Waits until so many bytes lie unread on a line that is open.
+    pub(crate) async fn until_unread_by(&self, line: &File, bytes: usize) {
+        until_unread(bytes, async || line).await;
     }
 
     /// Writes to a line that is open for this write alone.
@@ -208,6 +202,22 @@ impl Bench {
         let text = |bytes| String::from_utf8(bytes).expect("it prints text");
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
+}
+
+async fn until_unread<F: AsFd>(bytes: usize, mut line: impl AsyncFnMut() -> F) {
+    let expected = u64::try_from(bytes).expect("it fits");
+    let mut found = 0;
+    let looks = async {
+        loop {
+            found = rustix::io::ioctl_fionread(line().await).expect("a line tells");
+            if found == expected {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let looked = tokio::time::timeout(PATIENCE, looks).await;
+    assert!(looked.is_ok(), "there are {found} bytes unread, not {bytes}");
 }
 
 /// Waits for a condition.

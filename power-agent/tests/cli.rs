@@ -1,21 +1,17 @@
 //! Goal: what a person and a script get from the command line is what happened at the relays.
 //! Method: the real binary as daemon and as command, boards on pseudo-terminals from the virtual rack, and its edge log as witness.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail them")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests may fail them")]
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use testkit::bench::{Bench, PATIENCE, said_by};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
-use virtual_rack::control::Client;
+use tokio::process::Command;
+use tokio::time::timeout;
 
-/// Far above what a swamped host needs for any single step.
-const BOUND: Duration = Duration::from_secs(30);
 const BINARY: &str = env!("CARGO_BIN_EXE_power-agent");
 
 const BOARDS: &str = r#"
@@ -81,118 +77,26 @@ pool = "rack"
 outlets = [{ device = "board-c", outlet = 1 }]
 "#;
 
-/// What a run of the command gave.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+/// `node1:on`, in the order in which the relays moved.
+async fn edges(bench: &Bench) -> Vec<String> {
+    let edges = bench.edges().await;
+    edges.iter().map(|edge| format!("{}:{}", edge.machine.as_ref().unwrap(), edge.edge)).collect()
 }
 
-/// A rack with an agent.
-struct Bench {
-    home: tempfile::TempDir,
-    rack: Client,
-    _agent: Child,
-}
-
-impl Bench {
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
-        command
-            .args(arguments)
-            .env("POWER_AGENT", format!("unix:{}", self.path("agent.sock").display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Ran {
-        ended(self.command(arguments).spawn().unwrap()).await
-    }
-
-    async fn json(&self, arguments: &[&str]) -> Value {
-        let ran = self.run(&[arguments, &["--json"]].concat()).await;
-        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
-    }
-
-    /// `node1:on`, in the order in which the relays moved.
-    async fn edges(&self) -> Vec<String> {
-        let edges = serde_json::to_value(self.rack.edges().await.unwrap()).unwrap();
-        let edge = |edge: &Value| {
-            format!("{}:{}", edge["machine"].as_str().unwrap(), edge["edge"].as_str().unwrap())
-        };
-        edges.as_array().unwrap().iter().map(edge).collect()
-    }
-
-    /// Waits until the status says so of a machine.
-    async fn until_power(&self, machine: &str, power: &str) {
-        let ends_at = Instant::now() + BOUND;
-        loop {
-            let status = self.json(&["status", machine]).await;
-            if status["machines"][0]["power"] == power {
-                return;
-            }
-            assert!(Instant::now() < ends_at, "{machine} never became {power}: {status}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-async fn ended(child: Child) -> Ran {
-    let output = timeout(BOUND, child.wait_with_output()).await.expect("it ends").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let code = output.status.code().expect("it ends by itself");
-    Ran { code, out: text(output.stdout), err: text(output.stderr) }
-}
-
-async fn until_there(file: &Path) {
-    let ends_at = Instant::now() + BOUND;
-    while !file.exists() {
-        assert!(Instant::now() < ends_at, "{} never appeared", file.display());
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Runs a test beside a rack of its own.
+/// Runs a test beside a rack of its own, whose boards have been read.
 async fn with_bench(test: impl AsyncFnOnce(&Bench)) {
-    let home = tempfile::tempdir().unwrap();
-    let here = home.path().to_owned();
     let mut boards = BOARDS.to_owned();
     for (name, board, channel) in MACHINES {
         boards.push_str(&format!(
             "[machines.{name}]\nboard = \"{board}\"\nchannel = {channel}\nboot_ms = 50\nshutdown_ms = 50\nwatts = 5.0\n"
         ));
     }
-    let rack_file = here.join("boards.toml");
-    let rack = virtual_rack::config::parse(&boards, &rack_file).unwrap();
-    let text = RACK.replace("HOME", &here.display().to_string());
-    std::fs::write(here.join("rack.toml"), text).unwrap();
-    let body = async {
-        until_there(&here.join("rack.sock")).await;
-        let agent = Command::new(BINARY)
-            .args(["serve", "--config"])
-            .arg(here.join("rack.toml"))
-            .stdin(Stdio::null())
-            .stderr(std::fs::File::create(here.join("agent.log")).unwrap())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        until_there(&here.join("agent.sock")).await;
-        let bench = Bench { rack: Client::new(here.join("rack.sock")), home, _agent: agent };
-        bench.until_power("node1", "off").await;
-        test(&bench).await;
-    };
-    tokio::select! {
-        ended = virtual_rack::wiring::run(rack, None, |_| Ok(())) => panic!("the rack ended: {ended:?}"),
-        () = body => {}
-    }
+    let mut bench = Bench::new(&boards, RACK).await;
+    let home = bench.path("").display().to_string();
+    bench.write_agent_file(&RACK.replace("HOME", &home));
+    bench.start_agent().await;
+    bench.until_power("node1", "off").await;
+    test(&bench).await;
 }
 
 #[tokio::test]
@@ -209,7 +113,7 @@ async fn on_and_off_are_told_with_their_evidence_and_seen_at_the_relays() {
         assert!(again.out.contains("was on already"), "{again:?}");
         let ran = bench.run(&["off", "node1", "--reason", "fan", "--force"]).await;
         assert_eq!(ran.code, 0, "{ran:?}");
-        let mut edges = bench.edges().await;
+        let mut edges = edges(bench).await;
         edges.sort();
         assert_eq!(edges, ["node1:off", "node1:on", "node2:on"]);
     })
@@ -240,7 +144,7 @@ async fn without_proof_that_the_node_is_empty_off_and_cycle_are_refused() {
             assert!(ran.out.starts_with("node1: refused: "), "{ran:?}");
             assert!(ran.out.contains("--force"), "the remedy is named: {ran:?}");
         }
-        assert_eq!(bench.edges().await, ["node1:on"], "nothing moved");
+        assert_eq!(edges(bench).await, ["node1:on"], "nothing moved");
     })
     .await;
 }
@@ -261,7 +165,7 @@ async fn off_is_a_hold_until_release_and_a_cycle_is_one_sequence() {
         assert!(ran.out.starts_with("node1: released; "), "{ran:?}");
         let ran = bench.run(&["release", "node1"]).await;
         assert_eq!((ran.code, ran.out.as_str()), (0, "node1: was not held\n"));
-        let edges = bench.edges().await;
+        let edges = edges(bench).await;
         assert_eq!(edges, ["node1:on", "node1:off", "node1:on", "node1:off"]);
     })
     .await;
@@ -305,7 +209,7 @@ async fn people_reserve_hold_maintain_and_release_machines_and_status_tells_it()
             (&told[1]["was_held"], &told[1]["ended"][0]["reason"]),
             (&true.into(), &"course".into())
         );
-        assert!(bench.edges().await.is_empty(), "nothing moved");
+        assert!(edges(bench).await.is_empty(), "nothing moved");
     })
     .await;
 }
@@ -314,7 +218,7 @@ async fn people_reserve_hold_maintain_and_release_machines_and_status_tells_it()
 async fn another_persons_reservation_is_refused_until_force_is_said() {
     with_bench(async |bench| {
         let as_bob = async |arguments: &[&str]| {
-            ended(bench.command(arguments).env("USER", "bob").spawn().unwrap()).await
+            said_by(bench.command(arguments).env("USER", "bob").spawn().unwrap()).await
         };
         bench.run(&["reserve", "node1", "--reason", "course"]).await;
         for arguments in [
@@ -327,7 +231,7 @@ async fn another_persons_reservation_is_refused_until_force_is_said() {
             assert!(ran.out.starts_with("node1: refused: node1 is reserved by "), "{ran:?}");
             assert!(ran.out.contains("(course)") && ran.out.contains("--force"), "{ran:?}");
         }
-        assert!(bench.edges().await.is_empty());
+        assert!(edges(bench).await.is_empty());
         assert_eq!(as_bob(&["on", "node1", "--force"]).await.code, 0);
         assert_eq!(as_bob(&["release", "node1", "--force"]).await.code, 0);
     })
@@ -356,7 +260,7 @@ async fn what_makes_no_sense_is_a_usage_error_and_moves_nothing() {
             assert_eq!(ran.code, 64, "{arguments:?}: {ran:?}");
             assert!(ran.err.contains(told), "{arguments:?}: {ran:?}");
         }
-        assert!(bench.edges().await.is_empty());
+        assert!(edges(bench).await.is_empty());
     })
     .await;
 }
@@ -388,7 +292,7 @@ async fn an_agent_that_is_not_there_is_unreachable_and_the_remedy_is_named() {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let ran = ended(child).await;
+        let ran = said_by(child).await;
         assert_eq!(ran.code, 3, "{ran:?}");
         assert!(ran.err.contains("nobody.sock"), "{ran:?}");
         assert!(ran.err.contains("help: is the agent running"), "{ran:?}");
@@ -403,7 +307,7 @@ async fn a_sick_machine_stalls_no_other() {
         bench.until_power("node1", "on").await;
         bench.until_power("node2", "on").await;
         assert!(child.try_wait().unwrap().is_none(), "the sick one is still tried");
-        let ran = ended(child).await;
+        let ran = said_by(child).await;
         let told: Value = serde_json::from_str(&ran.out).unwrap();
         assert_eq!((ran.code, &told["exit"]), (1, &Value::from(1)));
         let outcomes: Vec<String> = told["machines"]
@@ -430,10 +334,10 @@ async fn a_command_that_stops_to_wait_leaves_the_operation_running() {
             ran.out.contains("node3: pending: the --timeout passed while it was shutting down"),
             "{ran:?}"
         );
-        assert_eq!(bench.edges().await, ["node3:on"], "it is not cut before it is down");
+        assert_eq!(edges(bench).await, ["node3:on"], "it is not cut before it is down");
         std::fs::write(bench.path("go"), "").unwrap();
         bench.until_power("node3", "off").await;
-        assert_eq!(bench.edges().await, ["node3:on", "node3:off"]);
+        assert_eq!(edges(bench).await, ["node3:on", "node3:off"]);
     })
     .await;
 }
@@ -445,14 +349,14 @@ async fn ctrl_c_stops_the_wait_and_says_that_the_agent_goes_on() {
         let mut child =
             bench.command(&["off", "node3", "--reason", "x", "--force"]).spawn().unwrap();
         let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
-        while let Some(line) = timeout(BOUND, progress.next_line()).await.unwrap().unwrap() {
+        while let Some(line) = timeout(PATIENCE, progress.next_line()).await.unwrap().unwrap() {
             if line.contains("shutting down") {
                 break;
             }
         }
         let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
         kill_process(id, Signal::INT).unwrap();
-        let ran = ended(child).await;
+        let ran = said_by(child).await;
         assert_eq!(ran.code, 5, "{ran:?}");
         assert!(
             ran.out.contains("the agent goes on, `power-agent watch node3` follows it"),
@@ -471,10 +375,10 @@ async fn watch_tells_every_change_to_people_and_to_programs() {
         let mut told = BufReader::new(people.stdout.take().unwrap()).lines();
         let mut programs = bench.command(&["watch", "--json"]).spawn().unwrap();
         let mut events = BufReader::new(programs.stdout.take().unwrap()).lines();
-        let first = timeout(BOUND, events.next_line()).await.unwrap().unwrap().unwrap();
+        let first = timeout(PATIENCE, events.next_line()).await.unwrap().unwrap().unwrap();
         let first: Value = serde_json::from_str(&first).unwrap();
         assert_eq!((&first["event"], &first["name"]), (&"snapshot".into(), &"node1".into()));
-        timeout(BOUND, told.next_line()).await.unwrap().unwrap().unwrap();
+        timeout(PATIENCE, told.next_line()).await.unwrap().unwrap().unwrap();
         bench.run(&["on", "node2,node1"]).await;
         let until = async {
             loop {
@@ -496,7 +400,7 @@ async fn watch_tells_every_change_to_people_and_to_programs() {
                 }
             }
         };
-        timeout(BOUND, until).await.expect("the changes are told");
+        timeout(PATIENCE, until).await.expect("the changes are told");
     })
     .await;
 }
@@ -523,7 +427,7 @@ async fn check_has_a_code_for_each_kind_of_file() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let ran = ended(child).await;
+        let ran = said_by(child).await;
         assert_eq!(ran.code, code, "{ran:?}");
         assert!(ran.out.contains(told) || ran.err.contains(told), "{ran:?}");
     }
@@ -542,7 +446,7 @@ async fn serve_refuses_a_rack_file_with_errors_and_names_them() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let ran = ended(child).await;
+    let ran = said_by(child).await;
     assert_eq!(ran.code, 65, "{ran:?}");
     assert!(ran.err.contains("rack.toml:1:11"), "{ran:?}");
 }

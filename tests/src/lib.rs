@@ -1,7 +1,8 @@
-//! The test kit: the real hosts, programs that die with their owner, waiting with a bound, and a Nomad
-//! cluster on loopback.
+//! The test kit: the real hosts, programs that die with their owner, waiting with a bound, a Nomad cluster on
+//! loopback, and the agent's bench.
 
 pub mod access;
+pub mod bench;
 pub mod cluster;
 pub mod diary;
 pub mod evidence;

@@ -3,12 +3,12 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
 
+mod bench;
 mod claim;
 mod locks;
 mod quarantine;
 mod reload;
 mod returns;
-mod rig;
 mod told;
 mod wear;
 
@@ -20,7 +20,7 @@ use fleet::{
 };
 use virtual_rack::relay::Power;
 
-use rig::{PATIENCE, Rig, autoscaler, ended, name, order, person, phase, reading, until};
+use testkit::bench::{PATIENCE, autoscaler, ended, name, order, person, phase, reading, until};
 
 fn edge(board: &str, channel: u8, to: Power) -> (String, u8, Power) {
     (board.to_owned(), channel, to)
@@ -35,18 +35,18 @@ fn refused(answer: Answer) -> (RefusalCode, String) {
 
 #[tokio::test]
 async fn on_cycle_and_off_are_driven_once_and_read_back() {
-    let rig = Rig::start("100ms").await;
-    let on = rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    let bench = bench::start("100ms").await;
+    let on = bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
     assert_eq!((on.phase, on.changed, on.evidence.as_str()), (Phase::Done, true, "read back on"));
-    let again = rig.done(&order("op-2", "read", Verb::On, autoscaler(1))).await;
+    let again = bench.done(&order("op-2", "read", Verb::On, autoscaler(1))).await;
     assert_eq!((again.phase, again.changed), (Phase::Done, false));
-    let cycle = rig.done(&order("op-3", "read", Verb::Cycle, autoscaler(1))).await;
+    let cycle = bench.done(&order("op-3", "read", Verb::Cycle, autoscaler(1))).await;
     assert_eq!((cycle.phase, cycle.changed), (Phase::Done, true));
-    let off = rig.done(&order("op-4", "read", Verb::Off, autoscaler(1))).await;
+    let off = bench.done(&order("op-4", "read", Verb::Off, autoscaler(1))).await;
     assert_eq!(off.evidence, "read back off");
     let edges = [Power::On, Power::Off, Power::On, Power::Off].map(|to| edge("a", 1, to));
-    assert_eq!(rig.edges().await, edges);
-    let machine = rig.machine("read").await;
+    assert_eq!(bench.moves().await, edges);
+    let machine = bench.machine("read").await;
     assert_eq!(reading(&machine), Some(PowerState::Off));
     let commanded = machine.commanded.expect("it was commanded");
     assert_eq!((commanded.state, commanded.origin), (PowerState::Off, autoscaler(1)));
@@ -54,237 +54,237 @@ async fn on_cycle_and_off_are_driven_once_and_read_back() {
 
 #[tokio::test]
 async fn both_outlets_of_a_machine_with_two_are_moved() {
-    let rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "twin", Verb::On, person())).await;
-    assert_eq!(rig.edges().await, [edge("a", 2, Power::On), edge("a", 3, Power::On)]);
-    assert_eq!(reading(&rig.machine("twin").await), Some(PowerState::On));
+    let bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "twin", Verb::On, person())).await;
+    assert_eq!(bench.moves().await, [edge("a", 2, Power::On), edge("a", 3, Power::On)]);
+    assert_eq!(reading(&bench.machine("twin").await), Some(PowerState::On));
 }
 
 #[tokio::test]
 async fn a_silent_board_is_assumed_and_never_read() {
-    let rig = Rig::start("100ms").await;
-    let on = rig.done(&order("op-1", "silent", Verb::On, autoscaler(1))).await;
+    let bench = bench::start("100ms").await;
+    let on = bench.done(&order("op-1", "silent", Verb::On, autoscaler(1))).await;
     assert_eq!(on.evidence, "assumed on: the board can not be read");
-    let machine = rig.machine("silent").await;
+    let machine = bench.machine("silent").await;
     assert_eq!((reading(&machine), machine.outlets[0].can_read_back), (None, false));
     assert_eq!(machine.commanded.map(|commanded| commanded.state), Some(PowerState::On));
 }
 
 #[tokio::test]
 async fn a_restart_with_everything_on_moves_nothing() {
-    let mut rig = Rig::start("100ms").await;
+    let mut bench = bench::start("100ms").await;
     for (id, machine) in [("op-1", "read"), ("op-2", "twin"), ("op-3", "silent"), ("op-4", "lamp")]
     {
-        rig.done(&order(id, machine, Verb::On, person())).await;
+        bench.done(&order(id, machine, Verb::On, person())).await;
     }
-    let before = rig.edges().await;
-    rig.stop_agent().await;
-    rig.start_agent().await;
-    rig.kill_agent().await;
-    rig.start_agent().await;
-    assert_eq!(reading(&rig.machine("read").await), Some(PowerState::On));
-    assert_eq!(reading(&rig.machine("silent").await), None);
-    assert_eq!(rig.edges().await, before);
+    let before = bench.moves().await;
+    bench.stop_agent().await;
+    bench.start_agent().await;
+    bench.kill_agent().await;
+    bench.start_agent().await;
+    assert_eq!(reading(&bench.machine("read").await), Some(PowerState::On));
+    assert_eq!(reading(&bench.machine("silent").await), None);
+    assert_eq!(bench.moves().await, before);
 }
 
 #[tokio::test]
 async fn a_cycle_whose_agent_is_killed_while_it_is_off_is_finished_by_the_next_one() {
-    let mut rig = Rig::start("3s").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    let mut bench = bench::start("3s").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;
-    rig.kill_agent().await;
-    assert_eq!(rig.edges().await.last(), Some(&edge("a", 1, Power::Off)));
-    rig.start_agent().await;
-    let mut watch = rig.client.watch().await.expect("a watch");
+    bench.kill_agent().await;
+    assert_eq!(bench.moves().await.last(), Some(&edge("a", 1, Power::Off)));
+    bench.start_agent().await;
+    let mut watch = bench.client.watch().await.expect("a watch");
     let cycle = ended(&mut watch, &order("op-2", "read", Verb::Cycle, person()).operation).await;
     assert_eq!((cycle.phase, cycle.evidence.as_str()), (Phase::Done, "read back on"));
     let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
-    assert_eq!(rig.edges().await, edges);
+    assert_eq!(bench.moves().await, edges);
 }
 
 #[tokio::test]
 async fn an_agent_that_is_asked_to_stop_leaves_no_machine_off_between_off_and_on() {
-    let mut rig = Rig::start("1s").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    let mut bench = bench::start("1s").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;
-    rig.stop_agent().await;
-    assert_eq!(rig.edges().await.last(), Some(&edge("a", 1, Power::On)));
+    bench.stop_agent().await;
+    assert_eq!(bench.moves().await.last(), Some(&edge("a", 1, Power::On)));
 }
 
 #[tokio::test]
 async fn an_older_fence_is_refused_also_after_a_restart() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, autoscaler(7))).await;
-    rig.kill_agent().await;
-    rig.start_agent().await;
+    let mut bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, autoscaler(7))).await;
+    bench.kill_agent().await;
+    bench.start_agent().await;
     let stale = order("op-2", "read", Verb::Off, autoscaler(6));
-    let (code, text) = refused(rig.client.set_power(&stale).await.expect("an answer"));
+    let (code, text) = refused(bench.client.set_power(&stale).await.expect("an answer"));
     assert_eq!(code, RefusalCode::StaleFence);
     assert!(text.contains("fence 6 ") && text.contains("and 7 has ordered"), "{text}");
-    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)]);
-    let fences = rig.client.inventory().await.expect("an inventory").fences;
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On)]);
+    let fences = bench.client.inventory().await.expect("an inventory").fences;
     assert_eq!(fences.iter().map(|fence| fence.number).collect::<Vec<_>>(), [FenceNumber(7)]);
 }
 
 #[tokio::test]
 async fn after_a_person_has_reset_a_fence_a_lower_one_is_obeyed_also_after_a_restart() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, autoscaler(7))).await;
+    let mut bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, autoscaler(7))).await;
     let rack = PoolName::new("rack").expect("a name");
-    let was = rig.client.reset_fence(&rack, None, "ada", "restored").await.expect("a fence");
+    let was = bench.client.reset_fence(&rack, None, "ada", "restored").await.expect("a fence");
     assert_eq!(was.number, FenceNumber(7));
-    let again = rig.client.reset_fence(&rack, None, "ada", "restored").await;
+    let again = bench.client.reset_fence(&rack, None, "ada", "restored").await;
     let text = again.expect_err("there is none any more").to_string();
     assert!(text.contains("pool rack") && text.contains("known of none"), "{text}");
-    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)], "a reset moves nothing");
-    rig.kill_agent().await;
-    rig.start_agent().await;
-    rig.done(&order("op-2", "read", Verb::Off, autoscaler(2))).await;
-    let fences = rig.client.inventory().await.expect("an inventory").fences;
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On)], "a reset moves nothing");
+    bench.kill_agent().await;
+    bench.start_agent().await;
+    bench.done(&order("op-2", "read", Verb::Off, autoscaler(2))).await;
+    let fences = bench.client.inventory().await.expect("an inventory").fences;
     assert_eq!(fences.iter().map(|fence| fence.number).collect::<Vec<_>>(), [FenceNumber(2)]);
 }
 
 #[tokio::test]
 async fn a_repeated_operation_is_answered_as_the_first_time_and_moves_nothing() {
-    let mut rig = Rig::start("100ms").await;
-    let first = rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
-    rig.done(&order("op-2", "read", Verb::Off, autoscaler(1))).await;
+    let mut bench = bench::start("100ms").await;
+    let first = bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    bench.done(&order("op-2", "read", Verb::Off, autoscaler(1))).await;
     for _ in 0..2 {
         let again = order("op-1", "read", Verb::On, autoscaler(1));
-        let answer = rig.client.set_power(&again).await.expect("an answer");
+        let answer = bench.client.set_power(&again).await.expect("an answer");
         let Answer::Accepted { operation, repeated: true } = answer else { panic!("{answer:?}") };
         assert_eq!(
             (operation.phase, operation.evidence, operation.took),
             (first.phase, first.evidence.clone(), first.took)
         );
-        rig.kill_agent().await;
-        rig.start_agent().await;
+        bench.kill_agent().await;
+        bench.start_agent().await;
     }
-    assert_eq!(rig.edges().await, [edge("a", 1, Power::On), edge("a", 1, Power::Off)]);
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On), edge("a", 1, Power::Off)]);
     let other = order("op-1", "lamp", Verb::Off, person());
-    let error = rig.client.set_power(&other).await.expect_err("the id is taken");
+    let error = bench.client.set_power(&other).await.expect_err("the id is taken");
     assert!(error.to_string().contains("was given before, to `on read`"), "{error}");
 }
 
 #[tokio::test]
 async fn a_persons_off_holds_against_the_autoscaler_until_it_is_released() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
-    rig.done(&order("op-2", "read", Verb::Off, person())).await;
-    rig.kill_agent().await;
-    rig.start_agent().await;
+    let mut bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    bench.done(&order("op-2", "read", Verb::Off, person())).await;
+    bench.kill_agent().await;
+    bench.start_agent().await;
     let wanted = order("op-3", "read", Verb::On, autoscaler(1));
-    let (code, text) = refused(rig.client.set_power(&wanted).await.expect("an answer"));
+    let (code, text) = refused(bench.client.set_power(&wanted).await.expect("an answer"));
     assert_eq!(code, RefusalCode::Held);
     assert!(text.ends_with("`power-agent release read` ends the hold"), "{text}");
-    let on = rig.done(&order("op-4", "read", Verb::On, person())).await;
+    let on = bench.done(&order("op-4", "read", Verb::On, person())).await;
     assert!(
         on.evidence.ends_with("hold stays until `power-agent release read`"),
         "{}",
         on.evidence
     );
-    let before = rig.edges().await;
-    assert_eq!(rig.release("read").await.ended.len(), 1);
-    assert_eq!(rig.release("read").await.ended.len(), 0);
-    assert_eq!(rig.edges().await, before);
-    rig.done(&order("op-5", "read", Verb::Off, autoscaler(1))).await;
+    let before = bench.moves().await;
+    assert_eq!(bench.release("read").await.ended.len(), 1);
+    assert_eq!(bench.release("read").await.ended.len(), 0);
+    assert_eq!(bench.moves().await, before);
+    bench.done(&order("op-5", "read", Verb::Off, autoscaler(1))).await;
 }
 
 #[tokio::test]
 async fn a_person_without_proof_is_refused_and_one_with_force_or_outside_of_pools_is_not() {
-    let rig = Rig::start("100ms").await;
+    let bench = bench::start("100ms").await;
     for (id, machine) in [("op-1", "read"), ("op-2", "lamp")] {
-        rig.done(&order(id, machine, Verb::On, person())).await;
+        bench.done(&order(id, machine, Verb::On, person())).await;
     }
     let careful = Order { force: false, ..order("op-3", "read", Verb::Off, person()) };
-    let (code, text) = refused(rig.client.set_power(&careful).await.expect("an answer"));
+    let (code, text) = refused(bench.client.set_power(&careful).await.expect("an answer"));
     assert_eq!(code, RefusalCode::NotEmpty);
     assert!(text.contains("no [nomad] section"), "{text}");
-    assert!(rig.machine("read").await.hold.is_none());
+    assert!(bench.machine("read").await.hold.is_none());
     let outside = Order { force: false, ..order("op-4", "lamp", Verb::Off, person()) };
-    assert_eq!(rig.done(&outside).await.phase, Phase::Done);
+    assert_eq!(bench.done(&outside).await.phase, Phase::Done);
     let forced = order("op-5", "read", Verb::Off, person());
-    assert_eq!(rig.done(&forced).await.phase, Phase::Done);
+    assert_eq!(bench.done(&forced).await.phase, Phase::Done);
 }
 
 #[tokio::test]
 async fn a_second_agent_on_the_same_journal_says_so_and_moves_nothing() {
-    let rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    let (code, said) = rig.second_agent().await;
-    assert_eq!(code, Some(70), "{said}");
-    assert!(said.contains("another agent has it open; stop that one"), "{said}");
-    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)]);
-    assert_eq!(reading(&rig.machine("read").await), Some(PowerState::On));
+    let bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    let second = bench.second_agent().await;
+    assert_eq!(second.code, 70, "{second:?}");
+    assert!(second.err.contains("another agent has it open; stop that one"), "{second:?}");
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On)]);
+    assert_eq!(reading(&bench.machine("read").await), Some(PowerState::On));
 }
 
 #[tokio::test]
 async fn a_journal_that_can_not_be_written_stops_all_movement_until_it_can_and_no_longer() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.limit_files(Some(0));
+    let mut bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.limit_files(Some(0));
     for id in ["op-2", "op-3"] {
-        let refused = rig.client.set_power(&order(id, "read", Verb::Off, person())).await;
+        let refused = bench.client.set_power(&order(id, "read", Verb::Off, person())).await;
         let text = refused.expect_err("nothing can be written").to_string();
         assert!(text.contains("nothing was moved"), "{text}");
         assert!(text.contains("agent.redb: can not be written; look at the disk: I/O"), "{text}");
     }
-    assert_eq!(rig.edges().await, [edge("a", 1, Power::On)]);
-    rig.limit_files(None);
-    rig.done(&order("op-4", "lamp", Verb::On, person())).await;
-    assert_eq!(rig.edges().await, [edge("a", 1, Power::On), edge("a", 4, Power::On)]);
-    rig.stop_agent().await;
-    rig.start_agent().await;
-    let machine = rig.machine("lamp").await;
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On)]);
+    bench.limit_files(None);
+    bench.done(&order("op-4", "lamp", Verb::On, person())).await;
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On), edge("a", 4, Power::On)]);
+    bench.stop_agent().await;
+    bench.start_agent().await;
+    let machine = bench.machine("lamp").await;
     assert_eq!((phase(&machine), reading(&machine)), (Some(Phase::Done), Some(PowerState::On)));
-    assert_eq!(rig.machine("read").await.hold, None);
+    assert_eq!(bench.machine("read").await.hold, None);
 }
 
 #[tokio::test]
 async fn a_cycle_during_which_the_disk_fills_comes_on_again_and_its_end_is_told_once_it_is_written()
 {
-    let mut rig = Rig::start("1s").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    let mut bench = bench::start("1s").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;
-    rig.limit_files(Some(0));
+    bench.limit_files(Some(0));
     let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
-    until("it is on again", async || (rig.edges().await == edges).then_some(())).await;
+    until("it is on again", async || (bench.moves().await == edges).then_some(())).await;
     until("the end is ready", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Energizing)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Energizing)).then_some(())
     })
     .await;
-    rig.limit_files(None);
+    bench.limit_files(None);
     let ended = until("the end is told", async || {
-        let operation = rig.machine("read").await.operation?;
+        let operation = bench.machine("read").await.operation?;
         (operation.phase == Phase::Done).then_some(operation)
     })
     .await;
     assert_eq!((ended.id.as_str(), ended.evidence.as_str()), ("op-2", "read back on"));
-    rig.kill_agent().await;
-    rig.start_agent().await;
-    assert_eq!(phase(&rig.machine("read").await), Some(Phase::Done));
-    assert_eq!(rig.edges().await, edges);
+    bench.kill_agent().await;
+    bench.start_agent().await;
+    assert_eq!(phase(&bench.machine("read").await), Some(Phase::Done));
+    assert_eq!(bench.moves().await, edges);
 }
 
 #[tokio::test]
 async fn a_board_that_goes_away_is_unknown_with_its_reason() {
-    let rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.unplug().await;
+    let bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.unplug().await;
     let machine = until("the reading is gone", async || {
-        let machine = rig.machine("read").await;
+        let machine = bench.machine("read").await;
         machine.reading.is_none().then_some(machine)
     })
     .await;
@@ -295,12 +295,12 @@ async fn a_board_that_goes_away_is_unknown_with_its_reason() {
 
 #[tokio::test]
 async fn a_watcher_gets_a_snapshot_and_then_what_changes() {
-    let rig = Rig::start("100ms").await;
-    let mut watch = rig.client.watch().await.expect("a watch");
+    let bench = bench::start("100ms").await;
+    let mut watch = bench.client.watch().await.expect("a watch");
     let first = watch.next().await.expect("an event");
     let Some(Event::Snapshot(inventory)) = first else { panic!("{first:?}") };
     assert_eq!(inventory.machines.len(), 4);
-    rig.accepted(&order("op-1", "lamp", Verb::On, person())).await;
+    bench.accepted(&order("op-1", "lamp", Verb::On, person())).await;
     let lit = async {
         loop {
             let event = watch.next().await.expect("an event");
@@ -315,7 +315,7 @@ async fn a_watcher_gets_a_snapshot_and_then_what_changes() {
 
 #[tokio::test]
 async fn plans_and_shapes_survive_the_agent() {
-    let mut rig = Rig::start("100ms").await;
+    let mut bench = bench::start("100ms").await;
     let pool = PoolName::new("rack").expect("a name");
     let line = |text: &str| PlanLine { machine: Some(name("read")), text: text.to_owned() };
     for (id, text) in [("plan-1", "kept off"), ("plan-2", "started: first in line")] {
@@ -326,18 +326,18 @@ async fn plans_and_shapes_survive_the_agent() {
             lines: vec![line(text)],
             age: Duration::ZERO,
         };
-        rig.client.record_plan(&plan).await.expect("kept");
+        bench.client.record_plan(&plan).await.expect("kept");
     }
     let resources = Resources { cpu_mhz: 6000, memory_mb: 7820, disk_mb: 29_000 };
     let shape = Shape { resources, ..Shape::default() };
-    rig.client.record_shape(&name("read"), &shape).await.expect("kept");
-    rig.kill_agent().await;
-    rig.start_agent().await;
-    let plans = rig.client.plans(&pool).await.expect("plans");
+    bench.client.record_shape(&name("read"), &shape).await.expect("kept");
+    bench.kill_agent().await;
+    bench.start_agent().await;
+    let plans = bench.client.plans(&pool).await.expect("plans");
     assert_eq!(plans.len(), 1);
     assert_eq!(plans[0].lines, [line("started: first in line")]);
-    assert_eq!(rig.machine("read").await.last_seen, Some(shape));
-    let error = rig.client.record_shape(&name("nobody"), &Shape::default()).await;
+    assert_eq!(bench.machine("read").await.last_seen, Some(shape));
+    let error = bench.client.record_shape(&name("nobody"), &Shape::default()).await;
     let text = error.expect_err("there is no such machine").to_string();
     assert!(text.contains("no machine nobody; it has lamp, read, silent, twin"), "{text}");
 }

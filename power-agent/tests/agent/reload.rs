@@ -5,8 +5,8 @@ use agent_api::Event;
 use fleet::{Phase, PowerState, Verb};
 use virtual_rack::relay::Power;
 
-use crate::edge;
-use crate::rig::{PATIENCE, Rig, ended, order, person, phase, reading, until};
+use crate::{bench, edge};
+use testkit::bench::{PATIENCE, ended, order, person, phase, reading, until};
 
 const FIFTH: &str = "[machines.fifth]\noutlets = [{ device = \"b\", outlet = 2 }]\n";
 
@@ -16,18 +16,18 @@ fn names(inventory: &agent_api::Inventory) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_reload_brings_the_new_rack_and_keeps_ports_holds_and_lines_of_the_old() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.done(&order("op-2", "lamp", Verb::On, person())).await;
-    rig.done(&order("op-3", "lamp", Verb::Off, person())).await;
-    let before = rig.edges().await;
+    let bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.done(&order("op-2", "lamp", Verb::On, person())).await;
+    bench.done(&order("op-3", "lamp", Verb::Off, person())).await;
+    let before = bench.moves().await;
     // Whoever opened the board's port again would not find it.
-    std::fs::rename(rig.path("a.tty"), rig.path("moved.tty")).expect("it is there");
-    let mut watch = rig.client.watch().await.expect("a watch");
+    std::fs::rename(bench.path("a.tty"), bench.path("moved.tty")).expect("it is there");
+    let mut watch = bench.client.watch().await.expect("a watch");
     assert!(matches!(watch.next().await, Ok(Some(Event::Snapshot(_)))));
-    let file =
-        format!("{}{FIFTH}", rig.agent_file()).replace("settle = \"100ms\"", "settle = \"110ms\"");
-    let said = rig.reload(&file).await;
+    let file = format!("{}{FIFTH}", bench.agent_file())
+        .replace("settle = \"100ms\"", "settle = \"110ms\"");
+    let said = bench.reload(&file).await;
     assert!(said.contains("machines added: fifth; machines changed: read, silent, twin"), "{said}");
     let snapshot = async {
         loop {
@@ -38,89 +38,89 @@ async fn a_reload_brings_the_new_rack_and_keeps_ports_holds_and_lines_of_the_old
     };
     let inventory = tokio::time::timeout(PATIENCE, snapshot).await.expect("a snapshot");
     assert_eq!(names(&inventory), ["fifth", "lamp", "read", "silent", "twin"]);
-    assert!(rig.machine("lamp").await.hold.is_some());
-    assert_eq!(reading(&rig.machine("read").await), Some(PowerState::On));
-    assert_eq!(rig.edges().await, before);
-    rig.done(&order("op-4", "fifth", Verb::On, person())).await;
-    rig.done(&order("op-5", "read", Verb::Off, person())).await;
+    assert!(bench.machine("lamp").await.hold.is_some());
+    assert_eq!(reading(&bench.machine("read").await), Some(PowerState::On));
+    assert_eq!(bench.moves().await, before);
+    bench.done(&order("op-4", "fifth", Verb::On, person())).await;
+    bench.done(&order("op-5", "read", Verb::Off, person())).await;
 }
 
 #[tokio::test]
 async fn a_cycle_goes_on_undisturbed_while_another_machine_comes() {
-    let mut rig = Rig::start("2s").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    let mut watch = rig.client.watch().await.expect("a watch");
-    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    let bench = bench::start("2s").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    let mut watch = bench.client.watch().await.expect("a watch");
+    bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;
-    let said = rig.reload(&format!("{}{FIFTH}", rig.agent_file())).await;
+    let said = bench.reload(&format!("{}{FIFTH}", bench.agent_file())).await;
     assert!(said.contains("in force"), "{said}");
-    assert_eq!(phase(&rig.machine("read").await), Some(Phase::Dwelling));
+    assert_eq!(phase(&bench.machine("read").await), Some(Phase::Dwelling));
     let cycle = ended(&mut watch, &order("op-2", "read", Verb::Cycle, person()).operation).await;
     assert_eq!((cycle.phase, cycle.evidence.as_str()), (Phase::Done, "read back on"));
     let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
-    assert_eq!(rig.edges().await, edges);
+    assert_eq!(bench.moves().await, edges);
 }
 
 #[tokio::test]
 async fn a_machine_in_the_midst_of_a_sequence_does_not_change_and_nothing_else_does() {
-    let mut rig = Rig::start("2s").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
+    let bench = bench::start("2s").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Dwelling)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;
-    let first = rig.agent_file();
+    let first = bench.agent_file();
     let without = first.replace("[machines.read]", "[machines.other]") + FIFTH;
-    let said = rig.reload(&without).await;
+    let said = bench.reload(&without).await;
     assert!(said.contains("not taken"), "{said}");
     assert!(
         said.contains("read changes, and its cycle (op-2) is dwelling; reload again"),
         "{said}"
     );
-    assert_eq!(names(&rig.client.inventory().await.expect("an inventory")).len(), 4);
+    assert_eq!(names(&bench.client.inventory().await.expect("an inventory")).len(), 4);
     until("it is on again", async || {
-        (phase(&rig.machine("read").await) == Some(Phase::Done)).then_some(())
+        (phase(&bench.machine("read").await) == Some(Phase::Done)).then_some(())
     })
     .await;
-    let said = rig.reload(&without).await;
+    let said = bench.reload(&without).await;
     assert!(said.contains("machines added: fifth, other; machines removed: read"), "{said}");
     // What was remembered of the machine that went is there when it comes back.
-    let said = rig.reload(&first).await;
+    let said = bench.reload(&first).await;
     assert!(said.contains("machines added: read"), "{said}");
-    assert_eq!(phase(&rig.machine("read").await), Some(Phase::Done));
+    assert_eq!(phase(&bench.machine("read").await), Some(Phase::Done));
     let edges = [Power::On, Power::Off, Power::On].map(|to| edge("a", 1, to));
-    assert_eq!(rig.edges().await, edges);
+    assert_eq!(bench.moves().await, edges);
 }
 
 #[tokio::test]
 async fn a_file_that_is_wrong_or_moves_the_socket_leaves_all_as_it_was() {
-    let mut rig = Rig::start("100ms").await;
-    let first = rig.agent_file();
+    let bench = bench::start("100ms").await;
+    let first = bench.agent_file();
     for (file, said_of_it) in [
         (first.replace("driver = \"lcus\"", "driver = \"lcuss\""), "lcuss"),
         (first.replace("agent.sock", "other.sock"), "agent.socket can not change while"),
         ("holds: none".to_owned(), "agent.toml"),
     ] {
-        let said = rig.reload(&file).await;
-        let log = std::fs::read_to_string(rig.path("agent.err")).expect("a log");
+        let said = bench.reload(&file).await;
+        let log = bench.log();
         assert!(said.contains("not taken") || log.contains("not taken"), "{said}");
         assert!(log.contains(said_of_it), "{log}");
-        assert_eq!(names(&rig.client.inventory().await.expect("it answers")).len(), 4);
+        assert_eq!(names(&bench.client.inventory().await.expect("it answers")).len(), 4);
     }
-    let said = rig.reload(&first).await;
+    let said = bench.reload(&first).await;
     assert!(said.contains("nothing in it has changed"), "{said}");
-    assert!(rig.edges().await.is_empty());
+    assert!(bench.moves().await.is_empty());
 }
 
 #[tokio::test]
 async fn nobody_who_calls_during_reloads_is_refused() {
-    let mut rig = Rig::start("100ms").await;
-    let first = rig.agent_file();
-    let caller = rig.client.clone();
+    let bench = bench::start("100ms").await;
+    let first = bench.agent_file();
+    let caller = bench.client.clone();
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let mut calling = tokio::task::JoinSet::new();
     calling.spawn(async move {
@@ -134,11 +134,11 @@ async fn nobody_who_calls_during_reloads_is_refused() {
     });
     for round in 0..10 {
         let fifth = if round % 2 == 0 { FIFTH } else { "" };
-        let said = rig.reload(&format!("{first}{fifth}")).await;
+        let said = bench.reload(&format!("{first}{fifth}")).await;
         assert!(said.contains("in force"), "{said}");
     }
     stop.send(()).expect("it calls");
     let calls = calling.join_next().await.expect("it calls").expect("no call failed");
     assert!(calls > 10, "{calls}");
-    assert!(rig.edges().await.is_empty());
+    assert!(bench.moves().await.is_empty());
 }

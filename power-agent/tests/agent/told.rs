@@ -2,29 +2,23 @@
 //! `audit verify` finds what was altered. Method: orders over the socket, the binary as its own witness.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use agent_api::Answer;
 use fleet::{Order, Verb};
 use serde_json::Value;
-use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::rig::{PATIENCE, Rig, autoscaler, name, order, person, until};
+use crate::bench;
+use testkit::bench::{Bench, autoscaler, name, order, person, until};
 
-/// What the binary says with `--json`, by its exit code.
-pub(crate) async fn ask(rig: &Rig, words: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_power-agent"));
-    command.arg("--agent").arg(format!("unix:{}", rig.path("agent.sock").display()));
-    command.args(words).stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code(), said + &String::from_utf8_lossy(&output.stderr))
+/// What the command says and its exit code.
+pub(crate) async fn ask(bench: &Bench, words: &[&str]) -> (i32, String) {
+    let said = bench.run(words).await;
+    (said.code, said.out + &said.err)
 }
 
-pub(crate) async fn lines(rig: &Rig) -> Vec<Value> {
-    let (code, said) = ask(rig, &["--json", "audit", "show"]).await;
-    assert_eq!(code, Some(0), "{said}");
+pub(crate) async fn lines(bench: &Bench) -> Vec<Value> {
+    let (code, said) = ask(bench, &["--json", "audit", "show"]).await;
+    assert_eq!(code, 0, "{said}");
     said.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
 }
 
@@ -48,20 +42,20 @@ fn rewrite(file: &Path, change: impl FnOnce(&str) -> String) {
 
 #[tokio::test]
 async fn every_order_its_end_and_its_refusal_is_in_the_audit_with_who_and_why() {
-    let mut rig = Rig::start("100ms").await;
+    let mut bench = bench::start("100ms").await;
     let plan = fleet::PlanId::new("plan-12").ok();
-    rig.done(&Order { plan, ..order("op-1", "read", Verb::On, autoscaler(3)) }).await;
-    rig.done(&order("op-2", "read", Verb::Off, person())).await;
-    let held = rig.client.set_power(&order("op-3", "read", Verb::On, autoscaler(3))).await;
+    bench.done(&Order { plan, ..order("op-1", "read", Verb::On, autoscaler(3)) }).await;
+    bench.done(&order("op-2", "read", Verb::Off, person())).await;
+    let held = bench.client.set_power(&order("op-3", "read", Verb::On, autoscaler(3))).await;
     assert!(matches!(held, Ok(Answer::Refused(_))), "{held:?}");
     let nobody = Order { machine: name("nobody"), ..order("op-4", "read", Verb::On, person()) };
-    rig.client.set_power(&nobody).await.expect_err("there is no such machine");
-    rig.release("read").await;
-    rig.kill_agent().await;
-    rig.start_agent().await;
-    rig.stop_agent().await;
-    rig.start_agent().await;
-    let lines = lines(&rig).await;
+    bench.client.set_power(&nobody).await.expect_err("there is no such machine");
+    bench.release("read").await;
+    bench.kill_agent().await;
+    bench.start_agent().await;
+    bench.stop_agent().await;
+    bench.start_agent().await;
+    let lines = lines(&bench).await;
     let told = [
         "started done",
         "on read accepted",
@@ -82,94 +76,77 @@ async fn every_order_its_end_and_its_refusal_is_in_the_audit_with_who_and_why() 
     // Which plan moved it, at its beginning and at its end.
     assert_eq!([&accepted["plan"], &lines[2]["plan"]], ["plan-12"; 2]);
     assert_eq!(off["plan"], Value::Null);
-    let (_, history) = ask(&rig, &["--json", "history", "read"]).await;
+    let (_, history) = ask(&bench, &["--json", "history", "read"]).await;
     let history: Value = serde_json::from_str(&history).expect("it is JSON");
     assert_eq!(history["operations"][0]["plan"], "plan-12");
     assert!(accepted["peer"].as_str().expect("a peer").contains(" from unix socket, uid "));
     assert_eq!((&off["operation"], &off["text"]), (&"op-2".into(), &"read back off".into()));
     assert_eq!((&off["well"], &off["changed"]), (&true.into(), &true.into()));
-    let (_, of_one) = ask(&rig, &["--json", "audit", "show", "--machine", "nobody"]).await;
+    let (_, of_one) = ask(&bench, &["--json", "audit", "show", "--machine", "nobody"]).await;
     assert_eq!(of_one.lines().count(), 1, "{of_one}");
 }
 
 #[tokio::test]
 async fn verify_holds_a_running_and_a_killed_agent_to_their_head() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    let file = rig.path("state/audit.log");
-    let (code, said) = ask(&rig, &["audit", "verify"]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let mut bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    let file = bench.path("state/audit.log");
+    let (code, said) = ask(&bench, &["audit", "verify"]).await;
+    assert_eq!(code, 0, "{said}");
     assert!(said.contains("the chain holds: 3 lines, from 1 (") && said.contains("held against"));
-    rig.kill_agent().await;
-    let state = rig.path("state");
+    bench.kill_agent().await;
+    let state = bench.path("state");
     let verify = ["audit", "verify", "--state", state.to_str().expect("a path")];
-    assert_eq!(ask(&rig, &verify).await.0, Some(0));
+    assert_eq!(ask(&bench, &verify).await.0, 0);
     let whole = std::fs::read_to_string(&file).expect("a file");
     rewrite(&file, |text| text.replace("read back on", "read back off"));
-    let (code, said) = ask(&rig, &verify).await;
-    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = ask(&bench, &verify).await;
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains("audit.log, line 3: its own hash does not fit"), "{said}");
     rewrite(&file, |_| whole.lines().take(2).map(|line| format!("{line}\n")).collect());
-    let (code, said) = ask(&rig, &verify).await;
-    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = ask(&bench, &verify).await;
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains("the last line is number 2, and the newest that was written is 3"));
     let copy = ["audit", "verify", "--file", file.to_str().expect("a path")];
-    let (code, said) = ask(&rig, &copy).await;
-    assert_eq!(code, Some(0), "a cut at a line's end does not show without a head: {said}");
+    let (code, said) = ask(&bench, &copy).await;
+    assert_eq!(code, 0, "a cut at a line's end does not show without a head: {said}");
     assert!(said.contains("note: one file for itself"), "{said}");
     let noted = serde_json::from_str::<Value>(whole.lines().last().expect("a line")).expect("JSON");
     let head = format!("3:{}", noted["hash"].as_str().expect("a hash"));
-    let (code, said) = ask(&rig, &[&copy[..], &["--head", &head]].concat()).await;
-    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = ask(&bench, &[&copy[..], &["--head", &head]].concat()).await;
+    assert_eq!(code, 1, "{said}");
     // The next agent has the line in its journal, writes it again, and says so.
-    rig.start_agent().await;
-    let (code, said) = ask(&rig, &["--json", "audit", "verify"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(short(&lines(&rig).await).contains(&"damaged done".to_owned()));
+    bench.start_agent().await;
+    let (code, said) = ask(&bench, &["--json", "audit", "verify"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(short(&lines(&bench).await).contains(&"damaged done".to_owned()));
 }
 
 #[tokio::test]
 async fn an_order_that_can_not_be_written_down_is_refused_and_the_audit_has_it_when_it_can_write() {
-    let rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.limit_files(Some(0));
-    let refused = rig.client.set_power(&order("op-2", "read", Verb::Off, person())).await;
+    let bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.limit_files(Some(0));
+    let refused = bench.client.set_power(&order("op-2", "read", Verb::Off, person())).await;
     refused.expect_err("nothing can be written");
-    rig.limit_files(None);
-    rig.done(&order("op-3", "lamp", Verb::On, person())).await;
+    bench.limit_files(None);
+    bench.done(&order("op-3", "lamp", Verb::On, person())).await;
     let told = ["off read refused journal", "on lamp accepted", "on lamp ended"];
-    assert_eq!(short(&lines(&rig).await)[3..], told);
-    assert_eq!(ask(&rig, &["audit", "verify"]).await.0, Some(0));
-}
-
-/// What Prometheus is given.
-async fn scraped(rig: &Rig, path: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let address = until("the address is in the log", async || {
-        let log = std::fs::read_to_string(rig.path("agent.err")).expect("a log");
-        let line = log.lines().find(|line| line.contains("answers Prometheus"))?;
-        line.split("address=").nth(1).map(|rest| rest.trim().to_owned())
-    })
-    .await;
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("it is taken");
-    let mut text = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("in time").expect("an answer");
-    text
+    assert_eq!(short(&lines(&bench).await)[3..], told);
+    assert_eq!(ask(&bench, &["audit", "verify"]).await.0, 0);
 }
 
 #[tokio::test]
 async fn prometheus_is_told_what_was_ordered_and_how_the_outlets_stand() {
-    let mut rig = Rig::start("100ms").await;
-    rig.stop_agent().await;
-    let file = rig.agent_file().replace("poll =", "metrics = \"127.0.0.1:0\"\npoll =");
-    std::fs::write(rig.path("agent.toml"), file).expect("a file");
-    rig.start_agent().await;
-    rig.done(&order("op-1", "read", Verb::On, person())).await;
-    rig.done(&order("op-2", "lamp", Verb::Off, person())).await;
-    rig.accepted(&order("op-3", "twin", Verb::On, autoscaler(1))).await;
-    let text = scraped(&rig, "/metrics").await;
+    let mut bench = bench::start("100ms").await;
+    bench.stop_agent().await;
+    let file = bench.agent_file().replace("poll =", "metrics = \"127.0.0.1:0\"\npoll =");
+    bench.write_agent_file(&file);
+    bench.start_agent().await;
+    bench.done(&order("op-1", "read", Verb::On, person())).await;
+    bench.done(&order("op-2", "lamp", Verb::Off, person())).await;
+    bench.accepted(&order("op-3", "twin", Verb::On, autoscaler(1))).await;
+    let text = bench.scraped("/metrics").await;
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
     for line in [
         "lamplighter_agent_orders_total{verb=\"on\",outcome=\"accepted\"} 2",
@@ -186,22 +163,22 @@ async fn prometheus_is_told_what_was_ordered_and_how_the_outlets_stand() {
     }
     let on = text.lines().find(|line| line.starts_with("lamplighter_agent_outlets{state=\"on\"}"));
     assert!(on.is_some_and(|line| !line.ends_with(" 0")), "{on:?}");
-    assert!(scraped(&rig, "/").await.starts_with("HTTP/1.1 404"));
+    assert!(bench.scraped("/").await.starts_with("HTTP/1.1 404"));
 }
 
 #[tokio::test]
 async fn history_joins_an_order_with_its_end_and_why_tells_all_that_stands() {
-    let mut rig = Rig::start("100ms").await;
-    rig.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
-    rig.done(&order("op-2", "lamp", Verb::On, person())).await;
-    rig.done(&order("op-3", "read", Verb::Off, person())).await;
-    let held = rig.client.set_power(&order("op-4", "read", Verb::On, autoscaler(1))).await;
+    let mut bench = bench::start("100ms").await;
+    bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    bench.done(&order("op-2", "lamp", Verb::On, person())).await;
+    bench.done(&order("op-3", "read", Verb::Off, person())).await;
+    let held = bench.client.set_power(&order("op-4", "read", Verb::On, autoscaler(1))).await;
     assert!(matches!(held, Ok(Answer::Refused(_))), "{held:?}");
-    rig.kill_agent().await;
-    rig.start_agent().await;
+    bench.kill_agent().await;
+    bench.start_agent().await;
     let history = async |words: &[&str]| -> Value {
-        let (code, said) = ask(&rig, &[&["--json", "history"], words].concat()).await;
-        assert_eq!(code, Some(0), "{said}");
+        let (code, said) = ask(&bench, &[&["--json", "history"], words].concat()).await;
+        assert_eq!(code, 0, "{said}");
         serde_json::from_str(&said).expect("it is JSON")
     };
     let ids = |told: &Value| -> Vec<String> {
@@ -217,10 +194,10 @@ async fn history_joins_an_order_with_its_end_and_why_tells_all_that_stands() {
     let last = history(&["--limit", "1"]).await;
     assert_eq!((ids(&last), &last["more"]), (vec!["op-4".to_owned()], &true.into()));
     assert!(ids(&history(&["--since", "1ms"]).await).is_empty());
-    let (_, said) = ask(&rig, &["history"]).await;
+    let (_, said) = ask(&bench, &["history"]).await;
     assert!(said.contains("off read: done in") && said.contains("because: test"), "{said}");
-    let (code, said) = ask(&rig, &["why", "read"]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = ask(&bench, &["why", "read"]).await;
+    assert_eq!(code, 0, "{said}");
     for part in [
         "read: off",
         "outlet a/1: off,",
@@ -235,12 +212,12 @@ async fn history_joins_an_order_with_its_end_and_why_tells_all_that_stands() {
 
 #[tokio::test]
 async fn doctor_names_who_holds_a_port_and_what_is_missing_and_moves_nothing() {
-    let rig = Rig::start("100ms").await;
-    let before = rig.edges().await;
-    let file = rig.path("agent.toml");
-    let doctor = async || -> (Option<i32>, Vec<Value>) {
+    let bench = bench::start("100ms").await;
+    let before = bench.moves().await;
+    let file = bench.path("agent.toml");
+    let doctor = async || -> (i32, Vec<Value>) {
         let words = ["--json", "doctor", "--config", file.to_str().expect("a path")];
-        let (code, said) = ask(&rig, &words).await;
+        let (code, said) = ask(&bench, &words).await;
         let told = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
         let told = told.unwrap_or_else(|| panic!("no JSON in {said}"));
         (code, told["looked"].as_array().expect("a list").clone())
@@ -251,7 +228,7 @@ async fn doctor_names_who_holds_a_port_and_what_is_missing_and_moves_nothing() {
         found.cloned().unwrap_or_else(|| panic!("nothing of {what} in {looked:?}"))
     };
     let (code, looked) = doctor().await;
-    assert_eq!(code, Some(1), "this agent has no [nomad]");
+    assert_eq!(code, 1, "this agent has no [nomad]");
     assert_eq!(of(&looked, "socket ")["grade"], "ok");
     assert_eq!(of(&looked, "Nomad")["grade"], "warn");
     // The rack stands in this process, and holds the ports as a stranger would.
@@ -259,7 +236,7 @@ async fn doctor_names_who_holds_a_port_and_what_is_missing_and_moves_nothing() {
     assert_eq!(port["grade"], "fail", "{port}");
     assert!(port["found"].as_str().is_some_and(|found| found.contains("has it open")), "{port}");
     assert!(port["remedy"].is_string());
-    rig.unplug().await;
+    bench.unplug().await;
     let gone = until("the port is gone", async || {
         let (_, looked) = doctor().await;
         Some(of(&looked, "of a")).filter(|port| port["grade"] == "fail")

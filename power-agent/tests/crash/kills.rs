@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use agent_api::{Answer, Event};
 use futures_util::future::join_all;
+use testkit::bench::{Bench, PATIENCE};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::{Bench, Dice, PATIENCE, PAUSE, boards, number};
+use crate::bench::{self, Dice, boards, number};
 use crate::ledger::Ledger;
+
+/// Between two looks at a file, and between two tries to reach an agent that may be dying.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How many kills a test run has where `LAMPLIGHTER_RUNS` says nothing.
 const KILLS: u64 = 100;
@@ -114,7 +118,7 @@ struct Tally {
 
 async fn lives(seed: u64, kills: u64) -> Tally {
     let names = boards(BOARDS);
-    let mut bench = Bench::start(&names).await;
+    let mut bench = bench::start(&names).await;
     let mut ledger = Ledger::new(&names, seed);
     let mut dice = Dice(seed ^ 0xdead);
     let mut tally = Tally::default();
@@ -134,14 +138,14 @@ async fn lives(seed: u64, kills: u64) -> Tally {
             let said = format!("seed {seed}, after {life} kills");
             assert!(done.is_ok() && ledger.at_rest(), "{said}: not all has ended: {}", bench.log());
             bench.heard().await;
-            ledger.check(&bench, &said);
+            ledger.check(&bench, &said).await;
             bench.kill_agent().await;
         }
     }
-    tally.lost = bench.lost().await;
+    tally.lost = bench::lost(&bench).await;
     tally.orders = ledger.ended;
     tally.cycles = ledger.cycles;
-    tally.edges = bench.edges().len();
+    tally.edges = bench.edges().await.len();
     for line in bench.log().lines().filter(|line| line.contains("half-done sequence taken up")) {
         let phase = line.split("phase=").nth(1).and_then(|rest| rest.split(' ').next());
         *tally.taken_up.entry(phase.unwrap_or("?").to_owned()).or_default() += 1;

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_api::Operation;
-use fleet::{
-    ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Order, Origin,
-    Phase, PoolName, Reason, Verb,
-};
+use fleet::{MachineName, OperationId, Order, Phase, Verb};
+use testkit::bench::{Bench, autoscaler, name, order};
 use virtual_rack::relay::Power;
 
-use crate::bench::{Bench, CHANNELS, Dice};
+use crate::bench::{CHANNELS, Dice, log_of};
 
 /// The order that a machine has now.
 struct Current {
@@ -43,7 +41,7 @@ impl Ledger {
         let mut lines = BTreeMap::new();
         for board in boards {
             for channel in 1..=CHANNELS {
-                let name = MachineName::new(format!("{board}m{channel}")).expect("a name");
+                let name = name(&format!("{board}m{channel}"));
                 let board = board.clone();
                 let line = Line { board, channel, lit: false, expected: Vec::new(), current: None };
                 lines.insert(name, line);
@@ -74,21 +72,10 @@ impl Ledger {
     pub(crate) fn order(&mut self, name: &MachineName, verb: Verb) {
         self.orders += 1;
         self.cycles += u64::from(verb == Verb::Cycle);
+        let id = format!("op-{}", self.orders);
         let order = Order {
-            operation: OperationId::new(format!("op-{}", self.orders)).expect("an id"),
-            machine: name.clone(),
-            verb,
-            reason: Reason::new("test"),
-            origin: Origin::Autoscaler(Fence {
-                cluster: ClusterId::new("global").expect("a name"),
-                pool: PoolName::new("rack").expect("a name"),
-                number: FenceNumber(1),
-            }),
             valid_for: Duration::from_secs(3600),
-            on_soft_off_timeout: OnSoftOffTimeout::Cut,
-            force: false,
-            drain: false,
-            plan: None,
+            ..order(&id, name.as_str(), verb, autoscaler(1))
         };
         let line = self.lines.get_mut(name).expect("a machine");
         match (verb, line.lit) {
@@ -134,8 +121,8 @@ impl Ledger {
     }
 
     /// Compares with what the contacts did. Everything is at rest.
-    pub(crate) fn check(&self, bench: &Bench, said: &str) {
-        let edges = bench.edges();
+    pub(crate) async fn check(&self, bench: &Bench, said: &str) {
+        let edges = bench.edges().await;
         let mut moved: BTreeMap<(&str, u8), Vec<Power>> = BTreeMap::new();
         for edge in &edges {
             moved.entry((&edge.board, edge.channel)).or_default().push(edge.edge);
@@ -151,7 +138,7 @@ impl Ledger {
                 line.expected.len(),
                 moved.get(same..),
                 line.expected.get(same..),
-                bench.log_of(name.as_str())
+                log_of(bench, name.as_str())
             );
         }
         assert!(moved.is_empty(), "{said}: nobody ordered {moved:?}");

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use testkit::bench::until;
 use tokio::process::{Child, Command};
 use virtual_rack::edges::EdgeRecord;
 use virtual_rack::relay::Power;
 
-use crate::bench::{Bench, boards, until};
+use crate::bench::{self, boards};
 
 const POWERMAND: &str = "/usr/sbin/powermand";
 const POWERMAN: &str = "/usr/bin/powerman";
@@ -75,7 +76,7 @@ async fn powerman_that_is_killed_during_a_cycle_leaves_the_node_off() {
         println!("skipped: no {POWERMAND}; `apt-get install powerman` brings it");
         return;
     }
-    let bench = Bench::start(&boards(1)).await;
+    let bench = bench::start(&boards(1)).await;
     let bridge = bench.path("bridge.sh");
     std::fs::write(&bridge, BRIDGE).expect("a file");
     let port = {
@@ -87,12 +88,12 @@ async fn powerman_that_is_killed_during_a_cycle_leaves_the_node_off() {
     let mut daemon = powermand(&file);
     until("powerman lights the node", async || {
         drop(powerman(port, &["-1", "n1"]).status().await);
-        (!bench.edges().is_empty()).then_some(())
+        (!bench.edges().await.is_empty()).then_some(())
     })
     .await;
     let mut asking = powerman(port, &["-c", "n1"]).spawn().expect("powerman starts");
     until("the cycle has cut", async || {
-        (moves(&bench.edges()).last() == Some(&Power::Off)).then_some(())
+        (moves(&bench.edges().await).last() == Some(&Power::Off)).then_some(())
     })
     .await;
     daemon.kill().await.expect("it is killed");
@@ -105,7 +106,7 @@ async fn powerman_that_is_killed_during_a_cycle_leaves_the_node_off() {
     // Longer than its cycle would have taken.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let of_node: Vec<EdgeRecord> =
-        bench.edges().into_iter().filter(|edge| edge.channel == 1).collect();
+        bench.edges().await.into_iter().filter(|edge| edge.channel == 1).collect();
     assert_eq!(moves(&of_node), [Power::On, Power::Off], "powerman has learnt to finish: tell so");
     println!(
         "powerman, killed by SIGKILL during `powerman -c`, and started again: 1 node left off, nothing reported"

@@ -1,9 +1,9 @@
 //! Restarts and reloads with everything on: nothing moves.
 
 use fleet::{PowerState, Verb};
-use rustix::process::Signal;
+use testkit::bench::{Bench, until};
 
-use crate::bench::{Bench, Dice, boards, number, until};
+use crate::bench::{self, Dice, boards, number};
 use crate::ledger::Ledger;
 
 /// How many restarts a test run has where `LAMPLIGHTER_RUNS` says nothing; a fifth as many reloads.
@@ -31,14 +31,10 @@ async fn all_on(bench: &Bench, ledger: &mut Ledger) {
     .await;
 }
 
-/// Has the rack file read again, and waits until the agent has told so.
+/// Has the rack file read again, which must be taken.
 async fn reload(bench: &Bench, file: &str) {
-    std::fs::write(bench.path("agent.toml"), file).expect("a file");
-    let told = || bench.log().matches("rack file").count();
-    let before = told();
-    bench.signal(Signal::HUP);
-    until("the reload is told", async || (told() > before).then_some(())).await;
-    assert!(!bench.log().contains("not taken"), "{}", bench.log());
+    let said = bench.reload(file).await;
+    assert!(!bench.log().contains("not taken"), "{said}: {}", bench.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,14 +44,13 @@ async fn restarts_and_reloads_with_everything_on_move_nothing() {
     let reloads = restarts / 5;
     let mut dice = Dice(seed);
     let names = boards(BOARDS);
-    let mut bench = Bench::start(&names).await;
+    let mut bench = bench::start(&names).await;
     let mut ledger = Ledger::new(&names, seed);
     bench.start_agent().await;
     all_on(&bench, &mut ledger).await;
-    bench.heard().await;
-    let lit = bench.edges();
-    ledger.check(&bench, "all on");
-    let file = std::fs::read_to_string(bench.path("agent.toml")).expect("a file");
+    let lit = bench.edges().await;
+    ledger.check(&bench, "all on").await;
+    let file = bench.agent_file();
     let without = file
         .replace("[machines.b1m4]\npool = \"rack\"", CHANGED.split('\n').next().expect("a line"));
     assert_ne!(file, without, "a machine has another name");
@@ -73,8 +68,7 @@ async fn restarts_and_reloads_with_everything_on_move_nothing() {
         }
         bench.start_agent().await;
     }
-    bench.heard().await;
-    assert_eq!(bench.edges(), lit, "nothing moved");
+    assert_eq!(bench.edges().await, lit, "nothing moved");
     let inventory = bench.client.inventory().await.expect("it answers");
     let read =
         inventory.machines.iter().filter(|machine| machine.outlets.iter().all(|o| o.can_read_back));

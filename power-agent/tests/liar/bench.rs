@@ -1,23 +1,9 @@
-//! One agent on the line of one board of a virtual rack, and the command that a person types.
-
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
+//! One agent on the line of one board of a virtual rack, and the orders that a person types.
 
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
-use virtual_rack::control::Client;
+use testkit::bench::{Bench, until};
 use virtual_rack::edges::Cause;
 use virtual_rack::relay::Power;
-use virtual_rack::script;
-
-/// Far above what a swamped host needs for any single step, and the minute that the agent rests between two tries.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
-
-const PAUSE: Duration = Duration::from_millis(20);
-const BINARY: &str = env!("CARGO_BIN_EXE_power-agent");
 
 const AGENT_FILE: &str = r#"
 [agent]
@@ -78,13 +64,6 @@ pub(crate) struct Told {
     pub(crate) text: String,
 }
 
-/// The agent and its rack.
-pub(crate) struct Bench {
-    pub(crate) rack: Client,
-    home: TempDir,
-    agent: Option<Child>,
-}
-
 impl Found<'_> {
     fn rack_file(&self) -> String {
         let faults: Vec<String> = self.faults.iter().map(|fault| format!("{fault:?}")).collect();
@@ -101,132 +80,39 @@ impl Found<'_> {
     }
 }
 
-/// Runs a test beside a rack of its own.
+/// Runs a test beside a rack as it is found, and the agent there.
 pub(crate) async fn with_bench<T>(found: Found<'_>, test: impl AsyncFnOnce(&mut Bench) -> T) -> T {
-    let home = tempfile::tempdir().expect("a directory");
-    let here = home.path().to_owned();
-    let text = found.rack_file();
-    let rack = virtual_rack::config::parse(&text, &here.join("RACK.toml")).expect("a rack");
-    let script = script::parse(found.script, &here.join("day.txt")).expect("a script");
     let mut agent_file = AGENT_FILE.replace("POLICY", found.drift);
     if !found.speaks {
         agent_file = agent_file.replace("\"ascii\"", "\"none\"");
     }
-    std::fs::write(here.join("agent.toml"), agent_file).expect("a file");
-    let body = async {
-        let rack = Client::ready(here.join("rack.sock"), PATIENCE).await.expect("the rack answers");
-        let mut bench = Bench { rack, home, agent: None };
-        bench.start_agent();
-        bench.until("the agent answers", |status| status["machines"].is_array()).await;
-        test(&mut bench).await
-    };
-    tokio::select! {
-        ended = virtual_rack::wiring::run(rack, Some(script), |_| Ok(())) => panic!("the rack ended: {ended:?}"),
-        value = body => value,
-    }
+    let mut bench = Bench::with_script(&found.rack_file(), found.script, &agent_file).await;
+    bench.start_agent().await;
+    test(&mut bench).await
 }
 
-impl Bench {
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
+/// Types `on` or `off` of a machine.
+pub(crate) async fn give(bench: &Bench, verb: &str, machine: &str) -> Told {
+    let reason: &[&str] = if verb == "off" { &["--reason", "test"] } else { &[] };
+    let said = bench.run(&[&["--json", verb, machine][..], reason].concat()).await;
+    let told: Value = serde_json::from_str(&said.out).unwrap_or(Value::Null);
+    let text = |key: &str| told["machines"][0][key].as_str().unwrap_or_default().to_owned();
+    Told { exit: said.code, outcome: text("outcome"), power: text("power"), text: text("text") }
+}
 
-    fn start_agent(&mut self) {
-        let log = std::fs::File::create(self.path("agent.err")).expect("a file");
-        let mut command = Command::new(BINARY);
-        command.args(["serve", "--config"]).arg(self.path("agent.toml"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-        self.agent = Some(command.spawn().expect("the agent starts"));
-    }
+/// How often the board has been asked how it stands.
+pub(crate) async fn queries(bench: &Bench) -> u64 {
+    bench.rack.state().await.expect("the rack answers").boards["a"].frames.queries
+}
 
-    /// As `kill -9` does, and then another.
-    pub(crate) async fn replace_agent(&mut self, meanwhile: impl AsyncFnOnce(&Client)) {
-        let mut agent = self.agent.take().expect("an agent runs");
-        agent.kill().await.expect("it is killed");
-        meanwhile(&self.rack).await;
-        self.start_agent();
-    }
+/// Waits until it has been asked so often.
+pub(crate) async fn until_queries(bench: &Bench, wanted: u64) {
+    until("the agent polls", async || (queries(bench).await >= wanted).then_some(())).await;
+}
 
-    pub(crate) async fn run(&self, arguments: &[&str]) -> (i32, Value) {
-        let mut command = Command::new(BINARY);
-        command.arg("--agent").arg(format!("unix:{}", self.path("agent.sock").display()));
-        command.arg("--json").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-        let ran = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
-        let told = serde_json::from_slice(&ran.stdout).unwrap_or(Value::Null);
-        (ran.status.code().expect("it ends by itself"), told)
-    }
-
-    /// Types `on` or `off` of a machine.
-    pub(crate) async fn order(&self, verb: &str, machine: &str) -> Told {
-        let reason: &[&str] = if verb == "off" { &["--reason", "test"] } else { &[] };
-        let (exit, told) = self.run(&[&[verb, machine][..], reason].concat()).await;
-        let text = |key: &str| told["machines"][0][key].as_str().unwrap_or_default().to_owned();
-        Told { exit, outcome: text("outcome"), power: text("power"), text: text("text") }
-    }
-
-    /// What the status calls a machine's power.
-    pub(crate) async fn power(&self, machine: &str) -> String {
-        let (_, status) = self.run(&["status", machine]).await;
-        status["machines"][0]["power"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// What the status tells a person.
-    pub(crate) async fn shown(&self) -> String {
-        let mut command = Command::new(BINARY);
-        command.arg("--agent").arg(format!("unix:{}", self.path("agent.sock").display()));
-        command.arg("status").stdin(Stdio::null()).kill_on_drop(true);
-        let ran = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
-        String::from_utf8_lossy(&ran.stdout).into_owned()
-    }
-
-    /// Waits until something holds of `node1` in the status.
-    pub(crate) async fn until_node1(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        self.until(what, |status| {
-            let machines = status["machines"].as_array().into_iter().flatten();
-            machines.filter(|found| found["name"] == "node1").any(&holds)
-        })
-        .await;
-    }
-
-    /// Waits until the status says so.
-    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) {
-        let looks = async {
-            while !holds(&self.run(&["status"]).await.1) {
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        let looked = timeout(PATIENCE, looks).await;
-        assert!(looked.is_ok(), "waited too long until {what}: {:?}", self.run(&["status"]).await);
-    }
-
-    /// Waits until the status calls a machine's power so.
-    pub(crate) async fn until_power(&self, machine: &str, power: &str) {
-        self.until(&format!("{machine} is {power}"), |status| {
-            let machines = status["machines"].as_array().into_iter().flatten();
-            machines.filter(|found| found["name"] == machine).any(|found| found["power"] == power)
-        })
-        .await;
-    }
-
-    /// How often the board has been asked how it stands.
-    pub(crate) async fn queries(&self) -> u64 {
-        self.rack.state().await.expect("the rack answers").boards["a"].frames.queries
-    }
-
-    /// Waits until it has been asked so often.
-    pub(crate) async fn until_queries(&self, queries: u64) {
-        let looks = async {
-            while self.queries().await < queries {
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        assert!(timeout(PATIENCE, looks).await.is_ok(), "the agent does not poll");
-    }
-
-    /// All movements of a relay's contact, `BOARD:CHANNEL`.
-    pub(crate) async fn edges(&self, relay: &str) -> Vec<(Power, Cause)> {
-        let edges = self.rack.edges().await.expect("the rack answers");
-        let ours = edges.iter().filter(|edge| format!("{}:{}", edge.board, edge.channel) == relay);
-        ours.map(|edge| (edge.edge, edge.cause)).collect()
-    }
+/// All movements of a relay's contact, `BOARD:CHANNEL`.
+pub(crate) async fn edges(bench: &Bench, relay: &str) -> Vec<(Power, Cause)> {
+    let edges = bench.edges().await;
+    let ours = edges.iter().filter(|edge| format!("{}:{}", edge.board, edge.channel) == relay);
+    ours.map(|edge| (edge.edge, edge.cause)).collect()
 }

@@ -1,17 +1,16 @@
 //! Relays that move behind the agent's back. Goal: it is told by default, and undone only where the file says so: towards
 //! on, once per movement, never against a person. Method: as in `main.rs`; a hand moves the relay at the board.
 
-use std::time::Duration;
-
-use agent_api::{AgentAddress, Client, Order, Service};
+use agent_api::Service;
 use fleet::drift::TRIES_MAX;
-use fleet::{MachineName, OnSoftOffTimeout, OperationId, Origin, QuarantineCause, Reason, Verb};
+use fleet::{Origin, QuarantineCause, Reason, Verb};
 use futures_util::StreamExt;
 use serde_json::Value;
+use testkit::bench::{Bench, name, order, person};
 use virtual_rack::edges::Cause;
 use virtual_rack::relay::Power;
 
-use crate::bench::{Bench, Found, with_bench};
+use crate::bench::{Found, edges, give, queries, until_queries, with_bench};
 
 const FRAME_ON: (Power, Cause) = (Power::On, Cause::Frame);
 const HAND_OFF: (Power, Cause) = (Power::Off, Cause::Hand);
@@ -27,10 +26,10 @@ fn has_lasted(machine: &Value) -> bool {
 
 /// On, seen to be on, and then opened by a hand at the board.
 async fn lit_and_opened(bench: &Bench) {
-    assert_eq!(bench.order("on", "node1").await.exit, 0);
+    assert_eq!(give(bench, "on", "node1").await.exit, 0);
     // A poll after the order has seen it so: only what is seen to change is acted on.
-    let before = bench.queries().await;
-    bench.until_queries(before + 2).await;
+    let before = queries(bench).await;
+    until_queries(bench, before + 2).await;
     bench.rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
 }
 
@@ -38,16 +37,16 @@ async fn lit_and_opened(bench: &Bench) {
 async fn a_relay_that_opens_by_itself_is_reported_and_left_alone() {
     with_bench(Found::default(), async |bench| {
         lit_and_opened(bench).await;
-        bench.until_node1("its drift has lasted", has_lasted).await;
-        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF]);
+        bench.until_status("node1", "its drift has lasted", has_lasted).await;
+        assert_eq!(edges(bench, "a:1").await, [FRAME_ON, HAND_OFF]);
         assert_eq!(bench.power("node1").await, "off (commanded on)");
-        let shown = bench.shown().await;
+        let shown = bench.run(&["status"]).await.out;
         assert!(shown.contains("node1 reads off since "), "{shown}");
         assert!(shown.contains("only reported; `power-agent on node1` makes it so"), "{shown}");
-        let log = std::fs::read_to_string(bench.path("agent.err")).expect("a log");
+        let log = bench.log();
         assert_eq!(log.matches("machine reads otherwise than it was ordered").count(), 1, "{log}");
-        assert_eq!(bench.order("on", "node1").await.exit, 0);
-        bench.until_node1("it is over", |machine| machine["drift"].is_null()).await;
+        assert_eq!(give(bench, "on", "node1").await.exit, 0);
+        bench.until_status("node1", "it is over", |machine| machine["drift"].is_null()).await;
     })
     .await;
 }
@@ -62,13 +61,13 @@ async fn where_the_file_says_so_it_is_lit_again_once_by_an_order_of_the_agents_o
                 && operation["by"] == "agent"
                 && operation["finished"] == true
         };
-        bench.until_node1("the agent has lit it", own).await;
-        bench.until_node1("it is over", |machine| machine["drift"].is_null()).await;
-        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF, FRAME_ON]);
-        let queries = bench.queries().await;
-        bench.until_queries(queries + 3).await;
-        assert_eq!(bench.edges("a:1").await.len(), 3, "once is once");
-        let (_, status) = bench.run(&["status", "node1"]).await;
+        bench.until_status("node1", "the agent has lit it", own).await;
+        bench.until_status("node1", "it is over", |machine| machine["drift"].is_null()).await;
+        assert_eq!(edges(bench, "a:1").await, [FRAME_ON, HAND_OFF, FRAME_ON]);
+        let queries = queries(bench).await;
+        until_queries(bench, queries + 3).await;
+        assert_eq!(edges(bench, "a:1").await.len(), 3, "once is once");
+        let status = bench.json(&["status", "node1"]).await;
         let by = &status["machines"][0]["commanded"]["by"];
         assert!(by["person"].is_string(), "whose wish it is stays: {status}");
     })
@@ -94,34 +93,33 @@ async fn every_lock_keeps_the_agent_from_lighting_it_again_until_it_is_released(
 
 async fn quarantine(bench: &Bench) {
     let service = Service {
-        machine: MachineName::new("node1").expect("a name"),
-        origin: Origin::Person("ada".to_owned()),
+        machine: name("node1"),
+        origin: person(),
         quarantine: Some(QuarantineCause::NoBoot),
         reason: Reason::new("no boot"),
     };
-    let client = Client::connect_lazy(&AgentAddress::socket(bench.path("agent.sock")));
-    assert_eq!(client.set_quarantine(&service).await.expect("an answer"), Ok(true));
+    assert_eq!(bench.client.set_quarantine(&service).await.expect("an answer"), Ok(true));
 }
 
 async fn locked(lock: &str, typed: &[&[&str]]) {
     with_bench(enforced(), async |bench| {
-        assert_eq!(bench.order("on", "node1").await.exit, 0);
+        assert_eq!(give(bench, "on", "node1").await.exit, 0);
         for words in typed {
-            assert_eq!(bench.run(words).await.0, 0, "{lock}");
+            assert_eq!(bench.run(words).await.code, 0, "{lock}");
         }
         if typed.is_empty() {
             quarantine(bench).await;
         }
-        let lit = bench.edges("a:1").await;
-        let before = bench.queries().await;
-        bench.until_queries(before + 2).await;
+        let lit = edges(bench, "a:1").await;
+        let before = queries(bench).await;
+        until_queries(bench, before + 2).await;
         bench.rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
-        bench.until_node1("its drift has lasted", has_lasted).await;
+        bench.until_status("node1", "its drift has lasted", has_lasted).await;
         let opened = [&lit[..], &[HAND_OFF]].concat();
-        assert_eq!(bench.edges("a:1").await, opened, "{lock}");
-        assert_eq!(bench.run(&["release", "node1"]).await.0, 0, "{lock}");
-        bench.until_node1("it is over", |machine| machine["drift"].is_null()).await;
-        assert_eq!(bench.edges("a:1").await, [&opened[..], &[FRAME_ON]].concat(), "{lock}");
+        assert_eq!(edges(bench, "a:1").await, opened, "{lock}");
+        assert_eq!(bench.run(&["release", "node1"]).await.code, 0, "{lock}");
+        bench.until_status("node1", "it is over", |machine| machine["drift"].is_null()).await;
+        assert_eq!(edges(bench, "a:1").await, [&opened[..], &[FRAME_ON]].concat(), "{lock}");
     })
     .await;
 }
@@ -131,32 +129,34 @@ async fn locked(lock: &str, typed: &[&[&str]]) {
 async fn a_contact_that_is_dead_is_tried_three_times_and_then_left_to_a_person() {
     let tries = if std::env::var_os("LAMPLIGHTER_RUNS").is_some() { TRIES_MAX } else { 2 };
     with_bench(enforced(), async |bench| {
-        assert_eq!(bench.order("on", "node1").await.exit, 0);
-        let before = bench.queries().await;
-        bench.until_queries(before + 2).await;
+        assert_eq!(give(bench, "on", "node1").await.exit, 0);
+        let before = queries(bench).await;
+        until_queries(bench, before + 2).await;
         bench.rack.fault("a ignores-frames").await.expect("the board is there");
         bench.rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
         for tried in 1..=tries {
             let so_often = |machine: &Value| machine["drift"]["tries"] == tried;
-            bench.until_node1(&format!("it was tried {tried} times"), so_often).await;
+            bench.until_status("node1", &format!("it was tried {tried} times"), so_often).await;
         }
         if tries < TRIES_MAX {
             return;
         }
-        bench.until_node1("it is given up", |machine| machine["drift"]["gave_up"] == true).await;
+        bench
+            .until_status("node1", "it is given up", |machine| machine["drift"]["gave_up"] == true)
+            .await;
         let frames = async || bench.rack.state().await.expect("a state").boards["a"].frames.ignored;
-        let (given_up, queries) = (frames().await, bench.queries().await);
-        bench.until_queries(queries + 10).await;
+        let (given_up, queries) = (frames().await, queries(bench).await);
+        until_queries(bench, queries + 10).await;
         assert_eq!(frames().await, given_up, "nothing more is sent");
-        let log = std::fs::read_to_string(bench.path("agent.err")).expect("a log");
+        let log = bench.log();
         assert_eq!(log.matches("does not stay on; nothing more is tried").count(), 1, "{log}");
-        let (_, status) = bench.run(&["status", "node1"]).await;
+        let status = bench.json(&["status", "node1"]).await;
         assert_eq!(status["machines"][0]["drift"]["tries"], TRIES_MAX);
-        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF]);
+        assert_eq!(edges(bench, "a:1").await, [FRAME_ON, HAND_OFF]);
         // A person has changed the relay, and lights it.
         bench.rack.heal("a").await.expect("the board is there");
-        assert_eq!(bench.order("on", "node1").await.exit, 0);
-        bench.until_node1("it is over", |machine| machine["drift"].is_null()).await;
+        assert_eq!(give(bench, "on", "node1").await.exit, 0);
+        bench.until_status("node1", "it is over", |machine| machine["drift"].is_null()).await;
     })
     .await;
 }
@@ -164,13 +164,13 @@ async fn a_contact_that_is_dead_is_tried_three_times_and_then_left_to_a_person()
 #[tokio::test]
 async fn a_machine_that_somebody_switched_on_at_the_board_is_never_cut() {
     with_bench(Found { on: true, ..enforced() }, async |bench| {
-        assert_eq!(bench.order("off", "node1").await.exit, 0);
-        assert_eq!(bench.run(&["release", "node1"]).await.0, 0);
-        let before = bench.queries().await;
-        bench.until_queries(before + 2).await;
+        assert_eq!(give(bench, "off", "node1").await.exit, 0);
+        assert_eq!(bench.run(&["release", "node1"]).await.code, 0);
+        let before = queries(bench).await;
+        until_queries(bench, before + 2).await;
         bench.rack.by_hand("a:1", Power::On).await.expect("the relay is there");
-        bench.until_node1("its drift has lasted", has_lasted).await;
-        let edges = bench.edges("a:1").await;
+        bench.until_status("node1", "its drift has lasted", has_lasted).await;
+        let edges = edges(bench, "a:1").await;
         assert_eq!(edges, [(Power::Off, Cause::Frame), (Power::On, Cause::Hand)]);
     })
     .await;
@@ -179,13 +179,12 @@ async fn a_machine_that_somebody_switched_on_at_the_board_is_never_cut() {
 #[tokio::test]
 async fn what_an_agent_finds_otherwise_at_its_start_it_tells_and_does_not_move() {
     with_bench(enforced(), async |bench| {
-        assert_eq!(bench.order("on", "node1").await.exit, 0);
-        let opened = async |rack: &virtual_rack::control::Client| {
-            rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
-        };
-        bench.replace_agent(opened).await;
-        bench.until_node1("its drift has lasted", has_lasted).await;
-        assert_eq!(bench.edges("a:1").await, [FRAME_ON, HAND_OFF]);
+        assert_eq!(give(bench, "on", "node1").await.exit, 0);
+        bench.kill_agent().await;
+        bench.rack.by_hand("a:1", Power::Off).await.expect("the relay is there");
+        bench.start_agent().await;
+        bench.until_status("node1", "its drift has lasted", has_lasted).await;
+        assert_eq!(edges(bench, "a:1").await, [FRAME_ON, HAND_OFF]);
     })
     .await;
 }
@@ -193,22 +192,10 @@ async fn what_an_agent_finds_otherwise_at_its_start_it_tells_and_does_not_move()
 #[tokio::test]
 async fn nobody_outside_may_claim_to_be_the_agent() {
     with_bench(enforced(), async |bench| {
-        let address = AgentAddress::socket(bench.path("agent.sock"));
-        let order = Order {
-            operation: OperationId::new("drift-1").expect("an id"),
-            machine: MachineName::new("node1").expect("a name"),
-            verb: Verb::On,
-            reason: Reason::new("drift"),
-            origin: Origin::Agent,
-            valid_for: Duration::from_secs(30),
-            on_soft_off_timeout: OnSoftOffTimeout::Cut,
-            force: false,
-            drain: false,
-            plan: None,
-        };
-        let refused = Client::connect_lazy(&address).set_power(&order).await.unwrap_err();
+        let order = order("drift-1", "node1", Verb::On, Origin::Agent);
+        let refused = bench.client.set_power(&order).await.unwrap_err();
         assert!(refused.to_string().contains("nobody outside is the agent"), "{refused}");
-        assert_eq!(bench.edges("a:1").await, []);
+        assert_eq!(edges(bench, "a:1").await, []);
     })
     .await;
 }

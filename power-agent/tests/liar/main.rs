@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use virtual_rack::edges::Cause;
 use virtual_rack::relay::Power;
 
-use bench::{Found, with_bench};
+use bench::{Found, edges, give, with_bench};
 use cases::{Case, RIGHT, cases};
 
 /// Racks that run at once: the agents are small, but CI's machines have two cores.
@@ -24,8 +24,8 @@ impl Case {
         let wanted = !found;
         let start = Found { speaks, on: found == Power::On, faults, ..Found::default() };
         let (told, edges) = with_bench(start, async |bench| {
-            let told = bench.order(&wanted.to_string(), "node1").await;
-            (told, bench.edges("a:1").await)
+            let told = give(bench, &wanted.to_string(), "node1").await;
+            (told, edges(bench, "a:1").await)
         })
         .await;
         let said = (told.exit, told.outcome.as_str(), told.power.as_str());
@@ -60,8 +60,8 @@ async fn every_liar_is_classified_right_or_said_to_be_indistinguishable() {
 async fn a_board_that_falls_silent_after_it_has_acted_is_not_called_what_it_was_before() {
     let script = "wait node1 booting 60m\nfault a mute\n";
     let (told, edges, later) = with_bench(Found { script, ..Found::default() }, async |bench| {
-        let told = bench.order("on", "node1").await;
-        let edges = bench.edges("a:1").await;
+        let told = give(bench, "on", "node1").await;
+        let edges = edges(bench, "a:1").await;
         bench.rack.heal("a").await.expect("the board is there");
         bench.until_power("node1", "on").await;
         (told, edges, bench.power("node1").await)
@@ -78,12 +78,12 @@ async fn a_board_that_falls_silent_after_it_has_acted_is_not_called_what_it_was_
 async fn an_order_that_is_obeyed_a_second_time_later_is_seen_as_a_disagreement() {
     let edges =
         with_bench(Found { faults: &["a acts-again 8s"], ..Found::default() }, async |bench| {
-            assert_eq!(bench.order("on", "node1").await.exit, 0);
+            assert_eq!(give(bench, "on", "node1").await.exit, 0);
             bench.rack.heal("a").await.expect("the board is there");
-            let off = bench.order("off", "node1").await;
+            let off = give(bench, "off", "node1").await;
             assert_eq!((off.exit, off.power.as_str()), (0, "off"), "{off:?}");
             bench.until_power("node1", "on (commanded off)").await;
-            bench.edges("a:1").await
+            edges(bench, "a:1").await
         })
         .await;
     let expected =
@@ -94,15 +94,15 @@ async fn an_order_that_is_obeyed_a_second_time_later_is_seen_as_a_disagreement()
 #[tokio::test]
 async fn a_machine_that_is_only_partly_read_is_never_called_done() {
     with_bench(Found::default(), async |bench| {
-        let on = bench.order("on", "mixed").await;
+        let on = give(bench, "on", "mixed").await;
         assert_eq!((on.exit, on.outcome.as_str()), (4, "unverified"), "{on:?}");
         let rest = "read back on on 1 of 2 outlets, assumed on the rest";
         assert!(on.text.contains(rest), "{on:?}");
         assert_eq!(on.power, "on", "one outlet that is on makes a machine on");
-        let off = bench.order("off", "mixed").await;
+        let off = give(bench, "off", "mixed").await;
         assert_eq!((off.exit, off.power.as_str()), (4, "assumed off"), "{off:?}");
         for relay in ["a:2", "b:1"] {
-            let edges = bench.edges(relay).await;
+            let edges = edges(bench, relay).await;
             assert_eq!(edges, [(Power::On, Cause::Frame), (Power::Off, Cause::Frame)], "{relay}");
         }
     })
@@ -117,9 +117,9 @@ async fn a_board_that_comes_back_under_another_name_is_found_by_its_path_and_not
         bench.until_power("node1", "unknown").await;
         bench.rack.fault("a renamed a-moved.tty").await.expect("the name is free");
         bench.until_power("node1", "on").await;
-        let off = bench.order("off", "node1").await;
+        let off = give(bench, "off", "node1").await;
         assert_eq!((off.exit, off.power.as_str()), (0, "off"), "{off:?}");
-        bench.edges("a:1").await
+        edges(bench, "a:1").await
     })
     .await;
     assert_eq!(edges, [(Power::Off, Cause::Frame)]);

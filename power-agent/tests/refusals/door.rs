@@ -8,12 +8,13 @@ use power_agent::certs::{Authority, Bearer};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use testkit::bench::{PATIENCE, order};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::rig::{PATIENCE, Rig, order, person, wall, with_rig};
+use super::bench::{Networked, root, wall, with_bench};
 
 /// The hello of a client that speaks TLS 1.1 at most, with suites of its time.
 fn hello_of_tls_1_1() -> Vec<u8> {
@@ -33,8 +34,8 @@ fn hello_of_tls_1_1() -> Vec<u8> {
 }
 
 /// What the agent answers to these bytes, to the end of the connection.
-async fn answer_to(rig: &Rig, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(("127.0.0.1", rig.port)).await.unwrap();
+async fn answer_to(bench: &Networked, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", bench.port)).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     // A reset is an end as well.
@@ -43,9 +44,9 @@ async fn answer_to(rig: &Rig, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A TLS client without any certificate: how it ends.
-pub(crate) async fn without_certificate(rig: &Rig) -> String {
+pub(crate) async fn without_certificate(bench: &Networked) -> String {
     let mut authorities = RootCertStore::empty();
-    for certificate in certificates(Part::Authority, &rig.path("ca/ca.pem")).unwrap() {
+    for certificate in certificates(Part::Authority, &bench.path("ca/ca.pem")).unwrap() {
         authorities.add(certificate).unwrap();
     }
     let config = ClientConfig::builder_with_provider(provider())
@@ -53,7 +54,7 @@ pub(crate) async fn without_certificate(rig: &Rig) -> String {
         .unwrap()
         .with_root_certificates(authorities)
         .with_no_client_auth();
-    let stream = TcpStream::connect(("127.0.0.1", rig.port)).await.unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", bench.port)).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let mut stream = match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
         Ok(stream) => stream,
@@ -68,22 +69,22 @@ pub(crate) async fn without_certificate(rig: &Rig) -> String {
 
 #[tokio::test]
 async fn certificates_that_are_not_good_are_shut_out() {
-    with_rig(0, async |rig| {
-        let said = without_certificate(rig).await;
+    with_bench(0, async |bench| {
+        let said = without_certificate(bench).await;
         assert!(said.contains("CertificateRequired"), "{said}");
-        rig.until_told(&["handshake", "peer sent no certificates"]).await;
+        bench.until_told(&["handshake", "peer sent no certificates"]).await;
 
-        let other = rig.path("other");
+        let other = bench.path("other");
         Authority::init(&other, wall()).unwrap();
         let authority = Authority::open(&other).unwrap();
         authority.issue("ada", &Bearer::Client, 30, wall()).unwrap();
-        rig.authority.revoke("gone", wall()).unwrap();
-        let gone = std::fs::read_dir(rig.path("ca/revoked")).unwrap();
+        bench.authority.revoke("gone", wall()).unwrap();
+        let gone = std::fs::read_dir(bench.path("ca/revoked")).unwrap();
         for file in gone.map(|entry| entry.unwrap().path()) {
             let ending = file.extension().unwrap().to_str().unwrap();
-            std::fs::copy(&file, rig.path("ca").join(format!("gone.{ending}"))).unwrap();
+            std::fs::copy(&file, bench.path("ca").join(format!("gone.{ending}"))).unwrap();
         }
-        rig.until_renewed().await;
+        bench.until_renewed().await;
         for (dir, who, told) in [
             ("other", "ada", "BadSignature|UnknownIssuer"),
             ("ca", "expired", "certificate expired"),
@@ -92,9 +93,9 @@ async fn certificates_that_are_not_good_are_shut_out() {
             // An agent's own certificate is none of a client.
             ("ca", "rack", "extended key usage for client"),
         ] {
-            let client = rig.client_at("127.0.0.1", &rig.credentials(dir, who));
-            rig.shut_out(&client).await;
-            rig.until_told_any("handshake-refused", told).await;
+            let client = bench.client_at("127.0.0.1", &bench.credentials(dir, who));
+            bench.shut_out(&client).await;
+            bench.until_told_any("handshake-refused", told).await;
         }
     })
     .await;
@@ -102,46 +103,46 @@ async fn certificates_that_are_not_good_are_shut_out() {
 
 #[tokio::test]
 async fn a_certificate_of_ours_without_a_name_is_nobodys() {
-    with_rig(0, async |rig| {
-        let ca = std::fs::read_to_string(rig.path("ca/ca.pem")).unwrap();
-        let pair = KeyPair::from_pem(&std::fs::read_to_string(rig.path("ca/ca.key")).unwrap());
+    with_bench(0, async |bench| {
+        let ca = std::fs::read_to_string(bench.path("ca/ca.pem")).unwrap();
+        let pair = KeyPair::from_pem(&std::fs::read_to_string(bench.path("ca/ca.key")).unwrap());
         let issuer = Issuer::from_ca_cert_pem(&ca, pair.unwrap()).unwrap();
         let mut params = CertificateParams::new(vec!["ada".to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let own = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&own, &issuer).unwrap();
-        std::fs::write(rig.path("ca/nameless.pem"), certificate.pem()).unwrap();
-        std::fs::write(rig.path("ca/nameless.key"), own.serialize_pem()).unwrap();
-        let error = rig.client("nameless").inventory().await.unwrap_err().to_string();
+        std::fs::write(bench.path("ca/nameless.pem"), certificate.pem()).unwrap();
+        std::fs::write(bench.path("ca/nameless.key"), own.serialize_pem()).unwrap();
+        let error = bench.client("nameless").inventory().await.unwrap_err().to_string();
         assert!(error.contains("should be URI:lamplighter://NAME"), "{error}");
-        rig.until_told(&["Inventory", "the certificate has no name"]).await;
+        bench.until_told(&["Inventory", "the certificate has no name"]).await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn an_agent_that_is_not_the_one_that_was_called_hears_no_order() {
-    with_rig(0, async |rig| {
+    with_bench(0, async |bench| {
         // The agent's certificate is for 127.0.0.1, and it is called by another name.
-        let client = rig.client_at("localhost", &rig.credentials("ca", "ada"));
-        let said = rig.shut_out(&client).await;
+        let client = bench.client_at("localhost", &bench.credentials("ca", "ada"));
+        let said = bench.shut_out(&client).await;
         assert!(said.contains("NotValidForName") || said.contains("not valid for"), "{said}");
-        rig.until_told_any("handshake", "BadCertificate|alert|eof|CertificateUnknown").await;
+        bench.until_told_any("handshake", "BadCertificate|alert|eof|CertificateUnknown").await;
 
         // Somebody who has a client's certificate of ours sits in the agent's place.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let own = certificates(Part::Certificate, &rig.path("ca/bob.pem")).unwrap();
+        let own = certificates(Part::Certificate, &bench.path("ca/bob.pem")).unwrap();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(own, key(&rig.path("ca/bob.key")).unwrap())
+            .with_single_cert(own, key(&bench.path("ca/bob.key")).unwrap())
             .unwrap();
         config.alpn_protocols = vec![ALPN.to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let address = AgentAddress::Network { host: "127.0.0.1".to_owned(), port };
-        let client = Client::connect_lazy_with(&address, Some(&rig.credentials("ca", "ada")));
+        let client = Client::connect_lazy_with(&address, Some(&bench.credentials("ca", "ada")));
         let impostor = async {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -153,7 +154,7 @@ async fn an_agent_that_is_not_the_one_that_was_called_hears_no_order() {
                 }
             }
         };
-        let order = order("to-an-impostor", "lamp1", fleet::Verb::On, person(), true);
+        let order = order("to-an-impostor", "lamp1", fleet::Verb::On, root());
         tokio::select! {
             answer = client.set_power(&order) => {
                 let said = answer.unwrap_err().to_string();
@@ -167,17 +168,18 @@ async fn an_agent_that_is_not_the_one_that_was_called_hears_no_order() {
 
 #[tokio::test]
 async fn what_is_no_tls_of_today_is_shut_out() {
-    with_rig(0, async |rig| {
-        let answer = answer_to(rig, &hello_of_tls_1_1()).await;
+    with_bench(0, async |bench| {
+        let answer = answer_to(bench, &hello_of_tls_1_1()).await;
         // A fatal alert, protocol_version.
         assert!(answer.len() == 7 && answer[0] == 21 && answer[5..] == [2, 70], "{answer:?}");
-        rig.until_told_any("handshake", "Tls12NotOffered").await;
+        bench.until_told_any("handshake", "Tls12NotOffered").await;
 
-        let answer = answer_to(rig, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let answer =
+            answer_to(bench, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
         assert!(answer.is_empty() || answer[0] == 21, "no HTTP: {answer:?}");
-        rig.until_told_any("handshake", "InvalidContentType|corrupt message").await;
+        bench.until_told_any("handshake", "InvalidContentType|corrupt message").await;
 
-        let plain = AgentAddress::Network { host: "127.0.0.1".to_owned(), port: rig.port };
+        let plain = AgentAddress::Network { host: "127.0.0.1".to_owned(), port: bench.port };
         let error = Client::connect_lazy_with(&plain, None).inventory().await.unwrap_err();
         assert!(error.to_string().contains("no certificate of our own is named"), "{error}");
     })
@@ -186,19 +188,19 @@ async fn what_is_no_tls_of_today_is_shut_out() {
 
 #[tokio::test]
 async fn who_says_nothing_keeps_nobody_out() {
-    with_rig(0, async |rig| {
+    with_bench(0, async |bench| {
         let mut silent = Vec::new();
         for _ in 0..20 {
-            silent.push(TcpStream::connect(("127.0.0.1", rig.port)).await.unwrap());
+            silent.push(TcpStream::connect(("127.0.0.1", bench.port)).await.unwrap());
         }
         // More than eight at once from one address are too many; the places come back by the handshake's deadline.
-        rig.until_told(&["handshake-refused", "too many handshakes from this address"]).await;
-        rig.until_told(&["handshake-refused", "no handshake within"]).await;
+        bench.until_told(&["handshake-refused", "too many handshakes from this address"]).await;
+        bench.until_told(&["handshake-refused", "no handshake within"]).await;
         for mut stream in silent {
             let read = timeout(PATIENCE, stream.read(&mut [0])).await;
             assert!(matches!(read.expect("it ends"), Ok(0) | Err(_)));
         }
-        rig.client("eve").inventory().await.unwrap();
+        bench.client("eve").inventory().await.unwrap();
     })
     .await;
 }

@@ -4,8 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail them")]
 
+mod bench;
 mod door;
-mod rig;
 mod roles;
 mod rotation;
 mod told;

@@ -1,16 +1,23 @@
 //! Past the door: who is known, and may not all the same.
 
 use agent_api::{AgentError, Answer, Release};
-use fleet::Verb;
+use fleet::{Fence, Order, Origin, PoolName, Verb};
+use testkit::bench::{autoscaler, order, until};
 
-use super::rig::{autoscaler, order, person, until, with_rig};
+use super::bench::{root, unforced, with_bench};
+
+/// The autoscaler of a pool.
+fn of_pool(pool: &str) -> Origin {
+    let Origin::Autoscaler(fence) = autoscaler(1) else { panic!("no autoscaler") };
+    Origin::Autoscaler(Fence { pool: PoolName::new(pool).unwrap(), ..fence })
+}
 
 #[tokio::test]
 async fn each_role_is_refused_what_it_may_not() {
-    with_rig(0, async |rig| {
-        let by_hand = |machine: &str, force| order("x", machine, Verb::On, person(), force);
-        let scaled =
-            |machine: &str, pool: &str| order("x", machine, Verb::On, autoscaler(pool), false);
+    with_bench(0, async |bench| {
+        let by_hand =
+            |machine: &str, force| Order { force, ..order("x", machine, Verb::On, root()) };
+        let scaled = |machine: &str, pool: &str| order("x", machine, Verb::On, of_pool(pool));
         for (who, order, expected) in [
             (
                 "eve",
@@ -41,9 +48,9 @@ async fn each_role_is_refused_what_it_may_not() {
             ),
             ("scaler", scaled("lamp2", "rack"), "machine lamp2 is none of them"),
         ] {
-            let said = rig.forbidden(who, &order).await;
+            let said = bench.forbidden(who, &order).await;
             assert!(said.contains(expected), "{who}: {said}");
-            rig.until_told(&[who, "on lamp"]).await;
+            bench.until_told(&[who, "on lamp"]).await;
         }
         let machine = fleet::MachineName::new("lamp1").unwrap();
         let release = Release { machine, by: "ada".to_owned(), kind: None, force: false };
@@ -52,62 +59,62 @@ async fn each_role_is_refused_what_it_may_not() {
             ("scaler", "may not hold or release machines"),
             ("stranger", "\"stranger\" has no role here; a section [access.\"stranger\"]"),
         ] {
-            let error = rig.client(who).release(&release).await.unwrap_err();
+            let error = bench.client(who).release(&release).await.unwrap_err();
             assert!(matches!(error, AgentError::Refused { .. }), "{error:?}");
             assert!(error.to_string().contains(expected), "{who}: {error}");
-            rig.until_told(&[who, "Release"]).await;
+            bench.until_told(&[who, "Release"]).await;
         }
-        let error = rig.client("stranger").inventory().await.unwrap_err().to_string();
+        let error = bench.client("stranger").inventory().await.unwrap_err().to_string();
         assert!(error.contains("has no role here"), "{error}");
-        assert!(rig.client("stranger").watch().await.is_err());
+        assert!(bench.client("stranger").watch().await.is_err());
     })
     .await;
 }
 
 #[tokio::test]
 async fn who_may_not_touch_a_machine_does_not_see_it() {
-    with_rig(0, async |rig| {
-        let inventory = rig.client("bob").inventory().await.unwrap();
+    with_bench(0, async |bench| {
+        let inventory = bench.client("bob").inventory().await.unwrap();
         let names: Vec<&str> =
             inventory.machines.iter().map(|machine| machine.name.as_str()).collect();
         assert_eq!(names, ["lamp1"]);
-        let mut watch = rig.client("bob").watch().await.unwrap();
+        let mut watch = bench.client("bob").watch().await.unwrap();
         let Some(agent_api::Event::Snapshot(inventory)) = watch.next().await.unwrap() else {
             panic!("no snapshot")
         };
         assert_eq!(inventory.machines.len(), 1);
-        assert_eq!(rig.client("eve").inventory().await.unwrap().machines.len(), 2);
+        assert_eq!(bench.client("eve").inventory().await.unwrap().machines.len(), 2);
     })
     .await;
 }
 
 #[tokio::test]
 async fn an_operation_that_is_replayed_by_another_or_for_another_order_moves_nothing() {
-    with_rig(1, async |rig| {
-        let first = order("op-1", "lamp1", Verb::On, person(), true);
-        let answer = rig.client("ada").set_power(&first).await.unwrap();
+    with_bench(1, async |bench| {
+        let first = order("op-1", "lamp1", Verb::On, root());
+        let answer = bench.client("ada").set_power(&first).await.unwrap();
         assert!(matches!(answer, Answer::Accepted { repeated: false, .. }), "{answer:?}");
         until("the lamp burns", async || {
-            let inventory = rig.client("ada").inventory().await.ok()?;
+            let inventory = bench.client("ada").inventory().await.ok()?;
             let operation = inventory.machines[0].operation.as_ref()?;
             operation.phase.is_finished().then_some(())
         })
         .await;
         for (who, order) in [
-            ("bob", order("op-1", "lamp1", Verb::On, person(), false)),
-            ("scaler", order("op-1", "lamp1", Verb::On, autoscaler("rack"), false)),
-            ("ada", order("op-1", "lamp2", Verb::On, person(), true)),
-            ("ada", order("op-1", "lamp1", Verb::Off, person(), true)),
+            ("bob", unforced("op-1", "lamp1", Verb::On, root())),
+            ("scaler", order("op-1", "lamp1", Verb::On, autoscaler(1))),
+            ("ada", order("op-1", "lamp2", Verb::On, root())),
+            ("ada", order("op-1", "lamp1", Verb::Off, root())),
         ] {
-            let error = rig.client(who).set_power(&order).await.unwrap_err().to_string();
+            let error = bench.client(who).set_power(&order).await.unwrap_err().to_string();
             assert!(
                 error.contains("operation id op-1 was given before, to `on lamp1` by ada"),
                 "{error}"
             );
-            rig.until_told(&[who, "op-1 was given before"]).await;
+            bench.until_told(&[who, "op-1 was given before"]).await;
         }
         // The same again is answered as the first time.
-        let answer = rig.client("ada").set_power(&first).await.unwrap();
+        let answer = bench.client("ada").set_power(&first).await.unwrap();
         assert!(matches!(answer, Answer::Accepted { repeated: true, .. }), "{answer:?}");
     })
     .await;
@@ -115,20 +122,20 @@ async fn an_operation_that_is_replayed_by_another_or_for_another_order_moves_not
 
 #[tokio::test]
 async fn orders_over_the_quota_are_refused_with_the_time_to_come_again() {
-    with_rig(0, async |rig| {
-        let hasty = rig.client("hasty");
-        let nothing = order("q-1", "no-such-lamp", Verb::On, person(), false);
+    with_bench(0, async |bench| {
+        let hasty = bench.client("hasty");
+        let nothing = unforced("q-1", "no-such-lamp", Verb::On, root());
         let error = hasty.set_power(&nothing).await.unwrap_err().to_string();
         assert!(error.contains("this agent has no machine"), "{error}");
         for id in ["q-2", "q-3"] {
-            let order = order(id, "lamp1", Verb::On, person(), false);
+            let order = unforced(id, "lamp1", Verb::On, root());
             let error = hasty.set_power(&order).await.unwrap_err();
             let AgentError::Refused { source, .. } = &error else { panic!("{error:?}") };
             assert_eq!(source.code(), tonic::Code::ResourceExhausted);
             let hint = source.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap();
             assert!((1..=60_000).contains(&hint.parse::<u64>().unwrap()), "{hint}");
         }
-        rig.until_told(&["hasty", "1 orders within a minute"]).await;
+        bench.until_told(&["hasty", "1 orders within a minute"]).await;
         // Others are not held up by it, and looking is no order.
         assert!(hasty.inventory().await.is_ok());
     })
@@ -142,11 +149,11 @@ async fn on_the_socket_the_kernel_says_who_orders() {
     if !rustix::process::getuid().is_root() {
         return;
     }
-    with_rig(0, async |rig| {
+    with_bench(0, async |bench| {
         let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(rig.path(""), open.clone()).unwrap();
+        std::fs::set_permissions(bench.path(""), open.clone()).unwrap();
         // Where the build stands, another user may not look.
-        let program = rig.path("power-agent");
+        let program = bench.path("of-another-user");
         std::fs::copy(env!("CARGO_BIN_EXE_power-agent"), &program).unwrap();
         std::fs::set_permissions(&program, open).unwrap();
         for (gid, expected) in [
@@ -157,14 +164,14 @@ async fn on_the_socket_the_kernel_says_who_orders() {
         ] {
             let mut command = tokio::process::Command::new(&program);
             command.uid(3_999_999).gid(gid).env("USER", "root").current_dir("/");
-            command.args(["--agent", &format!("unix:{}", rig.path("agent.sock").display())]);
+            command.args(["--agent", &format!("unix:{}", bench.path("agent.sock").display())]);
             command.args(["off", "lamp1", "--force", "--reason", "test"]);
             let output = command.kill_on_drop(true).output().await.unwrap();
             let said =
                 String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
             assert!(said.contains(expected), "{said}");
         }
-        rig.until_told(&["uid 3999999", "off lamp1"]).await;
+        bench.until_told(&["uid 3999999", "off lamp1"]).await;
     })
     .await;
 }

@@ -3,34 +3,35 @@
 use agent_api::{AgentError, Event};
 use power_agent::audit::AuditLine;
 use power_agent::certs::{Authority, Bearer};
+use testkit::bench::{PATIENCE, until};
 
-use super::rig::{PATIENCE, Rig, until, wall, with_rig};
+use super::bench::{Networked, wall, with_bench};
 
 /// What came of each exchange of certificates, as the audit tells it.
-fn rotations(rig: &Rig) -> Vec<String> {
+fn rotations(bench: &Networked) -> Vec<String> {
     let outcome =
         |line: &AuditLine| (line.what == "certificates-rotated").then(|| line.outcome.clone());
-    rig.lines(outcome, |_, outcome| outcome)
+    bench.lines(outcome, |_, outcome| outcome)
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_revoked_meanwhile_is_refused_on_the_connection_that_it_has() {
-    with_rig(0, async |rig| {
-        let eve = rig.client("eve");
+    with_bench(0, async |bench| {
+        let eve = bench.client("eve");
         let mut watch = eve.watch().await.unwrap();
         assert!(matches!(watch.next().await, Ok(Some(Event::Snapshot(_)))));
         // The client keeps its files, so that it keeps its connection.
         for ending in ["pem", "key"] {
-            let file = |name: &str| rig.path(&format!("ca/{name}.{ending}"));
+            let file = |name: &str| bench.path(&format!("ca/{name}.{ending}"));
             std::fs::copy(file("eve"), file("kept")).unwrap();
         }
-        let kept = rig.client("kept");
+        let kept = bench.client("kept");
         kept.inventory().await.unwrap();
-        rig.authority.revoke("eve", wall()).unwrap();
+        bench.authority.revoke("eve", wall()).unwrap();
         let error = until("the revoked is refused", async || kept.inventory().await.err()).await;
         assert!(matches!(error, AgentError::Refused { .. }), "on the open connection: {error:?}");
         assert!(error.to_string().contains("certificate of eve"), "{error}");
-        rig.until_told(&["eve", "Inventory", "Revoked"]).await;
+        bench.until_told(&["eve", "Inventory", "Revoked"]).await;
         let ended = async {
             loop {
                 match watch.next().await {
@@ -41,61 +42,61 @@ async fn a_certificate_that_is_revoked_meanwhile_is_refused_on_the_connection_th
         };
         let ended = tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
         assert!(matches!(ended, Err(AgentError::Refused { .. })), "{ended:?}");
-        assert!(rig.client("bob").inventory().await.is_ok());
+        assert!(bench.client("bob").inventory().await.is_ok());
     })
     .await;
 }
 
 #[tokio::test]
 async fn certificates_change_without_a_restart_and_without_a_lost_call() {
-    with_rig(0, async |rig| {
-        let ada = rig.client("ada");
+    with_bench(0, async |bench| {
+        let ada = bench.client("ada");
         let mut watch = ada.watch().await.unwrap();
         assert!(matches!(watch.next().await, Ok(Some(Event::Snapshot(_)))));
-        rig.authority.renew("rack", 30, wall()).unwrap();
-        rig.authority.renew("ada", 30, wall()).unwrap();
-        rig.until_renewed().await;
+        bench.authority.renew("rack", 30, wall()).unwrap();
+        bench.authority.renew("ada", 30, wall()).unwrap();
+        bench.until_renewed().await;
         ada.inventory().await.unwrap();
-        assert_eq!(rotations(rig), ["done"; 1]);
+        assert_eq!(rotations(bench), ["done"; 1]);
 
         // Another authority altogether: the old client is nobody any more, one of the new authority is.
-        Authority::init(&rig.path("new"), wall()).unwrap();
-        let new = Authority::open(&rig.path("new")).unwrap();
+        Authority::init(&bench.path("new"), wall()).unwrap();
+        let new = Authority::open(&bench.path("new")).unwrap();
         new.issue("rack", &Bearer::Agent { hosts: vec!["127.0.0.1".to_owned()] }, 30, wall())
             .unwrap();
         new.issue("ada", &Bearer::Client, 30, wall()).unwrap();
-        let before = rig.renewals();
+        let before = bench.renewals();
         for file in ["ca.pem", "crl.pem", "rack.pem", "rack.key"] {
-            let beside = rig.path(&format!("ca/{file}.beside"));
-            std::fs::copy(rig.path("new").join(file), &beside).unwrap();
-            std::fs::rename(&beside, rig.path("ca").join(file)).unwrap();
+            let beside = bench.path(&format!("ca/{file}.beside"));
+            std::fs::copy(bench.path("new").join(file), &beside).unwrap();
+            std::fs::rename(&beside, bench.path("ca").join(file)).unwrap();
         }
-        until("the new authority counts", async || (rig.renewals() > before).then_some(())).await;
-        let credentials = rig.credentials("new", "ada");
-        let client = rig.client_at("127.0.0.1", &credentials);
+        until("the new authority counts", async || (bench.renewals() > before).then_some(())).await;
+        let credentials = bench.credentials("new", "ada");
+        let client = bench.client_at("127.0.0.1", &credentials);
         until("the new client is known", async || client.inventory().await.ok()).await;
         assert!(ada.inventory().await.is_err(), "the old one is not");
-        assert!(!rig.log().contains("can not be used"), "{}", rig.log());
+        assert!(!bench.log().contains("can not be used"), "{}", bench.log());
     })
     .await;
 }
 
 #[tokio::test]
 async fn files_that_can_not_be_used_change_nothing_but_the_log() {
-    with_rig(0, async |rig| {
-        std::fs::write(rig.path("ca/rack.key"), "no key").unwrap();
+    with_bench(0, async |bench| {
+        std::fs::write(bench.path("ca/rack.key"), "no key").unwrap();
         until("the log tells", async || {
-            let log = rig.log();
+            let log = bench.log();
             let told = log.contains("the old ones stay") && log.contains("rack.key: no key in PEM");
             told.then_some(())
         })
         .await;
-        rig.client("bob").inventory().await.unwrap();
-        rig.until_told(&["certificates-rotated", "unusable", "no key in PEM"]).await;
-        rig.authority.renew("rack", 30, wall()).unwrap();
-        rig.until_renewed().await;
-        until("it is told", async || (rotations(rig) == ["refused", "done"]).then_some(())).await;
-        rig.client("eve").inventory().await.unwrap();
+        bench.client("bob").inventory().await.unwrap();
+        bench.until_told(&["certificates-rotated", "unusable", "no key in PEM"]).await;
+        bench.authority.renew("rack", 30, wall()).unwrap();
+        bench.until_renewed().await;
+        until("it is told", async || (rotations(bench) == ["refused", "done"]).then_some(())).await;
+        bench.client("eve").inventory().await.unwrap();
     })
     .await;
 }

@@ -2,27 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use agent_api::{AgentAddress, AgentError, Answer, Client, Credentials, Order, RefusalCode};
-use fleet::{
-    ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, OperationId, Origin, PoolName,
-    Reason, Verb,
-};
+use fleet::{Origin, Verb};
 use power_agent::audit::{AuditLine, each_line};
 use power_agent::certs::{Authority, Bearer};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use testkit::bench::{Bench, PATIENCE, order, until};
 use tokio::time::timeout;
-
-/// Far above what a swamped host needs for any single step.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Between two looks at what has no event.
-const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -79,44 +66,33 @@ outlets = [{ device = "a", outlet = 2 }]
 /// Names that have a certificate from the start.
 const NAMES: &[&str] = &["ada", "bob", "eve", "scaler", "hasty", "stranger", "gone"];
 
-/// Rack, authority and agent.
-pub(crate) struct Rig {
-    home: TempDir,
-    hardware: virtual_rack::control::Client,
+/// Rack, agent, and the authority that it knows.
+pub(crate) struct Networked {
+    pub(crate) bench: Bench,
     pub(crate) authority: Authority,
     pub(crate) port: u16,
-    _agent: Child,
 }
 
 /// Runs a test beside a rack and an agent of its own. After it, its word stands against the boards': what they heard
 /// is what the test says, byte for byte.
-pub(crate) async fn with_rig(frames_expected: u64, test: impl AsyncFnOnce(&Rig)) {
-    let home = tempfile::tempdir().expect("a directory");
-    let here = home.path().to_owned();
-    let boards = virtual_rack::config::parse(BOARDS, &here.join("RACK.toml")).expect("a rack");
-    let hardware = virtual_rack::control::Client::new(boards.socket.clone());
-    let body = async {
-        until("the rack answers", async || hardware.state().await.ok()).await;
-        let authority = make_authority(&here.join("ca"));
-        std::fs::write(here.join("rack.toml"), RACK).expect("a file");
-        let agent = start(&here);
-        let address = || {
-            let log = std::fs::read_to_string(here.join("agent.log")).ok()?;
-            let rest = log.split("address=127.0.0.1:").nth(1)?;
-            rest.split_whitespace().next()?.parse().ok()
-        };
-        let port = until("the agent listens", async || address()).await;
-        let rig = Rig { home, hardware, authority, port, _agent: agent };
-        rig.inventory("ada").await;
-        test(&rig).await;
-        let frames = rig.hardware.state().await.expect("the rack answers").boards["a"].frames;
-        let heard = frames.accepted + frames.queries + frames.lost + frames.bad + frames.ignored;
-        assert_eq!((heard, frames.accepted), (frames_expected, frames_expected), "{frames:?}");
+pub(crate) async fn with_bench(frames_expected: u64, test: impl AsyncFnOnce(&Networked)) {
+    let mut bench = Bench::new(BOARDS, RACK).await;
+    let authority = make_authority(&bench.path("ca"));
+    bench.start_agent().await;
+    let address = || {
+        let log = bench.log();
+        let rest = log.split("address=127.0.0.1:").nth(1)?;
+        rest.split_whitespace().next()?.parse().ok()
     };
-    tokio::select! {
-        ended = virtual_rack::wiring::run(boards, None, |_| Ok(())) => panic!("the rack ended: {ended:?}"),
-        () = body => {}
-    }
+    let port = until("the agent listens", async || address()).await;
+    let bench = Networked { bench, authority, port };
+    let ada = bench.client("ada");
+    until("the agent answers on the network", async || ada.inventory().await.ok()).await;
+    test(&bench).await;
+    bench.bench.heard().await;
+    let frames = bench.bench.rack.state().await.expect("the rack answers").boards["a"].frames;
+    let heard = frames.accepted + frames.queries + frames.lost + frames.bad + frames.ignored;
+    assert_eq!((heard, frames.accepted), (frames_expected, frames_expected), "{frames:?}");
 }
 
 fn make_authority(dir: &std::path::Path) -> Authority {
@@ -139,25 +115,13 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-fn start(here: &std::path::Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_power-agent"))
-        .args(["serve", "--config"])
-        .arg(here.join("rack.toml"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(here.join("agent.log")).expect("a file"))
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the agent starts")
-}
-
-impl Rig {
+impl Networked {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
+        self.bench.path(name)
     }
 
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.path("agent.log")).unwrap_or_default()
+        self.bench.log()
     }
 
     /// The files of a name, of this authority or another.
@@ -179,14 +143,9 @@ impl Rig {
         self.client_at("127.0.0.1", &self.credentials("ca", who))
     }
 
-    async fn inventory(&self, who: &str) {
-        let client = self.client(who);
-        until("the agent answers on the network", async || client.inventory().await.ok()).await;
-    }
-
     /// Gives an order that must not reach the agent's ears: what the client was told.
     pub(crate) async fn shut_out(&self, client: &Client) -> String {
-        let order = order("shut-out", "lamp1", Verb::On, person(), false);
+        let order = unforced("shut-out", "lamp1", Verb::On, root());
         let answer = timeout(PATIENCE, client.set_power(&order)).await.expect("an answer in time");
         match answer {
             Err(error @ AgentError::Unreachable { .. }) => error.to_string(),
@@ -229,18 +188,7 @@ impl Rig {
 
     /// How many callers Prometheus is told to have been turned away, by why.
     pub(crate) async fn turned_away(&self) -> BTreeMap<String, u64> {
-        let log = self.log();
-        let rest = log.split("answers Prometheus").nth(1).expect("it is told where");
-        let address = rest.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        let stream = TcpStream::connect(address.expect("an address"));
-        let mut stream = stream.await.expect("it listens");
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
-            .await
-            .expect("it is taken");
-        let mut text = String::new();
-        let read = timeout(PATIENCE, stream.read_to_string(&mut text)).await;
-        read.expect("in time").expect("an answer");
+        let text = self.bench.scraped("/metrics").await;
         let count = |line: &str| {
             let rest = line.strip_prefix("lamplighter_agent_turned_away_total{why=\"")?;
             let (why, count) = rest.split_once("\"} ")?;
@@ -282,42 +230,11 @@ impl Rig {
     }
 }
 
-/// Waits until there is something, looking again and again.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looks = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("waited too long until {what}"))
-}
-
-pub(crate) fn person() -> Origin {
+pub(crate) fn root() -> Origin {
     Origin::Person("root".to_owned())
 }
 
-pub(crate) fn autoscaler(pool: &str) -> Origin {
-    Origin::Autoscaler(Fence {
-        cluster: ClusterId::new("global").expect("a name"),
-        pool: PoolName::new(pool).expect("a name"),
-        number: FenceNumber(1),
-    })
-}
-
-pub(crate) fn order(id: &str, machine: &str, verb: Verb, origin: Origin, force: bool) -> Order {
-    Order {
-        operation: OperationId::new(id).expect("an id"),
-        machine: MachineName::new(machine).expect("a name"),
-        verb,
-        reason: Reason::new("test"),
-        force,
-        origin,
-        valid_for: Duration::from_secs(30),
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
-        drain: false,
-        plan: None,
-    }
+/// An order that does not say that it needs no proof.
+pub(crate) fn unforced(id: &str, machine: &str, verb: Verb, origin: Origin) -> Order {
+    Order { force: false, ..order(id, machine, verb, origin) }
 }

@@ -422,6 +422,7 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         RefusalCode::Quarantined,
         RefusalCode::TooManyCycles,
         RefusalCode::Flapping,
+        RefusalCode::FeedFull,
         RefusalCode::NeverOff,
         RefusalCode::Reserved,
     ];

@@ -76,6 +76,8 @@ pub enum RefusalCode {
     TooManyCycles,
     /// Policies have switched it too often within minutes.
     Flapping,
+    /// What runs, or was promised to, leaves no room on its feed.
+    FeedFull,
 }
 
 impl RefusalCode {
@@ -95,6 +97,7 @@ impl RefusalCode {
             RefusalCode::Forbidden => "forbidden",
             RefusalCode::TooManyCycles => "too-many-cycles",
             RefusalCode::Flapping => "flapping",
+            RefusalCode::FeedFull => "feed-full",
         }
     }
 }
@@ -142,6 +145,8 @@ pub struct MachineLedger {
     pub reading: Option<PowerState>,
     /// What was last ordered and driven.
     pub commanded: Option<PowerState>,
+    /// Why its feeds have no room for it, as a sentence; `None`: they have, or have no budget.
+    pub feed_full: Option<String>,
 }
 
 /// What is known of the work on a machine's node.
@@ -355,6 +360,10 @@ fn weigh(hearing: Hearing<'_>, machine: &MachineLedger, now: Moment) -> Result<V
     let forced = order.force && matches!(order.origin, Origin::Person(_));
     if lights && !forced {
         machine.wear.check_rate(&order.machine, machine.limits, now)?;
+    }
+    // Nor is what could not come back taken down; breakers do not care who asks.
+    if let Some(text) = machine.feed_full.clone().filter(|_| lights) {
+        return Err(Refusal { code: RefusalCode::FeedFull, text });
     }
     check_work(hearing, machine)?;
     Ok(Verdict::Begin { hold: hold_of(order, machine, now) })

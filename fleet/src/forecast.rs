@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Record, State};
+use crate::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Record, Room, State};
 use crate::{Fault, FaultClass, LinesSeen, Moment, PowerState, Sequencer};
 
 /// More actions than a sequence can ask for: its states, and within the first look, which alone repeats itself while
@@ -44,6 +44,8 @@ pub enum Doing {
     Undrain,
     /// It waits until the hardware may be switched so.
     Wait(PowerState),
+    /// It waits until its feeds have room.
+    AwaitRoom,
     /// The machine is asked to shut down.
     SoftOff,
     /// The signs that it is down must hold.
@@ -183,6 +185,8 @@ impl Course {
             Action::CancelDrain { until } => (until, Input::Undrained(Ok(())), Duration::ZERO),
             Action::SoftOff { until } => (until, Input::SoftOffEnded(Ok(())), Duration::ZERO),
             Action::WatchNode { until } => (until, Input::NodeSeen(assumed.node), Duration::ZERO),
+            // Where only the inrush of others stands in the way, `feeds::Ledger::forecast` knows the moment.
+            Action::AskRoom { until, .. } => (until, Input::Room(Room::Free), Duration::ZERO),
             Action::Wait { until } => {
                 self.now = self.now.max(until);
                 return None;
@@ -204,6 +208,7 @@ const fn doing(state: &State) -> Option<Doing> {
         State::Draining { .. } => Some(Doing::Drain),
         State::Undraining { .. } => Some(Doing::Undrain),
         State::Waiting { to, .. } => Some(Doing::Wait(*to)),
+        State::AwaitingRoom { .. } => Some(Doing::AwaitRoom),
         State::SoftOff { .. } => Some(Doing::SoftOff),
         State::Settling { .. } => Some(Doing::Settle),
         State::Restoring { .. } => Some(Doing::Restore),

@@ -9,6 +9,7 @@ pub mod drift;
 pub mod duration;
 pub mod effect;
 pub mod explain;
+pub mod feeds;
 pub mod forecast;
 pub mod hostlist;
 pub mod knobs;
@@ -32,12 +33,13 @@ pub mod view;
 pub use arbiter::{Fences, HoldKind, Order, Refusal, RefusalCode};
 pub use boots::{BOOTS_MAX, Boot, BootEnd, BootTimes, Quarantine, QuarantineCause};
 pub use drift::DriftPolicy;
+pub use feeds::{Draw, FeedRoom, Milliamps, Supply};
 pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;
 pub use names::{
-    AllocId, ClusterId, DemandName, DeviceName, Fence, FenceNumber, HolderId, MachineName,
-    NameError, NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
+    AllocId, ClusterId, DemandName, DeviceName, FeedName, Fence, FenceNumber, HolderId,
+    MachineName, NameError, NodeCount, NodeId, OperationId, PlanId, PoolName, Reason,
 };
 pub use policies::{Discord, Policies, Terms};
 pub use power::{Commanded, Observed, Origin, Power, PowerState, Verb};

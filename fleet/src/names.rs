@@ -97,6 +97,8 @@ names! {
     PoolName = "pool";
     /// What switches: a relay board, a PDU, a BMC.
     DeviceName = "device";
+    /// An electrical supply with an ampere budget.
+    FeedName = "feed";
     /// The id of a node in Nomad.
     NodeId = "node id";
     /// The id of an allocation in Nomad.

@@ -9,7 +9,8 @@ mod state;
 use std::time::Duration;
 
 pub use self::state::{
-    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, State, Step, Task,
+    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, Room, State, Step,
+    Task,
 };
 use crate::{Moment, PowerState, Verb};
 
@@ -32,6 +33,13 @@ pub const UNDRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How often Nomad is asked about the node while its state decides.
 pub const NODE_POLL: Duration = Duration::from_secs(1);
+
+/// How long a machine waits for room on its feeds: sixty others whose inrush lasts a minute each, one after the other.
+pub const ROOM_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// How often feeds that have no room are asked again, beside the moments at which an inrush ends: a machine may have been
+/// switched off meanwhile.
+pub const ROOM_POLL: Duration = Duration::from_secs(1);
 
 /// How long after the end of all its phases a half-done sequence is still finished: an agent's restart or upgrade.
 /// Later the order is history, and is reported instead of run.
@@ -144,6 +152,13 @@ impl Record {
             State::Looking { .. } => Phase::Accepted,
             State::Draining { .. } | State::Undraining { .. } => Phase::Draining,
             State::Waiting { .. } => Phase::Waiting,
+            // Its power was taken, and comes back only with room: no place to stop or to think again.
+            State::AwaitingRoom { to: PowerState::On, .. }
+                if matches!(self.task.verb, Verb::Cycle) =>
+            {
+                Phase::Dwelling
+            }
+            State::AwaitingRoom { .. } => Phase::Waiting,
             State::SoftOff { .. } => Phase::SoftOff,
             State::Settling { .. } => Phase::Settling,
             State::Cutting(_) | State::Restoring { .. } => Phase::Cutting,
@@ -170,6 +185,7 @@ impl Record {
             MOVE_DEADLINE,
             task.off_dwell,
             MOVE_DEADLINE,
+            if task.fed { ROOM_DEADLINE * 2 } else { Duration::ZERO },
             RESTART_GRACE,
         ];
         phases.into_iter().fold(self.began, |end, phase| end + phase)
@@ -194,6 +210,7 @@ impl Record {
             State::Waiting { to: PowerState::On, .. } => {
                 "it was cut too short ago (min_off)".to_owned()
             }
+            State::AwaitingRoom { why, .. } => why.clone(),
             State::Restoring { .. } => "making its node eligible again".to_owned(),
             State::Settling { quiet_since: None, .. } => {
                 "waiting for its node to be down".to_owned()
@@ -226,6 +243,7 @@ impl State {
             State::Draining { until, .. }
             | State::Undraining { until, .. }
             | State::Waiting { until, .. }
+            | State::AwaitingRoom { until, .. }
             | State::SoftOff { until }
             | State::Settling { until, .. }
             | State::Restoring { until }

@@ -572,3 +572,23 @@ fn what_policies_switch_six_times_in_ten_minutes_is_left_alone_until_it_was_quie
         assert!(matches!(hear_at(&order, &calm, 660), Verdict::Begin { .. }));
     }
 }
+
+#[test]
+fn a_full_feed_refuses_whoever_orders_and_however_but_not_an_off_nor_what_is_on_already() {
+    let full = |reading| {
+        let text = "feed a has no room for node3".to_owned();
+        MachineLedger { reading: Some(reading), feed_full: Some(text), ..machine() }
+    };
+    let (dark, lit) = (full(PowerState::Off), full(PowerState::On));
+    let forced = |verb| Order { force: true, ..order(verb, bob()) };
+    for (order, machine) in
+        [(order(Verb::On, bob()), &dark), (forced(Verb::On), &dark), (forced(Verb::Cycle), &lit)]
+    {
+        let (code, text) = refused(&order, machine, &Work::Empty);
+        assert_eq!((code, text.as_str()), (RefusalCode::FeedFull, "feed a has no room for node3"));
+    }
+    for order in [order(Verb::On, bob()), order(Verb::Off, bob())] {
+        let verdict = hear(&order, &lit, &Work::Empty);
+        assert!(matches!(verdict, Verdict::Begin { .. }), "{verdict:?}");
+    }
+}

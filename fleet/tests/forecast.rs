@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fleet::forecast::{Assumed, Doing, Forecast, OutletNow, foretell};
-use fleet::sequencer::{Action, Eligible, Input, NodeSign, Task};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, Room, Task};
 use fleet::{LinesSeen, Moment, OnSoftOffTimeout, PowerState, Sequencer, Verb};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{collection, option, prop_assert, prop_assert_eq, proptest};
@@ -29,6 +29,7 @@ fn task(verb: Verb) -> Task {
         off_dwell: seconds(8),
         may_cut_at: Moment::ZERO,
         may_light_at: Moment::ZERO,
+        fed: false,
     }
 }
 
@@ -136,6 +137,7 @@ impl Bench {
             | Action::OrderDrain { until }
             | Action::CancelDrain { until }
             | Action::SoftOff { until }
+            | Action::AskRoom { until, .. }
             | Action::WatchNode { until } => (until, Duration::ZERO),
         };
         let last = until.ago(Duration::from_millis(1)).max(self.now);
@@ -151,6 +153,7 @@ impl Bench {
             Action::WatchDrain { .. } => Input::DrainSeen(None),
             Action::CancelDrain { .. } => Input::Undrained(Ok(())),
             Action::SoftOff { .. } => Input::SoftOffEnded(Ok(())),
+            Action::AskRoom { .. } => Input::Room(Room::Free),
             Action::WatchNode { .. } => Input::NodeSeen(self.node),
             Action::Wait { .. } | Action::Finished => return false,
         };
@@ -195,7 +198,7 @@ proptest! {
         (drain, soft_off) in (option::of(1_u64..900), option::of(1_u64..120)),
         (settle, dwell) in (0_u64..20, 0_u64..20),
         (hot, cold) in (0_u64..100, 0_u64..100),
-        (node, cut) in (any::<bool>(), any::<bool>()),
+        (node, cut, fed) in (any::<bool>(), any::<bool>(), any::<bool>()),
         shares in collection::vec(any::<u8>(), ACTIONS_MAX),
     ) {
         let task = Task {
@@ -207,6 +210,7 @@ proptest! {
             off_dwell: seconds(dwell),
             may_cut_at: NOW + seconds(hot),
             may_light_at: NOW + seconds(cold),
+            fed,
         };
         let node = if node { NodeSign::Down } else { NodeSign::NotKnown };
         let outlets = lines.iter().map(|(readable, state)| outlet(*readable, Some(*state)));

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fleet::sequencer::{Action, Eligible, Input, NodeSign, RESTART_GRACE, State, Task};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, RESTART_GRACE, Room, State, Task};
 use fleet::{
     Fault, FaultClass, LinesSeen, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Verb,
 };
@@ -77,6 +77,7 @@ impl Bench {
                 self.now = (self.now + Duration::from_secs(1)).min(until.max(self.now));
                 return true;
             }
+            Action::AskRoom { .. } => Input::Room(Room::Free),
             Action::Wait { until } => {
                 assert!(until > self.now, "a wait that is over already");
                 self.now = until;
@@ -125,6 +126,7 @@ fn task(verb: Verb) -> Task {
         off_dwell: Duration::from_secs(10),
         may_cut_at: Moment::ZERO,
         may_light_at: Moment::ZERO,
+        fed: false,
     }
 }
 
@@ -422,6 +424,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         1 => prop_oneof![
             Just(NodeSign::Down), Just(NodeSign::Up), Just(NodeSign::NotKnown), Just(NodeSign::Silent)
         ].prop_map(Input::NodeSeen),
+        1 => Just(Input::Room(Room::Free)),
         1 => text().prop_map(Input::CalledOff),
         1 => text().prop_map(Input::Unwritten),
     ]
@@ -432,8 +435,9 @@ fn tasks() -> impl Strategy<Value = Task> {
     let span = |max: u64| (0..max).prop_map(Duration::from_millis);
     let may = || 4_990_000..5_030_000_u64;
     let spans = (span(20_000), span(20_000), may(), may());
-    (verb, any::<bool>(), any::<bool>(), any::<bool>(), spans).prop_map(
-        |(verb, cut, drain, soft_off, (settle, off_dwell, may_cut_at, may_light_at))| Task {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (verb, flags, spans).prop_map(
+        |(verb, (cut, drain, soft_off, fed), (settle, off_dwell, may_cut_at, may_light_at))| Task {
             verb,
             on_soft_off_timeout: if cut {
                 OnSoftOffTimeout::Cut
@@ -446,6 +450,7 @@ fn tasks() -> impl Strategy<Value = Task> {
             off_dwell,
             may_cut_at: Moment::from_millis(may_cut_at),
             may_light_at: Moment::from_millis(may_light_at),
+            fed,
         },
     )
 }
@@ -477,7 +482,7 @@ proptest! {
                 Action::Finished => prop_assert!(sequencer.record().phase().is_finished()),
                 Action::ReadBack { until } | Action::OrderDrain { until } | Action::WatchDrain { until }
                 | Action::CancelDrain { until, .. } | Action::SoftOff { until } | Action::WatchNode { until }
-                | Action::Wait { until } => prop_assert!(until > now, "a wait without an end ahead"),
+                | Action::AskRoom { until, .. } | Action::Wait { until } => prop_assert!(until > now, "a wait without an end ahead"),
             }
             sequencer.handle(input, now);
             now = now + Duration::from_millis(millis);

@@ -180,6 +180,7 @@ impl Machine {
             running,
             reading,
             commanded: state.commanded.as_ref().map(|commanded| commanded.state),
+            feed_full: None,
         }
     }
 

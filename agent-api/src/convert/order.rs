@@ -121,6 +121,7 @@ impl From<&Refusal> for wire::Refusal {
             RefusalCode::Quarantined => wire::RefusalCode::Quarantined,
             RefusalCode::TooManyCycles => wire::RefusalCode::TooManyCycles,
             RefusalCode::Flapping => wire::RefusalCode::Flapping,
+            RefusalCode::FeedFull => wire::RefusalCode::FeedFull,
             RefusalCode::NeverOff => wire::RefusalCode::NeverOff,
             RefusalCode::Reserved => wire::RefusalCode::Reserved,
         };
@@ -142,6 +143,7 @@ impl TryFrom<wire::Refusal> for Refusal {
             Ok(wire::RefusalCode::Quarantined) => RefusalCode::Quarantined,
             Ok(wire::RefusalCode::TooManyCycles) => RefusalCode::TooManyCycles,
             Ok(wire::RefusalCode::Flapping) => RefusalCode::Flapping,
+            Ok(wire::RefusalCode::FeedFull) => RefusalCode::FeedFull,
             Ok(wire::RefusalCode::NeverOff) => RefusalCode::NeverOff,
             Ok(wire::RefusalCode::Reserved) => RefusalCode::Reserved,
             Ok(wire::RefusalCode::Unspecified) | Err(_) => {

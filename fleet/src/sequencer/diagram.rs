@@ -1,9 +1,9 @@
 //! The diagram: which state follows which, on what. One match for the way down, one for a movement of the outlets.
 
 use super::state::{
-    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Record, State, Step,
+    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Record, Room, State, Step,
 };
-use super::{DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, UNDRAIN_DEADLINE};
+use super::{DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, ROOM_DEADLINE, UNDRAIN_DEADLINE};
 use crate::lines::Agreement;
 use crate::{Fault, LinesSeen, Moment, PowerState, Verb};
 
@@ -24,6 +24,10 @@ pub(super) fn step(record: &mut Record, event: Event, now: Moment) {
         (State::Energizing(movement), event) => moved(record, PowerState::On, movement, event, now),
         (state @ (State::Draining { .. } | State::Undraining { .. }), event) => {
             drained(record, state, event, now)
+        }
+        (State::AwaitingRoom { until, to, ask_at, why }, event) => {
+            let state = State::AwaitingRoom { until, to, ask_at, why };
+            roomed(record, state, event, now)
         }
         (state, event) => next(record, state, event, now),
     };
@@ -88,6 +92,36 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
         (State::Dwelling { .. }, Event::Expired) => light(record, now),
         (state, _) => state,
     }
+}
+
+/// The wait for the feeds.
+fn roomed(record: &mut Record, state: State, event: Event, now: Moment) -> State {
+    let State::AwaitingRoom { until, to, ask_at, why } = state else { return state };
+    let returns = to == PowerState::On && record.task.verb == Verb::Cycle;
+    match event {
+        Event::Told(Input::Room(Room::Free)) => match to {
+            PowerState::On => close(record, now),
+            PowerState::Off => go_down(record, now),
+        },
+        Event::Told(Input::Room(Room::Taken { ask_at, why })) => {
+            State::AwaitingRoom { until, to, ask_at, why }
+        }
+        Event::Told(Input::CalledOff(why)) if !returns => undrain(record, why, now),
+        Event::Told(_) => State::AwaitingRoom { until, to, ask_at, why },
+        Event::Expired if returns => {
+            record.add_evidence(&format!("its feeds had no room for it in time: {why}"));
+            record.add_evidence("the machine was left off");
+            State::Failed { untouched: false }
+        }
+        Event::Expired => {
+            undrain(record, format!("its feeds had no room for it in time: {why}"), now)
+        }
+    }
+}
+
+fn await_room(to: PowerState, now: Moment) -> State {
+    let why = String::new();
+    State::AwaitingRoom { until: now + ROOM_DEADLINE, to, ask_at: now, why }
 }
 
 /// The way to an empty node, and back from there.
@@ -185,6 +219,7 @@ fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State
     // In these states the machine was not asked yet and no outlet has moved.
     let untouched = match &state {
         State::Draining { .. } | State::Waiting { .. } | State::SoftOff { .. } => true,
+        State::AwaitingRoom { .. } => !record.moved,
         State::Cutting(_) => record.task.soft_off.is_none() && !record.moved,
         State::Dwelling { .. } | State::Energizing(_) => !record.moved,
         State::Looking { .. }
@@ -206,8 +241,19 @@ fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State
 /// The way down of a machine that is to go, once its hardware may: asked first where it can be.
 fn shut_down(record: &mut Record, now: Moment) -> State {
     let may = record.task.may_cut_at;
+    if now < may {
+        return State::Waiting { until: may, to: PowerState::Off };
+    }
+    // What goes down for a cycle must be able to come back.
+    if record.task.fed && record.task.verb == Verb::Cycle {
+        return await_room(PowerState::Off, now);
+    }
+    go_down(record, now)
+}
+
+/// Asks the machine to shut down, or cuts it at once.
+fn go_down(record: &mut Record, now: Moment) -> State {
     match record.task.soft_off {
-        _ if now < may => State::Waiting { until: may, to: PowerState::Off },
         Some(patience) => State::SoftOff { until: now + patience },
         None => cut(record, now),
     }
@@ -219,12 +265,20 @@ fn cut(record: &mut Record, now: Moment) -> State {
     State::Cutting(Move::first(Step::Drive, now))
 }
 
-/// Begins to close the outlets, once the hardware may.
+/// Begins to close the outlets, once the hardware may and the feeds have room.
 fn light(record: &mut Record, now: Moment) -> State {
     let may = record.task.may_light_at;
     if now < may {
         return State::Waiting { until: may, to: PowerState::On };
     }
+    if record.task.fed {
+        return await_room(PowerState::On, now);
+    }
+    close(record, now)
+}
+
+/// Begins to close the outlets.
+fn close(record: &mut Record, now: Moment) -> State {
     record.lit = Some(now);
     State::Energizing(Move::first(Step::Drive, now))
 }
@@ -407,6 +461,9 @@ pub(super) fn action(record: &Record) -> Action {
         State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
         State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
         State::Waiting { until, .. } => Action::Wait { until: *until },
+        State::AwaitingRoom { until, to, ask_at, .. } => {
+            Action::AskRoom { to: *to, ask_at: *ask_at, until: *until }
+        }
         State::Undraining { until, .. } | State::Restoring { until } => {
             Action::CancelDrain { until: *until }
         }
@@ -441,6 +498,10 @@ pub(super) fn resumed(state: State, now: Moment) -> State {
         State::Restoring { .. } => State::Restoring { until: now + UNDRAIN_DEADLINE },
         State::Cutting(_) => State::Cutting(Move::first(Step::Look, now)),
         State::Energizing(_) => State::Energizing(Move::first(Step::Look, now)),
+        State::AwaitingRoom { until, to, why, .. } => {
+            let until = until.max(now + LOOK_DEADLINE);
+            State::AwaitingRoom { until, to, ask_at: now, why }
+        }
         State::Waiting { .. }
         | State::Draining { .. }
         | State::Dwelling { .. }

@@ -24,6 +24,8 @@ pub struct Task {
     pub may_cut_at: Moment,
     /// It is not lit sooner: it was cut a short while ago.
     pub may_light_at: Moment,
+    /// Whether it hangs on feeds with a budget: then it is lit only once they have room.
+    pub fed: bool,
 }
 
 /// What Nomad says of the machine's node.
@@ -65,11 +67,28 @@ pub enum Input {
     SoftOffEnded(Result<(), String>),
     /// What Nomad says of the node.
     NodeSeen(NodeSign),
+    /// What the feeds have room for. Where that is [`Room::Free`] and the outlets are to close next, the machine takes
+    /// the room with this: to ask and to tell is one step.
+    Room(Room),
     /// A person wants it otherwise. Obeyed only before the point of no return.
     CalledOff(String),
     /// What is to be done next could not be written down, for this reason. Before anything was done to the machine the
     /// sequence ends; later it goes on, because to stop half way would be worse.
     Unwritten(String),
+}
+
+/// What a machine's feeds have room for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Room {
+    /// They have room.
+    Free,
+    /// Not now, for this reason; to be asked again then at the latest.
+    Taken {
+        /// Asked again then.
+        ask_at: Moment,
+        /// What stands in the way, as a sentence.
+        why: String,
+    },
 }
 
 /// What the executor has to do now. Each is bounded by its moment: later than that, ask again.
@@ -110,6 +129,16 @@ pub enum Action {
     /// Ask Nomad about the node, answer with [`Input::NodeSeen`], and look again a [`crate::sequencer::NODE_POLL`] later at the latest.
     WatchNode {
         /// Something is decided then.
+        until: Moment,
+    },
+    /// Ask the feeds, not before `ask_at`, and answer with [`Input::Room`].
+    AskRoom {
+        /// What is to come next: [`PowerState::On`] its outlets are to close now, [`PowerState::Off`] it is to go down
+        /// for a cycle, and needs to be sure of a place for its return.
+        to: PowerState,
+        /// Asked then.
+        ask_at: Moment,
+        /// Given up then.
         until: Moment,
     },
     /// Nothing until then.
@@ -153,6 +182,17 @@ pub enum State {
         until: Moment,
         /// What is to come.
         to: PowerState,
+    },
+    /// Waits until its feeds have room.
+    AwaitingRoom {
+        /// Given up then.
+        until: Moment,
+        /// What is to come: its outlets close, or it goes down for a cycle.
+        to: PowerState,
+        /// Asked again then.
+        ask_at: Moment,
+        /// What stood in the way when it was asked last; empty before.
+        why: String,
     },
     /// Asks the machine to shut down.
     SoftOff {

@@ -8,7 +8,7 @@ use fleet::arbiter::{
     Hearing, HoldAsked, HoldKind, Holds, Limits, MachineLedger, Running, Verdict, Wear, Work,
     judge, may_resume, needs_proof,
 };
-use fleet::sequencer::{Action, Eligible, Input, NodeSign, Record, State, Task};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, Record, Room, State, Task};
 use fleet::{
     Fault, FaultClass, Fences, LinesSeen, MachineName, Moment, OperationId, Order, Origin, Phase,
     PoolName, PowerState, Reason, RefusalCode, Sequencer, Verb,
@@ -45,6 +45,8 @@ pub(crate) struct World {
     readable: bool,
     soft_off: Option<Duration>,
     faults: bool,
+    /// Whether it hangs on a feed that others fill at times.
+    fed: bool,
     live: Option<Live>,
     holds: Holds,
     wear: Wear,
@@ -73,6 +75,7 @@ impl World {
             readable: !dice.once_in(4),
             soft_off: dice.once_in(2).then(|| Duration::from_secs(10)),
             faults: dice.once_in(2),
+            fed: dice.once_in(2),
             dice,
             live: None,
             holds: Holds::default(),
@@ -135,6 +138,7 @@ impl World {
             running,
             reading: self.readable.then_some(self.line),
             commanded: None,
+            feed_full: None,
         }
     }
 
@@ -194,6 +198,7 @@ impl World {
             off_dwell: DWELL.max(self.limits.min_off),
             may_cut_at: if forced { Moment::ZERO } else { may_cut_at },
             may_light_at: self.wear.may_light_at(self.limits),
+            fed: self.fed,
         };
         let sequencer = Sequencer::begin(task, self.now);
         self.check.begun(order);
@@ -267,6 +272,15 @@ impl World {
                     self.now = self.now.max(until);
                 }
                 None
+            }
+            Action::AskRoom { ask_at, .. } => {
+                self.now = self.now.max(ask_at);
+                Some(Input::Room(if self.dice.once_in(3) {
+                    let ask_at = self.now + Duration::from_millis(500);
+                    Room::Taken { ask_at, why: "the inrush of others".to_owned() }
+                } else {
+                    Room::Free
+                }))
             }
             Action::Finished => None,
         }

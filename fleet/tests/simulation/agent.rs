@@ -155,6 +155,7 @@ impl Agent {
             holds: kept.holds.clone(),
             never_off: self.never_off == Some(name),
             running,
+            feed_full: None,
             reading: self.seen(name, around.rack).ok().and_then(|seen| seen.machine()),
         }
     }

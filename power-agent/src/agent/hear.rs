@@ -285,6 +285,7 @@ fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         off_dwell: config.off_dwell.max(limits.min_off),
         may_cut_at: if in_a_hurry { Moment::ZERO } else { may_cut_at },
         may_light_at,
+        fed: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a sequence is carried out: one action after the other, each takes its time, and what is done is journaled first.
 
 use fleet::boots::{Quarantine, QuarantineCause};
-use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, State};
+use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Room, State};
 use fleet::{Commanded, Moment, NodeStatus, OperationFacts, Origin, Progress, Reason};
 
 use super::{Agent, Around};
@@ -127,6 +127,7 @@ impl Agent {
                 Some(NodeStatus::Down | NodeStatus::Disconnected) => NodeSign::Down,
                 Some(NodeStatus::Ready | NodeStatus::Initializing) => NodeSign::Up,
             })),
+            Action::AskRoom { .. } => Some(Input::Room(Room::Free)),
             Action::Wait { .. } | Action::Finished => None,
         }
     }
@@ -173,6 +174,9 @@ impl Agent {
 /// How long an action takes, in seconds; `None`: nothing is to be done now.
 fn duration(action: Action, at: Moment, chance: &mut Chance) -> Option<u64> {
     match action {
+        Action::AskRoom { ask_at, .. } => {
+            u64::try_from(ask_at.since(at).as_millis().div_ceil(1000)).ok()
+        }
         Action::Wait { until } => {
             let left = until.since(at);
             Some(left.as_secs() + u64::from(left.subsec_millis() > 0)).filter(|left| *left > 0)

@@ -269,6 +269,7 @@ fn record(verb: Verb, state: State, began: Moment) -> Record {
             off_dwell: Duration::from_secs(10),
             may_cut_at: began,
             may_light_at: began,
+            fed: true,
         },
         state,
         began,

@@ -39,6 +39,8 @@ struct TaskDoc {
     may_cut_at_ms: u64,
     #[serde(default)]
     may_light_at_ms: u64,
+    #[serde(default)]
+    fed: bool,
 }
 
 /// The state. A movement is begun anew with a look, so that its step needs no place here.
@@ -49,6 +51,7 @@ enum PlaceDoc {
     Draining { until_ms: u64, ordered: bool, left: String },
     Undraining { until_ms: u64, why: String },
     Waiting { until_ms: u64, to: StateDoc },
+    AwaitingRoom { until_ms: u64, to: StateDoc, ask_at_ms: u64, why: String },
     SoftOff { until_ms: u64 },
     Settling { patience_ms: u64, soft_off_error: Option<String> },
     Cutting { until_ms: u64 },
@@ -72,6 +75,7 @@ impl RecordDoc {
                 off_dwell_ms: millis(task.off_dwell),
                 may_cut_at_ms: task.may_cut_at.as_millis(),
                 may_light_at_ms: task.may_light_at.as_millis(),
+                fed: task.fed,
             },
             at: PlaceDoc::of(&record.state),
             began_ms: record.began.as_millis(),
@@ -102,6 +106,7 @@ impl RecordDoc {
                 off_dwell: Duration::from_millis(self.task.off_dwell_ms),
                 may_cut_at: epoch.at(self.task.may_cut_at_ms),
                 may_light_at: epoch.at(self.task.may_light_at_ms),
+                fed: self.task.fed,
             },
             state: self.at.into_state(epoch),
             began: epoch.at(self.began_ms),
@@ -132,6 +137,12 @@ impl PlaceDoc {
             State::Waiting { until, to } => {
                 Self::Waiting { until_ms: until.as_millis(), to: (*to).into() }
             }
+            State::AwaitingRoom { until, to, ask_at, why } => Self::AwaitingRoom {
+                until_ms: until.as_millis(),
+                to: (*to).into(),
+                ask_at_ms: ask_at.as_millis(),
+                why: why.clone(),
+            },
             State::SoftOff { until } => Self::SoftOff { until_ms: until.as_millis() },
             State::Settling { patience, soft_off_error, .. } => Self::Settling {
                 patience_ms: patience.as_millis(),
@@ -161,6 +172,12 @@ impl PlaceDoc {
             Self::Waiting { until_ms, to } => {
                 State::Waiting { until: epoch.at(until_ms), to: to.into() }
             }
+            Self::AwaitingRoom { until_ms, to, ask_at_ms, why } => State::AwaitingRoom {
+                until: epoch.at(until_ms),
+                to: to.into(),
+                ask_at: epoch.at(ask_at_ms),
+                why,
+            },
             Self::SoftOff { until_ms } => State::SoftOff { until: epoch.at(until_ms) },
             Self::Settling { patience_ms, soft_off_error } => {
                 let patience = epoch.at(patience_ms);

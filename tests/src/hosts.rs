@@ -1,8 +1,10 @@
-//! The real hosts: Nomad, the Nomad Autoscaler, and a Go plugin to measure against.
+//! The real hosts: Nomad, the Nomad Autoscaler, a Go plugin to measure against, and kernels with GPIO.
 //!
 //! One of the right version on the PATH is taken as it is. Otherwise each is built once from its Go
 //! module into a cache, under a name that carries the module's version and a hash of its lock files; a
 //! host that is there is never built again.
+
+pub(crate) mod recipe;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,9 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
 use crate::process::on_path;
+
+pub use recipe::Need;
+use recipe::Recipe;
 
 /// Where Go is looked for after the PATH: where its own installer puts it.
 const GO_DEFAULT: &str = "/usr/local/go/bin/go";
@@ -52,6 +57,41 @@ const GO_TARGET_VALUE: Host = Host {
     module: "github.com/hashicorp/nomad-autoscaler",
     package: "github.com/hashicorp/nomad-autoscaler/plugins/builtin/strategy/target-value",
 };
+
+/// A kernel that runs as a program, with gpio-sim.
+pub(crate) const UML: Recipe = Recipe {
+    name: "uml-linux",
+    folder: "uml",
+    inputs: &["build", "config"],
+    needs: &[
+        Need { program: "apt-get", package: "apt", why: "fetches the kernel's source" },
+        Need { program: "cc", package: "gcc", why: "compiles the kernel" },
+        Need { program: "make", package: "make", why: "compiles the kernel" },
+        Need { program: "flex", package: "flex", why: "compiles the kernel" },
+        Need { program: "bison", package: "bison", why: "compiles the kernel" },
+        Need { program: "bc", package: "bc", why: "compiles the kernel" },
+        Need { program: "xz", package: "xz-utils", why: "unpacks the kernel's source" },
+        Need { program: "nice", package: "coreutils", why: "leaves the machine to its user" },
+    ],
+    package: "linux-source-6.1",
+};
+
+/// What an emulated Raspberry Pi boots from.
+pub(crate) const PI: Recipe = Recipe {
+    name: "pi-kernel",
+    folder: "pi",
+    inputs: &["build"],
+    needs: &[Need { program: "apt-get", package: "apt", why: "fetches the Pi's kernel" }],
+    package: "apt",
+};
+
+/// What kernels of the tests are made by, as far as they are still to be made.
+///
+/// # Errors
+/// Where the recipes can not be read.
+pub fn kernel_needs() -> Result<Vec<Need>> {
+    Ok([UML.missing()?, PI.missing()?].concat())
+}
 
 /// The Nomad binary, built first where it is not in the cache.
 ///

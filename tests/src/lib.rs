@@ -1,18 +1,21 @@
 //! The test kit: the real hosts, programs that die with their owner, waiting with a bound, a Nomad cluster on
-//! loopback, and the agent's bench.
+//! loopback, the agent's bench, and kernels of their own for what needs GPIO.
 
 pub mod access;
 pub mod bench;
 pub mod cluster;
 pub mod diary;
 pub mod evidence;
+pub mod gpio_sim;
 pub mod hosts;
 pub mod machine;
+pub mod pi;
 pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod rig;
 pub mod said;
 pub mod several;
+pub mod uml;
 pub mod wait;
 pub mod work;

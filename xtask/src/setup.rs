@@ -4,14 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::steps::{Tally, command, step};
+use testkit::hosts::{Need, kernel_needs};
 
-/// A program, and the Debian package that brings it.
-struct Need {
-    program: &'static str,
-    package: &'static str,
-    why: &'static str,
-}
+use crate::steps::{Tally, command, step};
 
 /// What demo and stories need: all are of every Debian but a very small one.
 const DEMO: &[Need] = &[
@@ -32,6 +27,16 @@ const TEST: &[Need] = &[
         package: "openssh-server",
         why: "soft off by ssh is tested against it",
     },
+];
+
+/// What the kernels of the tests run on: installed where that is possible, else their tests are skipped and say so.
+const KERNELS: &[Need] = &[
+    Need {
+        program: "qemu-system-aarch64",
+        package: "qemu-system-arm",
+        why: "emulates a Raspberry Pi",
+    },
+    Need { program: "perl", package: "perl-base", why: "switches a kernel of its own off" },
 ];
 
 /// What a test runs beside ours to compare: installed where that is possible, else its test is skipped and says so.
@@ -91,6 +96,8 @@ pub(crate) async fn for_test() -> Result<()> {
     install(TEST).await?;
     if may_install() {
         install(COMPARED).await?;
+        install(KERNELS).await?;
+        install(&kernel_needs()?).await?;
     }
     go_for_hosts().await?;
     for component in ["rustfmt", "clippy"] {

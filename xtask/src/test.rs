@@ -26,6 +26,7 @@ const STEPS: &[(&str, &[&str])] = &[
     ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
     ("contract", &["test", "-p", "testkit", "--test", "nomad_contract", "--", STORIES_AT_ONCE]),
     ("stories", &["test", "-p", "testkit", "--test", "stories", "--", STORIES_AT_ONCE]),
+    ("kernels", &["test", "-p", "testkit", "--test", "gpio", "--test", "pi"]),
     ("documentation", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
 ];
 
@@ -39,6 +40,9 @@ pub(crate) async fn run(only: &[String]) -> Result<()> {
     let in_ci = std::env::var_os("CI").is_some();
     setup::for_test().await?;
     let hosts = hosts(in_ci).await?;
+    if wanted("kernels") {
+        kernels().await?;
+    }
     let mut tally = Tally::default();
     let mut skipped = Vec::new();
     for (name, arguments) in STEPS.iter().filter(|(name, _)| wanted(name)) {
@@ -83,6 +87,18 @@ async fn hosts(in_ci: bool) -> Result<Result<(), String>> {
         Err(missing) if in_ci => bail!("{missing}"),
         Err(missing) => Ok(Err(missing)),
     }
+}
+
+/// Makes the kernels of the tests where they are not in the cache; a test whose kernel can not be had says so, and
+/// in CI fails.
+async fn kernels() -> Result<()> {
+    if testkit::uml::available().is_ok() {
+        testkit::uml::prepare().await?;
+    }
+    if testkit::pi::available().is_ok() {
+        testkit::pi::prepare().await?;
+    }
+    Ok(())
 }
 
 /// Licences, sources and bans of the dependencies, by cargo-deny out of the cache.

@@ -125,13 +125,15 @@ impl Reconciler {
         out
     }
 
-    /// Takes each scale-in one step on: when each wants to be looked at again, and whether one ended.
+    /// Takes each scale-in one step on: when each wants to be looked at again, and whether the plan must be made anew at
+    /// once, because one ended or can be kept again.
     pub(super) fn advance(
         &mut self,
         effects: &mut Vec<Effect>,
         now: Moment,
     ) -> (Vec<Moment>, bool) {
         let (mut wakes, mut over) = (Vec::new(), Vec::new());
+        let mut can_return = false;
         for (name, scale_in) in &mut self.leaving {
             let Some(machine) = self.view.machines.get(name) else { continue };
             if self.cares.get(name).is_some_and(|care| care.calling) {
@@ -139,7 +141,9 @@ impl Reconciler {
             }
             let mark = self.marks.get(name).filter(|mark| mark.node == scale_in.node);
             let sight = Sight { machine, mark, nomad_answers: self.view.nomad_answers };
+            let kept = scale_in.can_be_kept();
             scale_in.observe(sight, &self.knobs, now);
+            can_return |= !kept && scale_in.can_be_kept();
             match scale_in.next(sight, &self.knobs, now) {
                 Next::Do(effect) => {
                     scale_in.begun(now);
@@ -154,7 +158,7 @@ impl Reconciler {
         for (name, ending) in over {
             self.end(&name, ending, now);
         }
-        (wakes, ended)
+        (wakes, ended || can_return)
     }
 
     fn end(&mut self, name: &MachineName, ending: Ending, now: Moment) {

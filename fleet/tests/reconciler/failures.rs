@@ -41,6 +41,21 @@ fn a_shutdown_without_an_answer_is_not_taken_back() {
 }
 
 #[test]
+fn a_machine_that_is_held_while_its_shutdown_has_no_answer_is_given_back_once_it_was_not_taken() {
+    let mut world = working(2);
+    let orders = |world: &World| world.asked(|e| matches!(e, Effect::PowerOff { .. }));
+    world.until(200, |world| orders(world) > 0);
+    for rig in world.rigs.values_mut() {
+        (rig.reachable, rig.held_by) = (false, Some("ada".to_owned()));
+    }
+    world.run(10);
+    world.rigs.values_mut().for_each(|rig| rig.reachable = true);
+    // The world asserts at each step that what is to be done is asked for at once, and not when somebody looks again.
+    world.until(30, |world| world.nomad.nodes.values().all(|node| node.eligible));
+    assert!(world.rigs.values().all(|rig| rig.orders_off.is_empty()));
+}
+
+#[test]
 fn when_a_board_is_gone_the_machine_rests_and_another_is_lit() {
     let mut world = World::new(dark(false), Some(0));
     world.policy = Policy::Fixed(1);

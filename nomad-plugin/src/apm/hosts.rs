@@ -12,7 +12,8 @@ use nomad_api::{
 use crate::observe::AgentSight;
 use crate::pool::nomad_side;
 
-/// The machines of a pool, by name; where two agents tell of one machine, the agent that answers is believed.
+/// The machines of a pool, by name; where two agents tell of one machine, the agent that answers is believed, and no work
+/// is placed on it but on a node that is ready: the target orders neither of them to light it.
 pub(super) fn of_pool(
     pool: &PoolName,
     agents: &[AgentSight],
@@ -20,6 +21,7 @@ pub(super) fn of_pool(
     allocs: &BTreeMap<String, Vec<AllocationStub>>,
 ) -> Vec<Host> {
     let mut hosts: BTreeMap<MachineName, (bool, Host)> = BTreeMap::new();
+    let told_by = told_by(agents);
     for sight in agents {
         let answers = sight.problem.is_none();
         let Some((inventory, _)) = &sight.inventory else { continue };
@@ -29,10 +31,28 @@ pub(super) fn of_pool(
             }
             let node = nodes.get(&machine.node);
             let on_node = node.and_then(|node| allocs.get(&node.id)).map_or(&[][..], Vec::as_slice);
-            hosts.insert(machine.name.clone(), (answers, host(machine, answers, node, on_node)));
+            let mut host = host(machine, answers, node, on_node);
+            let several = told_by.get(&machine.name).filter(|agents| agents.len() > 1);
+            if let Some(agents) = several.filter(|_| host.state != HostState::Ready) {
+                let agents = agents.join(", ");
+                host.state =
+                    HostState::NotUsable(format!("in the rack files of several agents ({agents})"));
+            }
+            hosts.insert(machine.name.clone(), (answers, host));
         }
     }
     hosts.into_values().map(|(_, host)| host).collect()
+}
+
+/// The agents that tell of each machine, whichever pools they say that it is in.
+fn told_by(agents: &[AgentSight]) -> BTreeMap<&MachineName, Vec<String>> {
+    let mut told: BTreeMap<&MachineName, Vec<String>> = BTreeMap::new();
+    for sight in agents {
+        for machine in sight.inventory.iter().flat_map(|(inventory, _)| &inventory.machines) {
+            told.entry(&machine.name).or_default().push(sight.address.to_string());
+        }
+    }
+    told
 }
 
 /// The pools that agents name.
@@ -161,8 +181,8 @@ fn not_eligible(node: &Node) -> HostState {
 mod tests {
     use std::time::Duration;
 
-    use agent_api::{CommandedAge, Hold, HoldEnds, Locks, Operation};
-    use fleet::{HoldKind, OperationId, Origin, Reason};
+    use agent_api::{AgentAddress, CommandedAge, Hold, HoldEnds, Inventory, Locks, Operation};
+    use fleet::{HoldKind, Moment, OperationId, Origin, Reason};
     use nomad_api::LastDrain;
 
     use super::*;
@@ -297,6 +317,47 @@ mod tests {
         let on = read(PowerState::On);
         assert_eq!(state(&on, true, Some(&drained("lamplighter"))), HostState::Starting);
         assert!(matches!(state(&on, true, Some(&drained("ada"))), HostState::NotUsable(_)));
+    }
+
+    #[test]
+    fn no_work_is_placed_on_a_machine_of_several_agents_but_on_its_ready_node() {
+        let sight = |name: &str, pool: &str, problem: Option<&str>| {
+            let machines =
+                vec![Machine { pool: Some(PoolName::new(pool).unwrap()), ..read(PowerState::Off) }];
+            let inventory = Inventory {
+                agent: name.to_owned(),
+                version: String::new(),
+                machines,
+                fences: Vec::new(),
+                host_up: None,
+                running: None,
+            };
+            AgentSight {
+                address: AgentAddress::socket(format!("/run/{name}.sock")),
+                inventory: Some((inventory, Moment::ZERO)),
+                problem: problem.map(str::to_owned),
+            }
+        };
+        let rack = PoolName::new("rack").unwrap();
+        let state = |agents: &[AgentSight], nodes: &BTreeMap<String, Node>| {
+            let hosts = of_pool(&rack, agents, nodes, &BTreeMap::new());
+            assert_eq!(hosts.len(), 1);
+            hosts[0].state.clone()
+        };
+        let none = BTreeMap::new();
+        assert_eq!(state(&[sight("a", "rack", None)], &none), HostState::Dark);
+        for other in
+            [sight("b", "rack", None), sight("b", "rack", Some("gone")), sight("b", "shelf", None)]
+        {
+            let agents = [sight("a", "rack", None), other];
+            let HostState::NotUsable(why) = state(&agents, &none) else {
+                panic!("it would be lit")
+            };
+            assert!(why.contains("a.sock") && why.contains("b.sock"), "{why}");
+            let ready =
+                [("node1".to_owned(), node(NodeStatus::Ready, Eligibility::Eligible))].into();
+            assert_eq!(state(&agents, &ready), HostState::Ready, "it takes work by itself");
+        }
     }
 
     #[test]

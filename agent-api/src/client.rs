@@ -14,8 +14,8 @@ use crate::channel::Line;
 use crate::credentials::Credentials;
 use crate::wire::power_agent_client::PowerAgentClient;
 use crate::{
-    AgentAddress, Answer, AuditHead, Boot, Event, FieldError, History, HistoryAsked, Inventory,
-    Plan, Release, Released, Service, TakeHold, Taken, wire,
+    AgentAddress, Answer, AuditHead, Boot, DryRun, Event, FieldError, History, HistoryAsked,
+    Inventory, Pending, Plan, Release, Released, Service, TakeHold, Taken, wire,
 };
 
 /// How long one call may take: the agent answers from memory, or after one write to its disk; a worn SD card may stall for seconds.
@@ -130,6 +130,32 @@ impl Client {
         let call = inner.set_power(wire::SetPowerRequest::from(order));
         let reply = self.within(what, ORDER_DEADLINE, call).await?;
         reply.try_into().map_err(|source| self.malformed(what, source))
+    }
+
+    /// What would become of an order, without giving it.
+    ///
+    /// # Errors
+    /// See [`AgentError`]; a refusal with a code is an answer and no error.
+    pub async fn dry_run(&self, order: &Order) -> Result<DryRun, AgentError> {
+        let what = "dry run";
+        let mut inner = self.inner();
+        let call = inner.dry_run(wire::SetPowerRequest::from(order));
+        let reply = self.within(what, ORDER_DEADLINE, call).await?;
+        reply.try_into().map_err(|source| self.malformed(what, source))
+    }
+
+    /// What is under way or owed: the machines on which there is something.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn pending(&self) -> Result<Vec<Pending>, AgentError> {
+        let what = "pending";
+        let mut inner = self.inner();
+        let call = inner.pending(wire::PendingRequest {});
+        let reply = self.within(what, CALL_DEADLINE, call).await?;
+        let all: Result<_, FieldError> =
+            reply.machines.into_iter().map(Pending::try_from).collect();
+        all.map_err(|source| self.malformed(what, source))
     }
 
     /// Takes a pool for a lease: from the answer on the agent refuses orders with an older fence, and the next snapshot of

@@ -7,6 +7,7 @@ mod channel;
 pub mod client;
 pub mod convert;
 pub mod credentials;
+pub mod forecast;
 pub mod hold;
 pub mod inventory;
 pub mod order;
@@ -31,6 +32,7 @@ pub use client::{AgentError, Client, Watch};
 pub use convert::FieldError;
 pub use credentials::Credentials;
 pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
+pub use forecast::{DryRun, Forecast, ForecastStep, Foretold, Pending};
 pub use hold::{Hold, HoldEnds, Locks, Release, Released, TakeHold, Taken};
 pub use inventory::{
     Boot, CommandedAge, Drift, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine,

@@ -14,10 +14,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{
-    Answer, Boot, CommandedAge, Drift, Event, HistoryEntry, Hold, HoldEnds, Inventory, Locks,
-    Machine, OnSoftOffTimeout, Operation, Order, Outlet, Phase, Plan, PlanLine, Quarantine,
-    Refusal, RefusalCode, Release, Released, Service, TakeHold, Taken, wire,
+    Answer, Boot, CommandedAge, Drift, DryRun, Event, Forecast, ForecastStep, Foretold,
+    HistoryEntry, Hold, HoldEnds, Inventory, Locks, Machine, OnSoftOffTimeout, Operation, Order,
+    Outlet, Pending, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Release, Released,
+    Service, TakeHold, Taken, wire,
 };
+use fleet::forecast::Doing;
 use fleet::{
     BootEnd, ClusterId, DeviceName, DriftPolicy, Fence, FenceNumber, HoldKind, MachineName,
     OperationId, Origin, PlanId, PoolName, PowerState, QuarantineCause, Reason, Resources, Shape,
@@ -233,6 +235,65 @@ fn a_refusal_for_want_of_a_role_keeps_its_bytes() {
         "answer_forbidden.hex",
         &Answer::Refused(Refusal { code: RefusalCode::Forbidden, text: text.to_owned() }),
     );
+}
+
+fn forecast() -> Forecast {
+    let step = |doing, from, by| ForecastStep {
+        doing,
+        from: Duration::from_secs(from),
+        by: Duration::from_secs(by),
+        lasts: Duration::from_millis(8_500),
+        outlets: Vec::new(),
+    };
+    let outlets = [("board1", 3), ("board2", 1)];
+    let outlets = outlets.map(|(device, number)| (DeviceName::new(device).unwrap(), number));
+    let (opens, closes) = (Doing::Drive(PowerState::Off), Doing::Drive(PowerState::On));
+    Forecast {
+        operation: OperationId::new("op-8").unwrap(),
+        verb: Verb::Cycle,
+        steps: vec![
+            step(Doing::Drain, 0, 15),
+            step(Doing::Undrain, 0, 15),
+            step(Doing::Wait(PowerState::Off), 1, 615),
+            step(Doing::SoftOff, 1, 615),
+            step(Doing::Settle, 2, 675),
+            ForecastStep { outlets: outlets.to_vec(), ..step(opens, 7, 680) },
+            step(Doing::Restore, 7, 740),
+            step(Doing::Dwell, 7, 770),
+            step(Doing::Wait(PowerState::On), 8, 778),
+            step(closes, 15, 778),
+        ],
+        from: Duration::from_secs(15),
+        by: Duration::from_secs(838),
+        well: true,
+        evidence: "read back on".to_owned(),
+    }
+}
+
+#[test]
+fn what_is_foretold_keeps_its_bytes() {
+    let hold = Some(hold(HoldKind::Off, HoldEnds::Released));
+    let called_off = Some(Forecast { steps: Vec::new(), well: false, ..forecast() });
+    let work = Some("web of job web (running)".to_owned());
+    let begins = DryRun { answer: Foretold::Begins(forecast()), called_off, hold, work };
+    check::<DryRun, wire::DryRunReply>("dry_run_begins.hex", &begins);
+    let refusal = Refusal { code: RefusalCode::Held, text: "it is ada's".to_owned() };
+    check::<DryRun, wire::DryRunReply>("dry_run_refused.hex", &DryRun::refused(refusal.clone()));
+    for to in [PowerState::Off, PowerState::On] {
+        let step = ForecastStep { doing: Doing::AwaitRoom(to), ..forecast().steps.remove(0) };
+        assert_eq!(ForecastStep::try_from(wire::ForecastStep::from(&step)).unwrap(), step);
+    }
+    for answer in [Foretold::Joins(forecast()), Foretold::Known] {
+        let run = DryRun { answer, ..DryRun::refused(refusal.clone()) };
+        assert_eq!(DryRun::try_from(wire::DryRunReply::from(&run)).unwrap(), run);
+    }
+    let pending = Pending {
+        machine: MachineName::new("node3").unwrap(),
+        forecast: Some(forecast()),
+        owed: OperationId::new("op-7").ok(),
+        relit_in: Some(Duration::from_secs(5)),
+    };
+    check::<Pending, wire::PendingMachine>("pending.hex", &pending);
 }
 
 #[test]

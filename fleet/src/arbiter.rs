@@ -408,7 +408,9 @@ const fn is_before_power(phase: Phase) -> bool {
     matches!(phase, Phase::Accepted | Phase::Draining | Phase::Waiting)
 }
 
-fn takes_power(order: &Order, machine: &MachineLedger) -> bool {
+/// Whether an order would take the power of a machine, by what is read of it.
+#[must_use]
+pub fn takes_power(order: &Order, machine: &MachineLedger) -> bool {
     order.verb != Verb::On && machine.reading != Some(PowerState::Off)
 }
 

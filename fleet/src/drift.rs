@@ -114,6 +114,27 @@ impl DriftWatch {
         self.drift.filter(|_| self.against >= READINGS_MIN)
     }
 
+    /// When it is lit again at the earliest, if nothing changes. `None`: it is not, or is as it was ordered.
+    #[must_use]
+    pub fn relit_at(&self, seen: Seen<'_>, now: Moment) -> Option<Moment> {
+        let (wanted, order) = seen.wanted?;
+        let drift = self.drift()?;
+        let ours = self.order.as_ref() == Some(order) && !seen.busy;
+        if !ours || !self.may_relight(&drift, &seen, wanted) || drift.tries >= TRIES_MAX {
+            return None;
+        }
+        let others = seen.last_try.map_or(now, |last| last + STAGGER);
+        Some(now.max(others).max(self.rest_until.unwrap_or(now)))
+    }
+
+    fn may_relight(&self, drift: &Drift, seen: &Seen<'_>, wanted: PowerState) -> bool {
+        wanted == PowerState::On
+            && seen.policy == DriftPolicy::Enforce
+            && self.was_so
+            && !seen.barred
+            && !drift.gave_up
+    }
+
     /// Takes a reading.
     pub fn see(&mut self, seen: Seen<'_>, now: Moment) -> Verdict {
         let Some((wanted, order)) = seen.wanted else {
@@ -159,11 +180,7 @@ impl DriftWatch {
         }
         let is_new = self.against == READINGS_MIN;
         let told = if is_new { Verdict::Report } else { Verdict::Nothing };
-        let may = wanted == PowerState::On
-            && seen.policy == DriftPolicy::Enforce
-            && self.was_so
-            && !seen.barred
-            && !drift.gave_up;
+        let may = self.may_relight(&drift, &seen, wanted);
         let rests = self.rest_until.is_some_and(|until| now < until);
         let others = seen.last_try.is_some_and(|last| now.since(last) < STAGGER);
         if !may || rests || others {

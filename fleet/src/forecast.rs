@@ -22,6 +22,9 @@ pub struct Assumed {
     pub outlets: Vec<OutletNow>,
     /// Why the outlets can not be read, where they can not.
     pub trouble: Option<String>,
+    /// When its feeds have room, as `feeds::Ledger::forecast` knows it where only the inrush of others stands in the
+    /// way; `None`: at once.
+    pub room_at: Option<Moment>,
     /// What Nomad will say of the node once it was asked to shut down.
     pub node: NodeSign,
 }
@@ -44,8 +47,8 @@ pub enum Doing {
     Undrain,
     /// It waits until the hardware may be switched so.
     Wait(PowerState),
-    /// It waits until its feeds have room.
-    AwaitRoom,
+    /// It waits until its feeds have room: to go down for a cycle, sure of its place, or to be lit.
+    AwaitRoom(PowerState),
     /// The machine is asked to shut down.
     SoftOff,
     /// The signs that it is down must hold.
@@ -56,6 +59,27 @@ pub enum Doing {
     Restore,
     /// The outlets are left open.
     Dwell,
+}
+
+impl Doing {
+    /// The word for a program.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Doing::Drain => "drain",
+            Doing::Undrain => "undrain",
+            Doing::Wait(PowerState::Off) => "wait-min-on",
+            Doing::Wait(PowerState::On) => "wait-min-off",
+            Doing::AwaitRoom(PowerState::Off) => "await-room-to-return",
+            Doing::AwaitRoom(PowerState::On) => "await-room",
+            Doing::SoftOff => "soft-off",
+            Doing::Settle => "settle",
+            Doing::Drive(PowerState::Off) => "open",
+            Doing::Drive(PowerState::On) => "close",
+            Doing::Restore => "restore",
+            Doing::Dwell => "dwell",
+        }
+    }
 }
 
 /// One step.
@@ -185,8 +209,13 @@ impl Course {
             Action::CancelDrain { until } => (until, Input::Undrained(Ok(())), Duration::ZERO),
             Action::SoftOff { until } => (until, Input::SoftOffEnded(Ok(())), Duration::ZERO),
             Action::WatchNode { until } => (until, Input::NodeSeen(assumed.node), Duration::ZERO),
-            // Where only the inrush of others stands in the way, `feeds::Ledger::forecast` knows the moment.
-            Action::AskRoom { until, .. } => (until, Input::Room(Room::Free), Duration::ZERO),
+            Action::AskRoom { ask_at, .. } => {
+                self.now = self.now.max(ask_at);
+                let Some(ask_at) = assumed.room_at.filter(|at| *at > self.now) else {
+                    return Some(Input::Room(Room::Free));
+                };
+                return Some(Input::Room(Room::Taken { ask_at, why: String::new() }));
+            }
             Action::Wait { until } => {
                 self.now = self.now.max(until);
                 return None;
@@ -208,7 +237,7 @@ const fn doing(state: &State) -> Option<Doing> {
         State::Draining { .. } => Some(Doing::Drain),
         State::Undraining { .. } => Some(Doing::Undrain),
         State::Waiting { to, .. } => Some(Doing::Wait(*to)),
-        State::AwaitingRoom { .. } => Some(Doing::AwaitRoom),
+        State::AwaitingRoom { to, .. } => Some(Doing::AwaitRoom(*to)),
         State::SoftOff { .. } => Some(Doing::SoftOff),
         State::Settling { .. } => Some(Doing::Settle),
         State::Restoring { .. } => Some(Doing::Restore),

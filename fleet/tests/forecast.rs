@@ -39,7 +39,7 @@ fn outlet(can_read_back: bool, reading: Option<PowerState>) -> OutletNow {
 
 fn lit() -> Assumed {
     let outlets = vec![outlet(true, Some(PowerState::On))];
-    Assumed { outlets, trouble: None, node: NodeSign::Down }
+    Assumed { outlets, trouble: None, room_at: None, node: NodeSign::Down }
 }
 
 fn told(forecast: &Forecast) -> Vec<(Doing, u64, u64)> {
@@ -83,6 +83,16 @@ fn what_the_hardware_must_wait_for_is_told_and_is_over_for_whoever_comes_late() 
 }
 
 #[test]
+fn what_waits_for_its_feeds_is_told_with_the_moment_at_which_they_have_room() {
+    let dark = vec![outlet(true, Some(PowerState::Off))];
+    let crowded = Assumed { outlets: dark, room_at: Some(NOW + seconds(40)), ..lit() };
+    let on = Task { fed: true, ..task(Verb::On) };
+    let forecast = foretell(&Sequencer::begin(on, NOW), &crowded, NOW);
+    let (waits, closes) = (Doing::AwaitRoom(PowerState::On), Doing::Drive(PowerState::On));
+    assert_eq!(told(&forecast), [(waits, 0, 14), (closes, 40, 40)]);
+}
+
+#[test]
 fn a_sequence_that_runs_is_told_from_where_it_is() {
     let mut sequencer = Sequencer::begin(task(Verb::Off), NOW);
     let seen = LinesSeen::default().and(Some(PowerState::On));
@@ -117,6 +127,7 @@ fn what_can_not_be_read_is_not_moved_and_what_stands_so_moves_no_contact() {
 struct Bench {
     lines: Vec<(bool, PowerState)>,
     node: NodeSign,
+    room_at: Option<Moment>,
     now: Moment,
     edges: Vec<(PowerState, usize, Moment)>,
 }
@@ -131,13 +142,17 @@ impl Bench {
                 self.now = until;
                 return true;
             }
+            // The feeds answer at once, of memory.
+            Action::AskRoom { ask_at, .. } => {
+                self.now = self.now.max(ask_at);
+                (self.now, Duration::ZERO)
+            }
             Action::WatchDrain { until } => (until, seconds(1)),
             Action::ReadBack { until }
             | Action::Drive { until, .. }
             | Action::OrderDrain { until }
             | Action::CancelDrain { until }
             | Action::SoftOff { until }
-            | Action::AskRoom { until, .. }
             | Action::WatchNode { until } => (until, Duration::ZERO),
         };
         let last = until.ago(Duration::from_millis(1)).max(self.now);
@@ -153,7 +168,10 @@ impl Bench {
             Action::WatchDrain { .. } => Input::DrainSeen(None),
             Action::CancelDrain { .. } => Input::Undrained(Ok(())),
             Action::SoftOff { .. } => Input::SoftOffEnded(Ok(())),
-            Action::AskRoom { .. } => Input::Room(Room::Free),
+            Action::AskRoom { .. } => Input::Room(match self.room_at.filter(|at| *at > self.now) {
+                Some(ask_at) => Room::Taken { ask_at, why: String::new() },
+                None => Room::Free,
+            }),
             Action::WatchNode { .. } => Input::NodeSeen(self.node),
             Action::Wait { .. } | Action::Finished => return false,
         };
@@ -197,7 +215,7 @@ proptest! {
         lines in collection::vec((any::<bool>(), power()), 1..4),
         (drain, soft_off) in (option::of(1_u64..900), option::of(1_u64..120)),
         (settle, dwell) in (0_u64..20, 0_u64..20),
-        (hot, cold) in (0_u64..100, 0_u64..100),
+        (hot, cold, room) in (0_u64..100, 0_u64..100, 0_u64..100),
         (node, cut, fed) in (any::<bool>(), any::<bool>(), any::<bool>()),
         shares in collection::vec(any::<u8>(), ACTIONS_MAX),
     ) {
@@ -214,10 +232,11 @@ proptest! {
         };
         let node = if node { NodeSign::Down } else { NodeSign::NotKnown };
         let outlets = lines.iter().map(|(readable, state)| outlet(*readable, Some(*state)));
-        let assumed = Assumed { outlets: outlets.collect(), trouble: None, node };
+        let room_at = fed.then_some(NOW + seconds(room));
+        let assumed = Assumed { outlets: outlets.collect(), trouble: None, room_at, node };
         let mut sequencer = Sequencer::begin(task, NOW);
         let forecast = foretell(&sequencer, &assumed, NOW);
-        let mut bench = Bench { lines, node, now: NOW, edges: Vec::new() };
+        let mut bench = Bench { lines, node, room_at, now: NOW, edges: Vec::new() };
         for share in shares {
             if !bench.act(&mut sequencer, share) {
                 break;

@@ -4,6 +4,7 @@ mod adopt;
 mod claim;
 mod drift;
 mod fences;
+mod foresee;
 mod hear;
 mod hold;
 mod owed;

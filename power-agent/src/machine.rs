@@ -7,9 +7,10 @@ use std::time::Duration;
 use agent_api::{CommandedAge, HoldEnds, Locks, Outlet};
 use fleet::arbiter::{Expiry, Hold, Holds, MachineLedger, Running, Wear};
 use fleet::drift::{DriftWatch, Seen, Verdict};
+use fleet::forecast::OutletNow;
 use fleet::{
-    Boot, Commanded, LinesSeen, Moment, OperationId, Origin, Phase, PowerState, Quarantine, Reason,
-    Sequencer, Shape,
+    Boot, Commanded, DeviceName, LinesSeen, Moment, OperationId, Origin, Phase, PowerState,
+    Quarantine, Reason, Sequencer, Shape,
 };
 
 use crate::config::{MachineConfig, OutletPath};
@@ -184,11 +185,47 @@ impl Machine {
         }
     }
 
+    /// Its outlets in the order in which they are driven, how they stand, and why they can not be read if they can not.
+    pub(crate) fn outlets_now(&self) -> (Vec<(DeviceName, u32)>, Vec<OutletNow>, Option<String>) {
+        let state = self.state();
+        let mut outlets: Vec<&MachineOutlet> = self.outlets.iter().collect();
+        outlets.sort_by(|one, other| one.path.device.cmp(&other.path.device));
+        let (mut contacts, mut now, mut trouble) = (Vec::new(), Vec::new(), None);
+        for outlet in outlets {
+            let line = state.lines.get(&outlet.path).cloned().unwrap_or_default();
+            contacts.push((outlet.path.device.clone(), u32::from(outlet.path.outlet.get())));
+            let reading = line.reading.map(|(state, _)| state);
+            now.push(OutletNow { can_read_back: outlet.can_read_back, reading });
+            trouble = trouble.or(line.trouble);
+        }
+        (contacts, now, trouble)
+    }
+
+    /// When the agent lights it again, because it reads otherwise than it was ordered.
+    pub(crate) fn relit_at(&self, last_try: Option<Moment>, now: Moment) -> Option<Moment> {
+        let lines = self.lines_seen();
+        let mut state = self.state();
+        let (drift, seen) = self.seen(&mut state, lines, last_try, now);
+        drift.relit_at(seen, now)
+    }
+
     /// Weighs what its outlets said last against what was ordered.
     pub(crate) fn weigh_drift(&self, last_try: Option<Moment>, now: Moment) -> Verdict {
         let lines = self.lines_seen();
         let mut state = self.state();
-        let State { live, commanded, holds, quarantine, drift, .. } = &mut *state;
+        let (drift, seen) = self.seen(&mut state, lines, last_try, now);
+        drift.see(seen, now)
+    }
+
+    /// What decides about a drift.
+    fn seen<'a>(
+        &self,
+        state: &'a mut State,
+        lines: LinesSeen,
+        last_try: Option<Moment>,
+        now: Moment,
+    ) -> (&'a mut DriftWatch, Seen<'a>) {
+        let State { live, commanded, holds, quarantine, drift, .. } = state;
         let wanted = commanded.as_ref().map(|commanded| (commanded.state, &commanded.operation));
         let seen = Seen {
             wanted,
@@ -198,7 +235,7 @@ impl Machine {
             policy: self.config.drift,
             last_try,
         };
-        drift.see(seen, now)
+        (drift, seen)
     }
 
     /// The order that lights it again was taken.

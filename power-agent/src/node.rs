@@ -125,6 +125,14 @@ impl Nodes {
         }
     }
 
+    /// What Nomad will say of a node whose machine shuts down.
+    pub(crate) const fn sign_to_come(&self) -> NodeSign {
+        match &self.client {
+            Some(_) => NodeSign::Down,
+            None => NodeSign::NotKnown,
+        }
+    }
+
     /// Drains the node, without a deadline and without its system jobs. Tells how it was before; where the drain of the
     /// operation that is `owed` has not been taken back, how it was before that one.
     ///

@@ -125,6 +125,9 @@ pub const CALLS: &[(&str, Deed)] = &[
     ("History", Deed::Look),
     // An order's origin says whether it is a person's or an autoscaler's.
     ("SetPower", Deed::Look),
+    // A question and no order: what a person may not do, they are told as they would be.
+    ("DryRun", Deed::Look),
+    ("Pending", Deed::Look),
     ("Release", Deed::Hold),
     ("SetHold", Deed::Hold),
     ("RecordPlan", Deed::Record),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use agent_api::client::MESSAGE_BYTES_MAX;
 use agent_api::wire::power_agent_server::{PowerAgent, PowerAgentServer};
 use agent_api::{
-    Answer, Boot, Event, FieldError, HistoryAsked, Order, Plan, Release, Service as InService,
-    TakeHold, wire,
+    Answer, Boot, DryRun, Event, FieldError, HistoryAsked, Order, Plan, Release,
+    Service as InService, TakeHold, wire,
 };
 use fleet::{
     ClusterId, Fence, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
@@ -81,6 +81,37 @@ impl PowerAgent for Service {
         who.leaves_a_line();
         let answer = self.agent.order(order, by).await.map_err(|error| status(&error))?;
         Ok(Response::new((&answer).into()))
+    }
+
+    async fn dry_run(
+        &self,
+        request: Request<wire::SetPowerRequest>,
+    ) -> Result<Response<wire::DryRunReply>, Status> {
+        let who = Identity::of(&request)?;
+        let mut order = Order::try_from(request.into_inner()).map_err(|e| malformed(&e))?;
+        not_the_agent(&order.origin)?;
+        if let Origin::Person(claimed) = &order.origin {
+            order.origin = Origin::Person(who.person(claimed));
+        }
+        let pool = self.agent.pool_of(&order.machine);
+        let may = who.may_as(&order).and_then(|()| who.may_touch(&order.machine, pool.as_ref()));
+        let run = match may {
+            // What they would be answered; they have not tried.
+            Err(denied) => DryRun::refused(forbids(&denied)),
+            Ok(()) => self.agent.dry_run(&order).await.map_err(|error| status(&error))?,
+        };
+        Ok(Response::new((&run).into()))
+    }
+
+    async fn pending(
+        &self,
+        request: Request<wire::PendingRequest>,
+    ) -> Result<Response<wire::PendingReply>, Status> {
+        let who = Identity::of(&request)?;
+        let mut all = self.agent.pending();
+        all.retain(|one| who.covers(&one.machine, self.agent.pool_of(&one.machine).as_ref()));
+        let machines = all.iter().map(Into::into).collect();
+        Ok(Response::new(wire::PendingReply { machines }))
     }
 
     async fn release(
@@ -391,12 +422,13 @@ impl Agent {
 /// An order that is not allowed is refused with its code; one too many, or of nobody, is an error of the call.
 fn forbidden(turned: &Turned) -> Result<Response<wire::SetPowerReply>, Status> {
     match turned {
-        Turned::Denied(denied) => {
-            let refusal = Refusal { code: RefusalCode::Forbidden, text: denied.to_string() };
-            Ok(Response::new((&Answer::Refused(refusal)).into()))
-        }
+        Turned::Denied(denied) => Ok(Response::new((&Answer::Refused(forbids(denied))).into())),
         other => Err(other.status()),
     }
+}
+
+fn forbids(denied: &Denied) -> Refusal {
+    Refusal { code: RefusalCode::Forbidden, text: denied.to_string() }
 }
 
 fn machine_name(name: String) -> Result<MachineName, Status> {

@@ -20,7 +20,7 @@ use crate::sequence;
 
 /// How long an order waits for the drain that it calls off to be taken back: one call to Nomad, and less than the
 /// client waits.
-const CALL_OFF_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const CALL_OFF_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long work that was placed between the proof of an empty node and its drain has to move, where nobody asked for
 /// a drain: as long as a task's usual end takes; then the drain is taken back and the machine stays.
@@ -102,7 +102,7 @@ impl Agent {
     }
 
     /// What runs on the node, where that decides.
-    async fn work(&self, order: &Order, machine: &Machine) -> Work {
+    pub(super) async fn work(&self, order: &Order, machine: &Machine) -> Work {
         if !needs_proof(order, &machine.ledger(Clock.now())) {
             return Work::NotAsked;
         }
@@ -262,7 +262,7 @@ pub(crate) fn who(origin: &Origin) -> String {
     }
 }
 
-fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
+pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
     let config = &machine.config;
     let limits = config.limits;
     let (may_cut_at, may_light_at) = {
@@ -290,7 +290,7 @@ fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
 }
 
 /// An id stands for one order.
-fn check_id(book: &Book, order: &Order) -> Result<(), RequestError> {
+pub(super) fn check_id(book: &Book, order: &Order) -> Result<(), RequestError> {
     match book.operation(&order.operation) {
         Some(known)
             if known.machine != order.machine

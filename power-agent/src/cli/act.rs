@@ -60,7 +60,7 @@ pub(crate) async fn act(
     orders: Orders,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let reason = Reason::new(&reason(orders.reason.clone(), orders.verb.as_str(), screen)?);
+    let reason = reason(orders.reason.clone(), orders.verb.as_str(), screen)?;
     let inventory = client.inventory().await?;
     let machines = hosts::choose(&inventory, &orders.hosts)?;
     let mut following = Following::new(client, &orders, &reason, &machines)?;
@@ -78,25 +78,10 @@ impl<'a> Following<'a> {
     fn new(
         client: &'a Client,
         orders: &Orders,
-        reason: &Reason,
+        reason: &str,
         machines: &[&Machine],
     ) -> Result<Self, Failure> {
-        let origin = Origin::Person(user_name());
-        let mut given = Vec::with_capacity(machines.len());
-        for machine in machines {
-            given.push(Order {
-                operation: operation_id()?,
-                machine: machine.name.clone(),
-                verb: orders.verb,
-                reason: reason.clone(),
-                origin: origin.clone(),
-                valid_for: ORDER_VALID,
-                on_soft_off_timeout: OnSoftOffTimeout::Cut,
-                force: orders.force,
-                drain: orders.drain,
-                plan: None,
-            });
-        }
+        let given = given(orders, reason, machines)?;
         let followed = given
             .iter()
             .map(|order| Followed::new(order.machine.clone(), order.operation.clone(), order.verb))
@@ -226,6 +211,29 @@ impl<'a> Following<'a> {
             }
         }
     }
+}
+
+/// The orders for these machines, each with an id of its own.
+pub(crate) fn given(
+    orders: &Orders,
+    reason: &str,
+    machines: &[&Machine],
+) -> Result<Vec<Order>, Failure> {
+    let order = |machine: &&Machine| {
+        Ok(Order {
+            operation: operation_id()?,
+            machine: machine.name.clone(),
+            verb: orders.verb,
+            reason: Reason::new(reason),
+            origin: Origin::Person(user_name()),
+            valid_for: ORDER_VALID,
+            on_soft_off_timeout: OnSoftOffTimeout::Cut,
+            force: orders.force,
+            drain: orders.drain,
+            plan: None,
+        })
+    };
+    machines.iter().map(order).collect()
 }
 
 /// Gives one order; the same id makes it safe to repeat one whose answer was lost.

@@ -1,6 +1,7 @@
 //! What `--json` says. Fields are added, never changed: scripts read them.
 
 mod boots;
+pub(super) mod plan;
 
 use agent_api::{Drift, Hold, HoldEnds, Inventory, Machine, Operation};
 use fleet::{Origin, PowerState};

@@ -13,6 +13,7 @@ mod history;
 mod hold;
 mod hosts;
 mod json;
+mod plan;
 mod screen;
 mod serve;
 mod status;
@@ -92,6 +93,13 @@ enum Command {
     Off(DownArgs),
     /// Shut down, cut, wait, switch on again: one sequence that is never split
     Cycle(DownArgs),
+    /// What `on`, `off` or `cycle` would do, as ordered edges with their times and reasons; without an order, what is
+    /// pending now. Writes nothing, moves nothing
+    #[command(args_conflicts_with_subcommands = true)]
+    Plan {
+        #[command(subcommand)]
+        order: Option<plan::Asked>,
+    },
     /// Keep machines as they are: no policy moves them until `release`; moves nothing
     Hold(HoldArgs),
     /// Make machines yours: no policy moves them, and no other person without --force; moves nothing
@@ -338,6 +346,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Command::On(args) => act::act(&client, args.orders(), screen).await,
         Command::Off(args) => act::act(&client, args.orders(Verb::Off), screen).await,
         Command::Cycle(args) => act::act(&client, args.orders(Verb::Cycle), screen).await,
+        Command::Plan { order } => plan::plan(&client, order, screen).await,
         Command::Hold(args) => {
             hold::take(&client, args.holding(HoldKind::Hold, None, false), screen).await
         }

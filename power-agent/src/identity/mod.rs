@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_api::Inventory;
-use fleet::{MachineName, PoolName};
+use fleet::{MachineName, Order, Origin, PoolName};
 use rustls::pki_types::CertificateDer;
 use tonic::{Request, Status};
 use x509_parser::extensions::GeneralName;
@@ -127,6 +127,17 @@ impl Identity {
             return Ok(());
         }
         Err(Denied::Role { who: self.name.clone(), role: self.grant.role, deed })
+    }
+
+    /// Whether they may give such an order in their own name. What an autoscaler's would lead to may be asked by all who
+    /// may look: the question is no order.
+    pub(crate) fn may_as(&self, order: &Order) -> Result<(), Denied> {
+        match &order.origin {
+            Origin::Person(_) if order.force => self.may(Deed::Force),
+            Origin::Person(_) => self.may(Deed::Order),
+            Origin::Autoscaler(fence) => self.may_touch_pool(&fence.pool),
+            Origin::Agent => Ok(()),
+        }
     }
 
     pub(crate) fn covers(&self, machine: &MachineName, pool: Option<&PoolName>) -> bool {

@@ -6,6 +6,7 @@
 mod bench;
 mod claim;
 mod locks;
+mod plan;
 mod quarantine;
 mod reload;
 mod returns;

@@ -1,6 +1,6 @@
 //! Past the door: who is known, and may not all the same.
 
-use agent_api::{AgentError, Answer, Release};
+use agent_api::{AgentError, Answer, Foretold, RefusalCode, Release};
 use fleet::{Fence, Order, Origin, PoolName, Verb};
 use testkit::bench::{autoscaler, order, until};
 
@@ -67,6 +67,40 @@ async fn each_role_is_refused_what_it_may_not() {
         let error = bench.client("stranger").inventory().await.unwrap_err().to_string();
         assert!(error.contains("has no role here"), "{error}");
         assert!(bench.client("stranger").watch().await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_what_an_order_would_do_is_told_what_they_may_not_as_they_would_be() {
+    with_bench(0, async |bench| {
+        let before = bench.refusals();
+        let by_hand =
+            |machine: &str, force| Order { force, ..order("x", machine, Verb::On, root()) };
+        for (who, order, expected) in [
+            ("eve", by_hand("lamp1", false), "\"eve\" is viewer here"),
+            ("bob", by_hand("lamp1", true), "that takes break-glass"),
+            ("bob", by_hand("lamp2", false), "operator of lamp1 here, and machine lamp2 is none"),
+        ] {
+            let run = bench.client(who).dry_run(&order).await.unwrap();
+            let Foretold::Refused(refusal) = run.answer else { panic!("{who}: {run:?}") };
+            assert_eq!(refusal.code, RefusalCode::Forbidden, "{}", refusal.text);
+            assert!(refusal.text.contains(expected), "{who}: {}", refusal.text);
+        }
+        // What an autoscaler's order would do is a question that whoever may look may ask, of what they may see.
+        let scaled = order("x", "lamp1", Verb::On, of_pool("rack"));
+        let run = bench.client("eve").dry_run(&scaled).await.unwrap();
+        let forbidden = |run: &agent_api::DryRun| {
+            matches!(&run.answer, Foretold::Refused(refusal) if refusal.code == RefusalCode::Forbidden)
+        };
+        assert!(!forbidden(&run), "{run:?}");
+        assert!(forbidden(&bench.client("bob").dry_run(&scaled).await.unwrap()), "not his pool");
+        assert!(bench.client("stranger").dry_run(&scaled).await.is_err());
+        assert!(bench.client("stranger").pending().await.is_err());
+        assert_eq!(bench.client("eve").pending().await.unwrap(), []);
+        let told = bench.refusals();
+        let of_strangers = |line: &&String| !line.contains("stranger");
+        assert_eq!(told.iter().filter(of_strangers).count(), before.len(), "{told:#?}");
     })
     .await;
 }

@@ -74,6 +74,20 @@ impl PowerAgent for Agent {
         Err(Status::unimplemented("the APM kind orders nothing"))
     }
 
+    async fn dry_run(
+        &self,
+        _request: Request<wire::SetPowerRequest>,
+    ) -> Result<Response<wire::DryRunReply>, Status> {
+        Err(Status::unimplemented("the APM kind orders nothing"))
+    }
+
+    async fn pending(
+        &self,
+        _request: Request<wire::PendingRequest>,
+    ) -> Result<Response<wire::PendingReply>, Status> {
+        Err(Status::unimplemented("the APM kind asks for nothing that is pending"))
+    }
+
     async fn release(
         &self,
         _request: Request<wire::ReleaseRequest>,

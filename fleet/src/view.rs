@@ -446,4 +446,25 @@ mod tests {
         assert!(machine(Verb::On).is_starting(now));
         assert!(!machine(Verb::Off).is_starting(now));
     }
+
+    #[test]
+    fn a_machine_is_in_hand_while_an_order_of_a_person_that_takes_its_power_runs() {
+        let machine = |by_hand, verb, progress| {
+            let id = OperationId::new("last").unwrap();
+            let operation = OperationFacts { id, verb, progress, by_hand, changed: false };
+            let agent = AgentFacts { operation: Some(operation), ..AgentFacts::default() };
+            MachineView { agent: Some(agent), ..MachineView::default() }
+        };
+        assert!(machine(true, Verb::Off, Progress::Running).is_in_hand());
+        assert!(machine(true, Verb::Cycle, Progress::Running).is_in_hand());
+        assert!(
+            !machine(true, Verb::On, Progress::Running).is_in_hand(),
+            "nothing is drained for it"
+        );
+        assert!(!machine(false, Verb::Off, Progress::Running).is_in_hand(), "the pool's own");
+        for over in [Progress::Done, Progress::Failed(String::new())] {
+            assert!(!machine(true, Verb::Off, over).is_in_hand(), "it is over");
+        }
+        assert!(!MachineView::default().is_in_hand());
+    }
 }

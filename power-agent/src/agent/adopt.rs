@@ -100,9 +100,9 @@ impl Agent {
         };
         let record = &running.record;
         let place = (record.task.verb, record.phase());
-        // It may not have been asked to shut down, or not have heard it, and the plugin's proof was of then.
-        let takes_power = place.0 != Verb::On && !is_cutting(place.1);
-        if takes_power && matches!(running.origin, Origin::Autoscaler(_)) {
+        if is_to_be_proven(place, record.task.soft_off.is_some())
+            && matches!(running.origin, Origin::Autoscaler(_))
+        {
             let rack = self.rack();
             let asked = rack.nodes.keeps_out_work(&machine.config.node);
             let told = timeout(NOMAD_PATIENCE, asked).await;
@@ -116,7 +116,14 @@ impl Agent {
     }
 }
 
-/// Whether an outlet may have moved already: to stop then could leave the machine off.
-const fn is_cutting(phase: Phase) -> bool {
-    matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing)
+/// Whether what takes power rests on a proof of before the agent was gone. Soft off is the point of no return: who has
+/// begun to cut after it goes on. A machine that nobody asks to shut down is up until the cut, and may have got work;
+/// but a cycle that may have cut it is never left there.
+fn is_to_be_proven((verb, phase): (Verb, Phase), soft_off: bool) -> bool {
+    let cuts = matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing);
+    match verb {
+        Verb::On => false,
+        Verb::Off => !(cuts && soft_off),
+        Verb::Cycle => !cuts,
+    }
 }

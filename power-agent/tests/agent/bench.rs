@@ -64,6 +64,13 @@ pub(crate) async fn with_pool(off_dwell: &str, more: &str) -> Bench {
     bench
 }
 
+/// Starts the agent anew on another rack file.
+pub(crate) async fn restart_with(bench: &mut Bench, file: &str) {
+    bench.stop_agent().await;
+    bench.write_agent_file(file);
+    bench.start_agent().await;
+}
+
 /// Runs an agent of another boot of the host, in this process, as long as `work` takes.
 pub(crate) async fn with_agent_of<T>(
     bench: &Bench,

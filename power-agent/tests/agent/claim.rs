@@ -64,9 +64,10 @@ async fn a_stale_claim_is_refused_and_a_repeated_one_or_that_of_another_cluster_
         .reset_fence(&west.pool, Some(&west.cluster), "ada", "test")
         .await
         .expect("a fence");
-    let lines = lines(&bench).await;
-    let told = ["claim done", "call refused failed-precondition", "claim done", "fence-reset done"];
-    assert_eq!(short(&lines)[1..], told);
+    let mut lines = lines(&bench).await;
+    // The refused one has its line too, whenever that comes: see `tests/refusals/told.rs`.
+    lines.retain(|line| line["what"] != "call");
+    assert_eq!(short(&lines)[1..], ["claim done", "claim done", "fence-reset done"]);
     assert_eq!(lines[1]["by"], "autoscaler of global, pool rack, fence 5");
-    assert_eq!(lines[4]["by"], "ada");
+    assert_eq!(lines[3]["by"], "ada");
 }

@@ -5,8 +5,10 @@
 
 mod bench;
 mod claim;
+mod half_done;
 mod locks;
 mod plan;
+mod pools;
 mod quarantine;
 mod reload;
 mod returns;

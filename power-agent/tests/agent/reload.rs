@@ -56,7 +56,7 @@ async fn a_cycle_goes_on_undisturbed_while_another_machine_comes() {
     })
     .await;
     let said = bench.reload(&format!("{}{FIFTH}", bench.agent_file())).await;
-    assert!(said.contains("in force"), "{said}");
+    assert!(said.contains("read again and in force"), "{said}");
     assert_eq!(phase(&bench.machine("read").await), Some(Phase::Dwelling));
     let cycle = ended(&mut watch, &order("op-2", "read", Verb::Cycle, person()).operation).await;
     assert_eq!((cycle.phase, cycle.evidence.as_str()), (Phase::Done, "read back on"));
@@ -117,7 +117,7 @@ async fn a_file_that_is_wrong_or_moves_the_socket_leaves_all_as_it_was() {
 }
 
 #[tokio::test]
-async fn nobody_who_calls_during_reloads_is_refused() {
+async fn nobody_who_calls_during_reloads_is_refused_nor_are_orders_for_what_does_not_change() {
     let bench = bench::start("100ms").await;
     let first = bench.agent_file();
     let caller = bench.client.clone();
@@ -132,13 +132,32 @@ async fn nobody_who_calls_during_reloads_is_refused() {
         }
         calls
     });
+    let giver = bench.client.clone();
+    let (enough, mut is_enough) = tokio::sync::oneshot::channel::<()>();
+    let mut giving = tokio::task::JoinSet::new();
+    giving.spawn(async move {
+        let mut given = 0;
+        while is_enough.try_recv().is_err() {
+            let order = order(&format!("given-{given}"), "lamp", Verb::On, person());
+            let answer = giver.set_power(&order).await.expect("it answers");
+            assert!(matches!(answer, agent_api::Answer::Accepted { .. }), "{answer:?}");
+            given += 1;
+        }
+        given
+    });
     for round in 0..10 {
         let fifth = if round % 2 == 0 { FIFTH } else { "" };
         let said = bench.reload(&format!("{first}{fifth}")).await;
-        assert!(said.contains("in force"), "{said}");
+        assert!(said.contains("read again and in force"), "{said}");
     }
     stop.send(()).expect("it calls");
     let calls = calling.join_next().await.expect("it calls").expect("no call failed");
     assert!(calls > 10, "{calls}");
-    assert!(bench.moves().await.is_empty());
+    enough.send(()).expect("it gives orders");
+    let given = giving.join_next().await.expect("it gives").expect("no order was refused");
+    assert!(given > 10, "{given}");
+    until("the lamp has been lit once", async || {
+        (bench.moves().await == [edge("a", 4, Power::On)]).then_some(())
+    })
+    .await;
 }

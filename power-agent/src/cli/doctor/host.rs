@@ -58,8 +58,14 @@ pub(super) fn processes() -> Vec<Process> {
 /// Who runs this, and in which groups.
 pub(super) fn user() -> Looked {
     let uid = rustix::process::geteuid().as_raw();
-    let groups = rustix::process::getgroups().unwrap_or_default();
-    let groups: Vec<String> = groups.iter().map(|group| group_name(group.as_raw())).collect();
+    // The first group need not be among the others, as for root in a container.
+    let mut ids = vec![rustix::process::getegid().as_raw()];
+    for group in rustix::process::getgroups().unwrap_or_default() {
+        if !ids.contains(&group.as_raw()) {
+            ids.push(group.as_raw());
+        }
+    }
+    let groups: Vec<String> = ids.into_iter().map(group_name).collect();
     Looked::ok("user", format!("uid {uid}, in groups {}", groups.join(", ")))
 }
 
@@ -234,6 +240,13 @@ pub(super) fn ssh(config: &Config) -> Vec<Looked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_user_is_in_one_group_at_least() {
+        let looked = user();
+        let own = group_name(rustix::process::getegid().as_raw());
+        assert!(looked.found.contains(&format!("in groups {own}")), "{looked:?}");
+    }
 
     #[test]
     fn a_port_is_well_with_nobody_or_the_agent_on_it_and_not_with_a_stranger() {

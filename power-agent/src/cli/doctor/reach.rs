@@ -54,8 +54,37 @@ pub(super) fn certificates(config: &Config) -> Vec<Looked> {
     for path in [&tls.ca_file, &tls.cert_file] {
         looked.push(certificate(path));
     }
-    looked.extend(tls.crl_file.as_deref().map(|path| file(path, false)));
+    looked.extend(tls.crl_file.as_deref().map(list));
     looked
+}
+
+/// The list of revoked certificates. One that is old still counts for the agent: it must not lock an edge site.
+fn list(path: &Path) -> Looked {
+    let what = format!("list of revoked certificates {}", path.display());
+    let remedy = "copy the authority's crl.pem here anew; `power-agent certs revoke` writes it";
+    let read = || {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+        let (pem, _) = Pem::read(std::io::Cursor::new(bytes)).map_err(|error| error.to_string())?;
+        let (_, list) =
+            x509_parser::parse_x509_crl(&pem.contents).map_err(|error| error.to_string())?;
+        let next = list.next_update().map(|next| next.timestamp());
+        Ok((list.last_update().timestamp(), next, list.iter_revoked_certificates().count()))
+    };
+    let (written, next, count) = match read() {
+        Ok(read) => read,
+        Err(error) => {
+            let error: String = error;
+            return Looked::bad(Grade::Fail, what, error, remedy);
+        }
+    };
+    let now = i64::try_from(Clock.wall_ms() / 1000).unwrap_or(i64::MAX);
+    let age = now.saturating_sub(written).max(0) / 86_400;
+    let told = format!("of {age} days ago, with {count} certificates");
+    if next.is_some_and(|next| next < now) {
+        let told = format!("{told}; it says that a newer one should be there by now");
+        return Looked::bad(Grade::Warn, what, told, remedy);
+    }
+    Looked::ok(what, told)
 }
 
 fn certificate(path: &Path) -> Looked {
@@ -131,4 +160,29 @@ pub(super) async fn nomad(config: Option<&NomadConfig>) -> Vec<Looked> {
         Err(_elapsed) => Looked::bad(Grade::Fail, what, "does not answer", "see whether its server runs and can be reached from here"),
     });
     looked
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::certs::Authority;
+
+    #[test]
+    fn a_list_of_revoked_certificates_tells_its_age_and_one_that_is_none_fails() {
+        let home = tempfile::tempdir().unwrap();
+        let ca = home.path().join("ca");
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(Clock.wall_ms());
+        Authority::init(&ca, now).unwrap();
+        let fresh = list(&ca.join("crl.pem"));
+        assert_eq!(fresh.grade, Grade::Ok, "{fresh:?}");
+        assert!(fresh.found.contains("with 0 certificates"), "{fresh:?}");
+        let old = home.path().join("old");
+        Authority::init(&old, now - Duration::from_secs(4000 * 86_400)).unwrap();
+        let old = list(&old.join("crl.pem"));
+        assert_eq!(old.grade, Grade::Warn, "{old:?}");
+        assert!(old.found.starts_with("of 4001 days ago"), "{old:?}");
+        assert_eq!(list(&ca.join("ca.pem")).grade, Grade::Fail);
+    }
 }

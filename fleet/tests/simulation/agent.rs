@@ -2,6 +2,7 @@
 //! time. It dies between any two steps; what is not in its journal is gone then.
 
 mod drifts;
+mod feeds;
 mod hands;
 mod journal;
 mod people;
@@ -18,7 +19,7 @@ use fleet::sequencer::{Action, Eligible};
 use fleet::{
     AgentFacts, Boot, Commanded, Fence, FenceNumber, LinesSeen, MachineName, Moment, NodeStatus,
     OperationFacts, OperationId, Order, Origin, Phase, PoolName, Power, Progress, Quarantine,
-    Sequencer, Verb,
+    RefusalCode, Sequencer, Verb,
 };
 
 pub(crate) use self::journal::RunningOrder;
@@ -155,7 +156,11 @@ impl Agent {
             holds: kept.holds.clone(),
             never_off: self.never_off == Some(name),
             running,
-            feed_full: None,
+            feed_full: self
+                .feeds(around)
+                .promise(&Self::machine(name))
+                .err()
+                .map(|f| f.to_string()),
             reading: self.seen(name, around.rack).ok().and_then(|seen| seen.machine()),
         }
     }
@@ -188,6 +193,7 @@ impl Agent {
         let answer = match verdict {
             Verdict::Repeat => return self.journal.answers.get(&order.operation).cloned(),
             Verdict::Refuse(refusal) => {
+                around.check.full += u64::from(refusal.code == RefusalCode::FeedFull);
                 let refused = Done::Refused(refusal.text);
                 self.refused.insert(order.operation.clone(), refused.clone());
                 return Some(refused);

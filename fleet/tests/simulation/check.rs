@@ -13,6 +13,7 @@ use crate::agent::RunningOrder;
 use crate::hardware::{Board, Rack};
 use crate::nomad::Nomad;
 use crate::orders::LIMITS;
+use crate::site::{BUDGETS, INRUSH, INRUSH_FOR, RUNNING, rack_of};
 
 /// Seconds for which nobody can know what somebody else has just done to a node.
 const UNKNOWN: u64 = 40;
@@ -40,6 +41,10 @@ pub(crate) struct Check {
     pub(crate) resumed: u64,
     pub(crate) relit: u64,
     pub(crate) restored: u64,
+    /// Orders that a full feed refused.
+    pub(crate) full: u64,
+    /// Seconds for which machines waited for the inrush of others.
+    pub(crate) waits: u64,
     pub(crate) locks: Locks,
     /// The machine whose power is never taken.
     never_off: Option<&'static str>,
@@ -48,6 +53,8 @@ pub(crate) struct Check {
     pub(crate) diary: Vec<(u64, String)>,
     /// Nodes that somebody else touched, and when.
     touched: BTreeMap<String, u64>,
+    /// Nodes that somebody else took out of scheduling, and when.
+    theirs: BTreeMap<String, u64>,
     /// When each node registered for the first time.
     pub(crate) registered: BTreeMap<String, u64>,
     /// When each machine was driven last, each way.
@@ -65,6 +72,33 @@ impl Check {
     pub(crate) fn touched(&mut self, name: &str, now: u64) {
         self.touched.insert(name.to_owned(), now);
         self.moves.retain(|(moved, _, _), _| moved != name);
+    }
+
+    /// Somebody took a node out of scheduling, or gave it back.
+    pub(crate) fn set_aside(&mut self, name: &str, aside: bool, now: u64) {
+        self.theirs.remove(name);
+        if aside {
+            self.theirs.insert(name.to_owned(), now);
+        }
+    }
+
+    pub(crate) fn is_theirs(&self, name: &str) -> bool {
+        self.theirs.contains_key(name)
+    }
+
+    /// Nomad was restored: who has done what is as it was then.
+    pub(crate) fn forget_hands(&mut self) {
+        self.theirs.clear();
+    }
+
+    /// The plugin makes a node eligible: never one that is somebody else's.
+    pub(crate) fn freed(&mut self, name: &str, now: u64) {
+        let at = self.theirs.remove(name);
+        let excused = at.is_none_or(|at| now < at + UNKNOWN);
+        assert!(
+            excused,
+            "at {now}: {name}'s node is freed, and somebody else took it out at {at:?}"
+        );
     }
 
     pub(crate) fn tell(&mut self, now: u64, what: String) {
@@ -138,6 +172,7 @@ impl Check {
         movement: Movement<'_>,
         intent: Option<&RunningOrder>,
         nomad: &Nomad,
+        rack: &Rack,
     ) {
         let Movement { name, state, moved, works, now } = movement;
         let intent =
@@ -158,6 +193,9 @@ impl Check {
         *times += 1;
         assert_eq!(*times, 1, "at {now}: {name} is driven {state} twice by {}", intent.id);
         self.dwells(name, state, intent, now);
+        if state == PowerState::On {
+            self.within_budget(name, intent, rack, now);
+        }
         let never = state == PowerState::Off && self.never_off == Some(name);
         assert!(!never || intent.forced, "at {now}: {name}, which is never off, by {}", intent.id);
         if state == PowerState::Off {
@@ -180,6 +218,29 @@ impl Check {
         };
         let rested = now - at + 1; // a step is a second
         assert!(rested >= least.as_secs(), "at {now}: {name} goes {state} after {rested} s");
+    }
+
+    /// The modelled current of the feed at this instant, which is the highest until another contact closes: what runs, and
+    /// the inrush of what was lit by order. The inrush after mains that return and what a weld draws nobody has ordered.
+    fn within_budget(&self, name: &str, intent: &RunningOrder, rack: &Rack, now: u64) {
+        if !rack.mains {
+            return;
+        }
+        let mut sum = 0;
+        for (other, machine) in &rack.machines {
+            if !machine.closed_by_relay() {
+                continue;
+            }
+            let lit = self.driven.get(&(other.clone(), PowerState::On));
+            let starts = lit.is_some_and(|at| now < at + INRUSH_FOR);
+            sum += if starts { INRUSH } else { RUNNING };
+        }
+        let budget = BUDGETS[rack_of(name)];
+        assert!(
+            sum <= budget,
+            "at {now}: {sum} of {budget} mA flow when {name} is lit by {}",
+            intent.id
+        );
     }
 
     /// The host of these machines' agent boots: how long ago they were switched can not be told.

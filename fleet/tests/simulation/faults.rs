@@ -249,6 +249,7 @@ impl Faults {
     /// Everything that is wrong comes to an end; people go home, and their holds with them.
     pub(crate) fn heal(&mut self, all: &mut Installation) {
         self.end(all, true);
+        people::give_back(all);
         let now = all.now;
         // As `why` tells people to: what has power and does not run is started anew.
         for (place, names) in RACKS.iter().enumerate() {

@@ -71,6 +71,11 @@ impl Machine {
         self.welded.unwrap_or(self.relay)
     }
 
+    /// Whether its contact is closed because its relay says so.
+    pub(crate) const fn closed_by_relay(&self) -> bool {
+        self.relay && !matches!(self.welded, Some(false))
+    }
+
     fn powered(&mut self, now: u64, powered: bool) {
         if !powered {
             (self.up_at, self.down_at, self.hangs) = (None, None, false);

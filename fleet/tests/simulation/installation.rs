@@ -236,6 +236,9 @@ impl Installation {
                 }
                 continue;
             }
+            if flight.copy && flight.late && self.plugins[place].lives_on(&flight) {
+                continue;
+            }
             let lost = Done::Failed("no answer".to_owned());
             let loses = self.network.loses > 0 && chance.once_in(self.network.loses);
             let done = self.execute(&flight, chance);
@@ -359,7 +362,10 @@ impl Installation {
             {
                 return Done::Failed("somebody else drains its node".to_owned());
             }
-            Effect::MakeEligible { .. } => self.nomad.end_drain(name),
+            Effect::MakeEligible { .. } => {
+                self.check.freed(name, self.now);
+                self.nomad.end_drain(name)
+            }
             Effect::Drain { deadline, ignore_system, .. } => {
                 let deadline = Nomad::deadline(self.now, *deadline);
                 let index = self.nomad.drain(name, deadline, *ignore_system);

@@ -54,7 +54,7 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
         off_dwell: Duration::from_secs(OFF_DWELL).max(LIMITS.min_off),
         may_cut_at: if order.force { Moment::ZERO } else { wear.may_cut_at(LIMITS) },
         may_light_at: wear.may_light_at(LIMITS),
-        fed: false,
+        fed: true,
     }
 }
 

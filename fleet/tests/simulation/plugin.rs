@@ -57,6 +57,8 @@ pub(crate) struct Flight {
     pub(crate) done: Option<Done>,
     /// A second copy, whose answer nobody waits for.
     pub(crate) copy: bool,
+    /// The only one that arrives, long after: it comes out of a socket whose other end has died meanwhile.
+    pub(crate) late: bool,
 }
 
 /// What the network does to calls.
@@ -384,18 +386,21 @@ impl Plugin {
         let fence = fence(self.pool, number);
         for (_, effect) in std::mem::take(&mut self.queued) {
             let Network { repeats, slow, .. } = around.network;
-            let mut send = |due, copy| {
-                let (effect, fence) = (effect.clone(), fence.clone());
-                let (from, life) = (self.from, self.life);
-                let flight = Flight { from, due, effect, fence, life, done: None, copy };
-                around.flights.push(flight);
-            };
-            send(now + around.chance.between(1, 1 + slow), false);
             let order = matches!(
                 effect,
                 Effect::Light { .. } | Effect::PowerOff { .. } | Effect::Cycle { .. }
             );
-            if order && repeats > 0 && around.chance.once_in(repeats) {
+            let repeats = order && repeats > 0 && around.chance.once_in(repeats);
+            let late = repeats && around.chance.once_in(2);
+            let mut send = |due, copy: bool| {
+                let (effect, fence) = (effect.clone(), fence.clone());
+                let (from, life) = (self.from, self.life);
+                let lost = (late && !copy).then(|| Done::Failed("no answer".to_owned()));
+                let flight = Flight { from, due, effect, fence, life, done: lost, copy, late };
+                around.flights.push(flight);
+            };
+            send(now + around.chance.between(1, 1 + slow), false);
+            if repeats {
                 send(now + around.chance.between(2, 120), true);
             }
         }
@@ -412,10 +417,15 @@ impl Plugin {
         }
     }
 
+    /// Whether the life that made this call goes on: then a call that it gave up does not arrive any more.
+    pub(crate) fn lives_on(&self, flight: &Flight) -> bool {
+        flight.life == self.life && self.alive
+    }
+
     /// An answer came back to the life that asked.
     pub(crate) fn answered(&mut self, flight: &Flight, now: u64) {
         let Some(done) = flight.done.clone().filter(|_| !flight.copy) else { return };
-        if flight.life == self.life && self.alive {
+        if self.lives_on(flight) {
             self.done(&flight.effect, done, now);
         }
     }

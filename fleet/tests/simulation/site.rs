@@ -6,6 +6,16 @@ use fleet::drift::DriftPolicy;
 /// Which machine hangs on which rack.
 pub(crate) const RACKS: [&[&str]; 2] = [&["a1", "a2", "a3", "c1"], &["b1", "b2", "c2"]];
 
+/// What each rack's feed may carry, in milliamperes: all but one machine of the first rack with the start of the last of
+/// them, and all of the second, whose board can not be read, so that each counts as on for ever.
+pub(crate) const BUDGETS: [u64; 2] = [9000, 9000];
+/// What a machine takes once it runs.
+pub(crate) const RUNNING: u64 = 2000;
+/// What it takes while it starts.
+pub(crate) const INRUSH: u64 = 5000;
+/// For how long, in seconds.
+pub(crate) const INRUSH_FOR: u64 = 6;
+
 /// Machines that are lit again where they go dark by themselves.
 const ENFORCED: [&str; 3] = ["a1", "a2", "c1"];
 

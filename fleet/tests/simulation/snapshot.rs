@@ -39,6 +39,7 @@ impl Installation {
         (self.variables, self.drains) = (variables, drains);
         self.restored_at = Some(now);
         self.check.restored += 1;
+        self.check.forget_hands();
         self.check.registered.retain(|name, _| self.nomad.nodes.contains_key(name));
         for name in crate::site::machines() {
             // What stands there now, nobody has done; and nobody can know of it at once.

@@ -1,7 +1,7 @@
 //! How a sequence is carried out: one action after the other, each takes its time, and what is done is journaled first.
 
 use fleet::boots::{Quarantine, QuarantineCause};
-use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Room, State};
+use fleet::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, State};
 use fleet::{Commanded, Moment, NodeStatus, OperationFacts, Origin, Progress, Reason};
 
 use super::{Agent, Around};
@@ -76,7 +76,7 @@ impl Agent {
                 let (moved, answer) = rack.drive(name, state, *now);
                 let intent = self.journal.machines[name].running.as_ref();
                 let movement = Movement { name, state, moved, works, now: *now };
-                check.driven(movement, intent, nomad);
+                check.driven(movement, intent, nomad, rack);
                 Some(Input::Driven(answer))
             }
             Action::OrderDrain { .. } if silent => {
@@ -127,7 +127,7 @@ impl Agent {
                 Some(NodeStatus::Down | NodeStatus::Disconnected) => NodeSign::Down,
                 Some(NodeStatus::Ready | NodeStatus::Initializing) => NodeSign::Up,
             })),
-            Action::AskRoom { .. } => Some(Input::Room(Room::Free)),
+            Action::AskRoom { to, .. } => Some(Input::Room(self.room(name, to, around))),
             Action::Wait { .. } | Action::Finished => None,
         }
     }

@@ -8,7 +8,7 @@ use fleet::{HoldKind, Reason, Verb};
 use super::Kind;
 use crate::chance::Chance;
 use crate::installation::Installation;
-use crate::site::{pool_of, rack_of};
+use crate::site::{machines, pool_of, rack_of};
 
 const PEOPLE: [&str; 2] = ["ada", "bob"];
 
@@ -55,12 +55,31 @@ fn lock((name, by): (&str, &str), all: &mut Installation, chance: &mut Chance) {
     all.hold(name, asked, chance);
 }
 
-/// Somebody frees a node, or something else happens to it.
+/// Somebody frees a node, takes it out of scheduling, or something else happens to it.
 fn operate(name: &str, all: &mut Installation, chance: &mut Chance) {
     all.check.touched(name, all.now);
-    if chance.once_in(2) {
-        all.nomad.end_drain(name);
-    } else {
-        all.nomad.write(name, None);
+    match chance.between(0, 2) {
+        0 => free(name, all),
+        1 => {
+            all.nomad.write(name, None);
+        }
+        // Where it is so already, this leaves no trace.
+        _ if all.nomad.eligibility(name, false) == 0 => {}
+        _ => all.check.set_aside(name, true, all.now),
+    }
+}
+
+/// Somebody gives a node back.
+fn free(name: &str, all: &mut Installation) {
+    all.check.set_aside(name, false, all.now);
+    all.nomad.end_drain(name);
+}
+
+/// People go home: what they took out of scheduling they give back.
+pub(super) fn give_back(all: &mut Installation) {
+    for name in machines() {
+        if all.check.is_theirs(name) {
+            free(name, all);
+        }
     }
 }

@@ -142,6 +142,9 @@ impl Faults {
             Kind::AgentKilled => all.agents[place].kill(now + lasts),
             Kind::AgentRebooted => reboot(place, all, now + lasts),
             Kind::AgentCutOff => all.agents[place].cut_off_until = now + lasts,
+            Kind::PluginKilled if chance.once_in(2) => {
+                all.process(place).for_each(|plugin| plugin.dies_with_order = Some(lasts));
+            }
             Kind::PluginKilled => all.process(place).for_each(|plugin| plugin.kill(now + lasts)),
             Kind::PluginStopped => {
                 all.process(place).for_each(|plugin| plugin.stopped_until = now + lasts);
@@ -262,7 +265,7 @@ impl Faults {
             agent.come_back(now);
         }
         for plugin in &mut all.plugins {
-            plugin.stopped_until = now;
+            (plugin.stopped_until, plugin.dies_with_order) = (now, None);
             plugin.dead_until = plugin.dead_until.min(now);
         }
         all.links = Links::default();

@@ -20,7 +20,7 @@ use crate::nomad::Nomad;
 use crate::orders;
 use crate::plugin::{self, Flight, Network, Plugin, Shown, Variable};
 use crate::policy::Policies;
-use crate::site::{POOLS, Pool, RACKS, rack_of};
+use crate::site::{BUDGETS, INRUSH, POOLS, Pool, RACKS, RUNNING, rack_of};
 use crate::snapshot::Snapshot;
 
 /// Who the plugin's drains say they are by.
@@ -170,11 +170,19 @@ impl Installation {
                     now,
                 },
             );
-            if !flights.is_empty() {
+            // What is lit shows by itself; what its feed has no room for is asked for again and again.
+            if flights.iter().any(|flight| !matches!(flight.effect, Effect::Light { .. })) {
                 self.busy_at = now;
             }
             self.claims.extend(claims);
             self.flights.extend(flights);
+        }
+        for process in 0..PROCESSES.len() {
+            let back_at = self.process(process).find_map(|plugin| plugin.died.take());
+            if let Some(back_at) = back_at {
+                self.process(process).for_each(|plugin| plugin.kill(back_at));
+                self.check.tell(now, format!("plugin {process} dies with its order"));
+            }
         }
     }
 
@@ -305,18 +313,18 @@ impl Installation {
         self.check.tell(self.now, what);
     }
 
-    /// A person types.
+    /// A person types; whether the agent took it.
     pub(crate) fn person(
         &mut self,
         who: (&str, &str),
         verb: Verb,
         how: (bool, bool),
         chance: &mut Chance,
-    ) {
+    ) -> bool {
         self.by_hand += 1;
         let order = orders::by_hand(format!("hand-{}", self.by_hand), who, verb, how);
-        self.order(rack_of(who.0), &order, chance);
         self.busy_at = self.now;
+        self.order(rack_of(who.0), &order, chance) == Some(Done::Accepted)
     }
 
     /// A person locks a machine.
@@ -386,6 +394,13 @@ impl Installation {
             rack.has_power(name) && (rack.readable || rack.is_up(name, self.now))
         };
         pool.machines.iter().copied().filter(lit).collect()
+    }
+
+    /// Whether a rack's feed has no room for the start of one more.
+    pub(crate) fn feed_is_full(&self, place: usize) -> bool {
+        let rack = &self.racks[place];
+        let lit = rack.machines.keys().filter(|name| rack.has_power(name)).count();
+        u64::try_from(lit).unwrap() * RUNNING + INRUSH > BUDGETS[place]
     }
 
     /// The one that leads a pool, by what it believes.

@@ -83,6 +83,10 @@ pub(crate) struct Plugin {
     pub(crate) life: u64,
     /// Dead until then.
     pub(crate) dead_until: u64,
+    /// It is killed with its next order to switch, for so many seconds; the order is on its way then.
+    pub(crate) dies_with_order: Option<u64>,
+    /// It was killed just so, until then: the rest of its process goes with it.
+    pub(crate) died: Option<u64>,
     /// Stopped until then: it wakes up and believes what it believed.
     pub(crate) stopped_until: u64,
     alive: bool,
@@ -155,6 +159,8 @@ impl Plugin {
             highest_seen: FenceNumber::default(),
             life: 0,
             dead_until: 0,
+            dies_with_order: None,
+            died: None,
             stopped_until: 0,
             alive: false,
             lease: lease(name, 0),
@@ -176,6 +182,7 @@ impl Plugin {
         (self.reconciler, self.life) = (None, self.life + 1);
         (self.lease, self.record) = (lease(self.name, self.life), Variable::default());
         self.highest_seen = FenceNumber::default();
+        self.dies_with_order = None;
         self.queued.clear();
         self.views.clear();
     }
@@ -390,6 +397,13 @@ impl Plugin {
                 effect,
                 Effect::Light { .. } | Effect::PowerOff { .. } | Effect::Cycle { .. }
             );
+            if let Some(dead_for) = self.dies_with_order.take_if(|_| order) {
+                let due = now + around.chance.between(1, 60);
+                let (from, life) = (self.from, self.life);
+                let (copy, late, done) = (true, true, None);
+                around.flights.push(Flight { from, due, effect, fence, life, done, copy, late });
+                return self.died = Some(now + dead_for);
+            }
             let repeats = order && repeats > 0 && around.chance.once_in(repeats);
             let late = repeats && around.chance.once_in(2);
             let mut send = |due, copy: bool| {

@@ -26,15 +26,16 @@ pub(super) fn happen(kind: Kind, name: &'static str, all: &mut Installation, cha
 }
 
 fn order(who: (&'static str, &str), all: &mut Installation, chance: &mut Chance) {
-    match chance.between(0, 6) {
-        0 => all.release(who.0, None, (who.1, false), chance),
-        1 => all.person(who, Verb::On, (false, false), chance),
-        2 => all.person(who, Verb::Off, (chance.once_in(2), false), chance),
-        3 => all.person(who, Verb::Cycle, (chance.once_in(2), false), chance),
-        4 => all.person(who, Verb::Off, (false, true), chance),
-        5 => all.reset_fences(pool_of(who.0)),
-        _ => all.person(who, Verb::Cycle, (false, true), chance),
-    }
+    let (verb, how) = match chance.between(0, 6) {
+        0 => return all.release(who.0, None, (who.1, false), chance),
+        1 => return all.reset_fences(pool_of(who.0)),
+        2 => (Verb::On, (false, false)),
+        3 => (Verb::Off, (chance.once_in(2), false)),
+        4 => (Verb::Cycle, (chance.once_in(2), false)),
+        5 => (Verb::Off, (false, true)),
+        _ => (Verb::Cycle, (false, true)),
+    };
+    all.person(who, verb, how, chance);
 }
 
 fn lock((name, by): (&str, &str), all: &mut Installation, chance: &mut Chance) {

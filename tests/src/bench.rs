@@ -77,7 +77,10 @@ impl Bench {
                 }
             });
         });
-        let rack = Rack::ready(here.join("rack.sock"), PATIENCE).await;
+        let rack = tokio::select! {
+            rack = Rack::ready(here.join("rack.sock"), PATIENCE) => rack,
+            () = end_of(&thread) => panic!("the rack's thread has ended, and said why"),
+        };
         // A build meanwhile puts another file in its place: a long run stays with the one it began with.
         let (built, own) = (program("power-agent").expect("it is built"), here.join("power-agent"));
         let program = if std::fs::hard_link(&built, &own).is_ok() { own } else { built };
@@ -246,6 +249,12 @@ impl Drop for Bench {
             // A rack that failed has told so in its own thread.
             drop(thread.join());
         }
+    }
+}
+
+async fn end_of(thread: &JoinHandle<()>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! module into a cache, under a name that carries the module's version and a hash of its lock files; a
 //! host that is there is never built again.
 
+pub mod pdudaemon;
 pub(crate) mod recipe;
 
 use std::fs::File;

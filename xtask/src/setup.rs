@@ -99,6 +99,9 @@ pub(crate) async fn for_test() -> Result<()> {
         install(KERNELS).await?;
         install(&kernel_needs()?).await?;
     }
+    if let Err(why) = pdudaemon().await {
+        println!("\npdudaemon can not be had, and the crash test is not compared with it: {why:#}");
+    }
     go_for_hosts().await?;
     for component in ["rustfmt", "clippy"] {
         let program = format!("cargo-{}", if component == "rustfmt" { "fmt" } else { component });
@@ -106,6 +109,18 @@ pub(crate) async fn for_test() -> Result<()> {
             let adding = command("rustup", &["component", "add", component]);
             step(&format!("installing {component}"), adding, &mut Tally::default()).await?;
         }
+    }
+    Ok(())
+}
+
+/// Makes pdudaemon, to be killed in the midst of a cycle as the agent is. Its packages are asked for only then.
+async fn pdudaemon() -> Result<()> {
+    if testkit::hosts::pdudaemon::found()?.is_none() {
+        if may_install() {
+            update_lists().await?;
+            install_packages(&testkit::hosts::pdudaemon::PACKAGES).await?;
+        }
+        testkit::hosts::pdudaemon::ready().await?;
     }
     Ok(())
 }

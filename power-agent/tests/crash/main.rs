@@ -7,5 +7,6 @@
 mod bench;
 mod kills;
 mod ledger;
+mod pdudaemon;
 mod powerman;
 mod storm;

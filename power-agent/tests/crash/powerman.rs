@@ -65,8 +65,13 @@ fn powerman(port: u16, arguments: &[&str]) -> Command {
     command
 }
 
-fn moves(edges: &[EdgeRecord]) -> Vec<Power> {
+pub(crate) fn moves(edges: &[EdgeRecord]) -> Vec<Power> {
     edges.iter().map(|edge| edge.edge).collect()
+}
+
+pub(crate) fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    free.local_addr().expect("an address").port()
 }
 
 #[tokio::test]
@@ -79,10 +84,7 @@ async fn powerman_that_is_killed_during_a_cycle_leaves_the_node_off() {
     let bench = bench::start(&boards(1)).await;
     let bridge = bench.path("bridge.sh");
     std::fs::write(&bridge, BRIDGE).expect("a file");
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        free.local_addr().expect("an address").port()
-    };
+    let port = free_port();
     let file = bench.path("powerman.conf");
     std::fs::write(&file, config(&bridge, &bench.path("b0.tty"), port)).expect("a file");
     let mut daemon = powermand(&file);

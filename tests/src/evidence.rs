@@ -11,16 +11,24 @@ use virtual_rack::relay::Power;
 use crate::rig::{PATH_BOUND, Rig};
 use crate::wait::{Probe, eventually};
 
-/// Where the plugin keeps the record of pool `rack`.
-const RECORD: &str = "lamplighter/pools/rack";
+/// Where the plugin keeps the pools' records.
+const RECORDS: &str = "lamplighter/pools";
 
 impl Rig {
-    /// The pool's record as it stands in Nomad; none before the plugin has acted for the pool.
+    /// The record of pool `rack` as it stands in Nomad; none before a plugin has acted for it.
     ///
     /// # Errors
     /// Where Nomad does not answer.
     pub async fn record(&self) -> Result<Option<Variable>> {
-        Ok(self.server.api().variable(RECORD).await?)
+        self.record_of("rack").await
+    }
+
+    /// The record of a pool as it stands in Nomad; none before a plugin has acted for it.
+    ///
+    /// # Errors
+    /// Where Nomad does not answer.
+    pub async fn record_of(&self, pool: &str) -> Result<Option<Variable>> {
+        Ok(self.server.api().variable(&format!("{RECORDS}/{pool}")).await?)
     }
 
     /// Waits until the plugin has written the pool's record `count` times more: so often it has looked at

@@ -1,6 +1,6 @@
 //! Several of everything: a second agent beside the same rack, more autoscalers beside the same Nomad.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -67,6 +67,38 @@ impl Rig {
         Ok(())
     }
 
+    /// Puts the last machines into a pool `other` of the same agent, whose nodes have that class, with a policy of its
+    /// own; returns the policy. Of a rig whose machines have the class `rack`, before [`Rig::start_agent`].
+    ///
+    /// # Errors
+    /// Where a file is not as the rig writes it.
+    pub fn split_pool(&self, machines: usize, others: usize) -> Result<String> {
+        let class = |text: &str| text.replace("node_class = \"rack\"", "node_class = \"other\"");
+        let file = self.dir.join("agent.toml");
+        let whole = std::fs::read_to_string(&file)?;
+        let mut text = String::new();
+        let names: Vec<String> =
+            (machines - others + 1..=machines).map(|number| format!("node{number}")).collect();
+        for section in whole.split("\n[") {
+            let section = format!("[{}\n", section.trim_start_matches('['));
+            let is_other =
+                names.iter().any(|name| section.starts_with(&format!("[machines.{name}]")));
+            let pool = if is_other { "pool = \"other\"" } else { "pool = \"rack\"" };
+            text.push_str(&section.replace("pool = \"rack\"", pool));
+            if section.starts_with("[pools.rack]") {
+                text.push_str(&class(&section).replace("[pools.rack]", "[pools.other]"));
+            }
+        }
+        ensure!(text.contains("node_class = \"other\""), "no pool of class rack: {whole}");
+        std::fs::write(&file, text)?;
+        for name in names {
+            let client = self.dir.join(name).join("client.hcl");
+            std::fs::write(&client, class(&std::fs::read_to_string(&client)?))?;
+        }
+        let policy = std::fs::read_to_string(self.dir.join("policies/rack.hcl"))?;
+        Ok(policy.replace("\"rack\"", "\"other\"").replace("pending rack", "pending other"))
+    }
+
     /// Starts the second agent and waits until it answers.
     ///
     /// # Errors
@@ -128,7 +160,15 @@ impl Rig {
     /// # Errors
     /// Where Nomad does not answer or the record can not be read.
     pub async fn lease(&self) -> Result<Option<LeaseSeen>> {
-        let Some(variable) = self.record().await? else { return Ok(None) };
+        self.lease_of("rack").await
+    }
+
+    /// Who holds the lease of a pool; none before anybody has taken it.
+    ///
+    /// # Errors
+    /// Where Nomad does not answer or the record can not be read.
+    pub async fn lease_of(&self, pool: &str) -> Result<Option<LeaseSeen>> {
+        let Some(variable) = self.record_of(pool).await? else { return Ok(None) };
         let text = variable.items.get("record").context("the variable holds a record")?;
         let record: serde_json::Value = serde_json::from_str(text)?;
         let holder = record.get("holder").and_then(|holder| holder.as_str()).map(str::to_owned);
@@ -141,12 +181,24 @@ impl Rig {
     /// # Errors
     /// Where nobody does within [`crate::rig::PATH_BOUND`]; the message has the ends of all logs.
     pub async fn lease_above(&self, fence: u64) -> Result<LeaseSeen> {
-        eventually(&format!("a lease above {fence}"), crate::rig::PATH_BOUND, async || {
-            let lease = self.lease().await?;
-            let state = format!("{lease:?}");
-            let newer = |lease: &LeaseSeen| lease.holder.is_some() && lease.fence > fence;
-            Ok(Probe::of(lease.filter(newer), || state))
-        })
+        self.lease_of_above("rack", fence).await
+    }
+
+    /// As [`Rig::lease_above`], of a pool.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lease_of_above(&self, pool: &str, fence: u64) -> Result<LeaseSeen> {
+        eventually(
+            &format!("a lease of {pool} above {fence}"),
+            crate::rig::PATH_BOUND,
+            async || {
+                let lease = self.lease_of(pool).await?;
+                let state = format!("{lease:?}");
+                let newer = |lease: &LeaseSeen| lease.holder.is_some() && lease.fence > fence;
+                Ok(Probe::of(lease.filter(newer), || state))
+            },
+        )
         .await
         .with_context(|| self.logs())
     }
@@ -158,13 +210,21 @@ impl Another {
     /// # Errors
     /// Where they do not within [`crate::rig::PATH_BOUND`].
     pub async fn says(&self, words: &[&str]) -> Result<String> {
-        eventually(&format!("{words:?} in a line"), crate::rig::PATH_BOUND, async || {
-            let text = std::fs::read_to_string(&self.log)?;
-            let told = |line: &&str| words.iter().all(|word| line.contains(word));
-            let found = text.lines().find(told).map(str::to_owned);
-            Ok(Probe::of(found, || "no such line".to_owned()))
-        })
-        .await
-        .with_context(|| crate::process::tail_of(&self.log))
+        says(&self.log, words).await
     }
+}
+
+/// Waits until these words stand in one line of a log.
+///
+/// # Errors
+/// Where they do not within [`crate::rig::PATH_BOUND`].
+pub async fn says(log: &Path, words: &[&str]) -> Result<String> {
+    eventually(&format!("{words:?} in a line"), crate::rig::PATH_BOUND, async || {
+        let text = std::fs::read_to_string(log)?;
+        let told = |line: &&str| words.iter().all(|word| line.contains(word));
+        let found = text.lines().find(told).map(str::to_owned);
+        Ok(Probe::of(found, || "no such line".to_owned()))
+    })
+    .await
+    .with_context(|| crate::process::tail_of(log))
 }

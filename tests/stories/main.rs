@@ -18,6 +18,7 @@ mod measured;
 mod over_the_network;
 mod people;
 mod people_and_placements;
+mod pools;
 mod several;
 mod under_work;
 mod utilisation;

@@ -22,12 +22,12 @@ use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
 
 /// A job of which one instance fills one machine.
-fn filling_job(id: &str, count: u32) -> ShellJob {
+pub(crate) fn filling_job(id: &str, count: u32) -> ShellJob {
     ShellJob { cpu_mhz: 1500, ..ShellJob::service(id, count) }
 }
 
 /// The edges of each machine that has any.
-async fn edges(rig: &Rig) -> Result<BTreeMap<String, Vec<Power>>> {
+pub(crate) async fn edges(rig: &Rig) -> Result<BTreeMap<String, Vec<Power>>> {
     let mut found: BTreeMap<String, Vec<Power>> = BTreeMap::new();
     for edge in rig.all_edges().await? {
         found.entry(edge.machine.unwrap_or_default()).or_default().push(edge.edge);
@@ -53,7 +53,7 @@ async fn lit(rig: &Rig, count: usize) -> Result<()> {
     .with_context(|| rig.logs())
 }
 
-async fn running(rig: &Rig, id: &str, count: usize) -> Result<()> {
+pub(crate) async fn running(rig: &Rig, id: &str, count: usize) -> Result<()> {
     let found = rig.server.allocations_when(id, &ClientStatus::Running, count, PATH_BOUND).await;
     found.map(drop).with_context(|| rig.logs())
 }

@@ -18,6 +18,9 @@ use crate::site::{BUDGETS, INRUSH, INRUSH_FOR, RUNNING, rack_of};
 /// Seconds for which nobody can know what somebody else has just done to a node.
 const UNKNOWN: u64 = 40;
 
+/// Seconds between an agent's look at its board and the end of its next movement.
+const UNREAD: u64 = 3;
+
 /// A command that reached a board.
 #[derive(Clone, Copy)]
 pub(crate) struct Movement<'a> {
@@ -228,7 +231,9 @@ impl Check {
         }
         let mut sum = 0;
         for (other, machine) in &rack.machines {
-            if !machine.closed_by_relay() {
+            // What somebody's finger has closed since the agent looked, it can not know of.
+            let pressed = self.touched.get(other).is_some_and(|at| now < at + UNREAD);
+            if !machine.closed_by_relay() || pressed {
                 continue;
             }
             let lit = self.driven.get(&(other.clone(), PowerState::On));
@@ -278,6 +283,9 @@ impl Check {
         let machine = &rack.machines[name];
         if record.state != State::Done || !honest || !rack.mains || machine.welded.is_some() {
             return;
+        }
+        if self.touched.get(name).is_some_and(|at| now < at + UNREAD) {
+            return; // a finger was quicker than the answer
         }
         let on = record.task.verb.leaves() == PowerState::On;
         assert_eq!(machine.contact(), on, "{} of {name} says that it is done", order.id);

@@ -2,6 +2,7 @@
 
 mod boots;
 mod drift;
+mod feeds;
 mod forecast;
 mod hold;
 mod inventory;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use fleet::feeds::FeedSum;
 use fleet::{
     BootEnd, DeviceName, DriftPolicy, Fence, MachineName, OperationId, Origin, Phase, PlanId,
-    PoolName, PowerState, QuarantineCause, Reason, Shape, Verb,
+    PoolName, PowerState, QuarantineCause, Reason, Shape, Supply, Verb,
 };
 
 use crate::{Hold, Locks};
@@ -24,6 +25,8 @@ pub struct Inventory {
     pub host_up: Option<Duration>,
     /// How long it has been running. `None`: an older agent, which does not say.
     pub running: Option<Duration>,
+    /// How its feeds are taken.
+    pub feeds: Vec<FeedSum>,
 }
 
 /// One machine.
@@ -61,6 +64,19 @@ pub struct Machine {
     pub locks: Locks,
     /// It reads otherwise than it was last ordered.
     pub drift: Option<Drift>,
+    /// What it takes of its feeds.
+    pub fed: Fed,
+}
+
+/// What a machine takes of its feeds, and how it stands towards them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fed {
+    /// What it takes of which, each feed once; empty: of none that is counted.
+    pub supplies: Vec<Supply>,
+    /// Whether that is in the feeds' sums: it is on, may be on, or was promised to be.
+    pub counted: bool,
+    /// Whether its start is still to come, or in the midst.
+    pub starts: bool,
 }
 
 /// A machine that reads otherwise than it was last ordered.

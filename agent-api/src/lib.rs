@@ -35,7 +35,7 @@ pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
 pub use forecast::{DryRun, Forecast, ForecastStep, Foretold, Pending};
 pub use hold::{Hold, HoldEnds, Locks, Release, Released, TakeHold, Taken};
 pub use inventory::{
-    Boot, CommandedAge, Drift, Event, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
+    Boot, CommandedAge, Drift, Event, Fed, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
     Quarantine,
 };
 pub use order::{Answer, Service};

@@ -14,16 +14,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{
-    Answer, Boot, CommandedAge, Drift, DryRun, Event, Forecast, ForecastStep, Foretold,
+    Answer, Boot, CommandedAge, Drift, DryRun, Event, Fed, Forecast, ForecastStep, Foretold,
     HistoryEntry, Hold, HoldEnds, Inventory, Locks, Machine, OnSoftOffTimeout, Operation, Order,
     Outlet, Pending, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Release, Released,
     Service, TakeHold, Taken, wire,
 };
+use fleet::feeds::FeedSum;
 use fleet::forecast::Doing;
 use fleet::{
-    BootEnd, ClusterId, DeviceName, DriftPolicy, Fence, FenceNumber, HoldKind, MachineName,
-    OperationId, Origin, PlanId, PoolName, PowerState, QuarantineCause, Reason, Resources, Shape,
-    Verb,
+    BootEnd, ClusterId, DeviceName, Draw, DriftPolicy, FeedName, FeedRoom, Fence, FenceNumber,
+    HoldKind, MachineName, Milliamps, OperationId, Origin, PlanId, PoolName, PowerState,
+    QuarantineCause, Reason, Resources, Shape, Supply, Verb,
 };
 use prost::Message;
 
@@ -141,6 +142,7 @@ fn machine() -> Machine {
         drift: None,
         boots: Vec::new(),
         locks: Locks::default(),
+        fed: Fed::default(),
     }
 }
 
@@ -162,6 +164,7 @@ fn dark_machine() -> Machine {
         drift: None,
         boots: Vec::new(),
         locks: Locks::default(),
+        fed: Fed::default(),
     }
 }
 
@@ -173,6 +176,7 @@ fn inventory() -> Inventory {
         fences: vec![fence(4)],
         host_up: None,
         running: None,
+        feeds: Vec::new(),
     }
 }
 
@@ -514,4 +518,25 @@ fn an_operation_of_the_past_is_the_same_bytes_as_ever() {
     check::<_, wire::HistoryEntry>("history_entry.hex", &entry);
     let entry = HistoryEntry { plan: "plan-12".to_owned(), ..entry };
     check::<_, wire::HistoryEntry>("history_entry_of_plan.hex", &entry);
+}
+
+#[test]
+fn feeds_and_what_hangs_on_them_are_the_same_bytes_as_ever() {
+    let feed = FeedName::new("a").unwrap();
+    let draw = Draw {
+        running: Milliamps::new(600),
+        inrush: Milliamps::new(2100),
+        inrush_for: Duration::from_millis(500),
+    };
+    let supplies = vec![Supply { feed: feed.clone(), draw }];
+    let fed = Fed { supplies, counted: true, starts: true };
+    check::<Machine, wire::Machine>("machine_feeds.hex", &Machine { fed, ..dark_machine() });
+    let room = FeedRoom {
+        budget: Milliamps::new(16_000),
+        committed: Milliamps::new(9500),
+        reserve: Milliamps::new(1500),
+    };
+    let feeds = vec![FeedSum { feed, room, current: Milliamps::new(11_000) }];
+    let fed = Inventory { feeds, machines: Vec::new(), ..inventory() };
+    check::<Inventory, wire::InventoryReply>("inventory_feeds.hex", &fed);
 }

@@ -181,7 +181,8 @@ impl Stand {
     }
 
     /// Whether its start is still to come, or in the midst.
-    const fn starts(self) -> bool {
+    #[must_use]
+    pub const fn starts(self) -> bool {
         matches!(self, Stand::Promised { .. } | Stand::Lighting)
     }
 }

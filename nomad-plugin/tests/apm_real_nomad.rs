@@ -54,6 +54,7 @@ impl PowerAgent for Agent {
             fences: Vec::new(),
             host_up: None,
             running: None,
+            feeds: Vec::new(),
         };
         Ok(Response::new((&inventory).into()))
     }
@@ -191,6 +192,7 @@ fn dark(name: &str) -> Machine {
         drift: None,
         boots: Vec::new(),
         locks: agent_api::Locks::default(),
+        fed: agent_api::Fed::default(),
     }
 }
 

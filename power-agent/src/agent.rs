@@ -9,6 +9,7 @@ mod hear;
 mod hold;
 mod owed;
 mod quarantine;
+mod room;
 mod told;
 
 use std::collections::BTreeMap;
@@ -220,6 +221,7 @@ impl Agent {
             fences,
             host_up: Some(Clock.host_up()),
             running: Some(now.since(self.started)),
+            feeds: self.feed_sums(now),
         }
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use agent_api::{CommandedAge, HoldEnds, Locks, Outlet};
 use fleet::arbiter::{Expiry, Hold, Holds, MachineLedger, Running, Wear};
 use fleet::drift::{DriftWatch, Seen, Verdict};
+use fleet::feeds::{Load, Stand, stand};
 use fleet::forecast::OutletNow;
+use fleet::sequencer::Record;
 use fleet::{
     Boot, Commanded, DeviceName, LinesSeen, Moment, OperationId, Origin, Phase, PowerState,
     Quarantine, Reason, Sequencer, Shape,
@@ -37,6 +39,8 @@ pub(crate) struct MachineOutlet {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) live: Option<Live>,
+    /// What an agent before this one has left half done, until it is taken up: its room is not another's.
+    pub(crate) half_done: Option<Record>,
     pub(crate) last: Option<Operation>,
     pub(crate) commanded: Option<Commanded>,
     pub(crate) holds: Holds,
@@ -77,6 +81,7 @@ impl Machine {
     ) -> Self {
         let state = State {
             live: None,
+            half_done: memory.running.map(|running| running.record),
             last: memory.last,
             commanded: memory.commanded,
             holds: memory.holds,
@@ -158,7 +163,24 @@ impl Machine {
         state.owed = memory.owed;
     }
 
-    /// What decides about orders.
+    /// How it stands towards its feeds; `None`: it hangs on none that is counted.
+    pub(crate) fn load(&self) -> Option<Load> {
+        if self.config.supplies.is_empty() {
+            return None;
+        }
+        let state = self.state();
+        let off = |outlet: &MachineOutlet| {
+            let (reading, at) = state.lines.get(&outlet.path)?.reading?;
+            (reading == PowerState::Off).then_some(at)
+        };
+        let read: Option<Vec<Moment>> = self.outlets.iter().map(off).collect();
+        let off_read = read.and_then(|read| read.into_iter().min());
+        let live = state.live.as_ref().map(|live| live.sequencer.record());
+        let stand = stand(off_read, state.wear.lit, live.or(state.half_done.as_ref()));
+        Some(Load { supplies: self.config.supplies.clone(), stand })
+    }
+
+    /// What decides about orders; of its feeds only the agent as a whole can say.
     pub(crate) fn ledger(&self, now: Moment) -> MachineLedger {
         let reading = self.lines_seen().machine();
         let state = self.state();
@@ -283,6 +305,7 @@ impl Machine {
     pub(crate) fn view(&self, now: Moment) -> agent_api::Machine {
         let reading = self.lines_seen().machine();
         let drift = self.drift(now);
+        let stand = self.load().map(|load| load.stand);
         let state = self.state();
         let holds = state.all_holds(&self.config, now);
         let read_at = state.lines.values().filter_map(|line| line.reading).map(|(_, at)| at).min();
@@ -315,6 +338,11 @@ impl Machine {
             locks: Locks {
                 holds: holds.iter().map(|hold| hold_view(hold, now)).collect(),
                 never_off: self.config.never_off,
+            },
+            fed: agent_api::Fed {
+                supplies: self.config.supplies.clone(),
+                counted: stand.is_some_and(Stand::is_counted),
+                starts: stand.is_some_and(Stand::starts),
             },
         }
     }

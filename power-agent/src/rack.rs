@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet::{DeviceName, MachineName};
+use fleet::feeds::Ledger;
+use fleet::{DeviceName, FeedName, MachineName, Milliamps};
 
 use crate::config::{AgentConfig, Config, MachineConfig, Network, NomadConfig, OutletPath};
 use crate::device::DeviceHandle;
@@ -27,6 +28,7 @@ pub(crate) struct Rack {
     pub(crate) nomad: Option<NomadConfig>,
     pub(crate) nodes: Nodes,
     pub(crate) devices: BTreeMap<DeviceName, Device>,
+    pub(crate) feeds: BTreeMap<FeedName, Milliamps>,
     pub(crate) machines: BTreeMap<MachineName, Arc<Machine>>,
 }
 
@@ -62,12 +64,20 @@ impl Draft<'_> {
             nomad: self.config.nomad.clone(),
             nodes: self.nodes,
             devices: self.devices,
+            feeds: self.config.feeds.clone(),
             machines,
         }
     }
 }
 
 impl Rack {
+    /// How all machines stand towards their feeds at this moment. Who acts on it asks under the book's lock.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let loads = self.machines.iter();
+        let loads = loads.filter_map(|(name, machine)| Some((name.clone(), machine.load()?)));
+        Ledger::new(self.feeds.clone(), loads.collect())
+    }
+
     /// Whether this device is the one of that name, and not one of an earlier reading of the file.
     pub(crate) fn has(&self, device: &DeviceHandle) -> bool {
         self.devices.get(device.name()).is_some_and(|here| here.handle.is_same(device))

@@ -225,6 +225,7 @@ fn changes(old: &Rack, new: &Rack) -> Vec<String> {
     differences("machines", &old.machines, &new.machines, machine, &mut told);
     let device = |one: &Device, other: &Device| one.settings == other.settings;
     differences("devices", &old.devices, &new.devices, device, &mut told);
+    differences("feeds", &old.feeds, &new.feeds, |one, other| one == other, &mut told);
     if old.nomad != new.nomad {
         told.push("[nomad] changed".to_owned());
     }

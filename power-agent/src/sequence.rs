@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::sequencer::{Action, Input, NODE_POLL, Room, State};
+use fleet::sequencer::{Action, Input, NODE_POLL, State};
 use fleet::{
     Commanded, DeviceName, Fault, FaultClass, Moment, Origin, Phase, PowerState, Quarantine,
     QuarantineCause, Reason, Verb,
@@ -142,8 +142,15 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
             sleep_until(state_end(machine).unwrap_or(until).min(asked + NODE_POLL)).await;
             None
         }
-        // No rack file names a feed yet.
-        Action::AskRoom { .. } => Some(Input::Room(Room::Free)),
+        Action::AskRoom { to, ask_at, until } => {
+            if ask_at <= Clock.now() {
+                agent.ask_room(machine, to).await;
+            } else {
+                // Meanwhile it may be called off.
+                sleep_until(ask_at.min(until).min(Clock.now() + NODE_POLL)).await;
+            }
+            None
+        }
         Action::Wait { until } => {
             // A wait may be called off.
             sleep_until(until.min(Clock.now() + NODE_POLL)).await;

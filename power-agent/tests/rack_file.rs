@@ -255,3 +255,41 @@ fn the_example_is_a_rack_file_and_pools_lend_their_values() {
         config.machines_on(&board).map(|(outlet, name)| format!("{outlet}:{name}")).collect();
     assert_eq!(on_board, ["1:big1", "2:nas"]);
 }
+
+#[test]
+fn feeds_that_are_not_declared_or_too_small_and_figures_that_say_nothing_are_refused() {
+    insta::assert_snapshot!(with_board(
+        "[feeds.a]\nbudget = \"2A\"\n[feeds.b]\nbudget = 16\n\
+         [machines.node1]\nfeed = \"aa\"\nrunning = \"0.6A\"\noutlets = [{ device = \"board-a\", outlet = 1 }]\n\
+         [machines.node2]\nfeed = \"a\"\nrunning = \"1.2A\"\noutlets = [{ device = \"board-a\", outlet = 2 }, { device = \"board-a\", outlet = 3 }]\n\
+         [machines.node3]\nrunning = \"1A\"\noutlets = [{ device = \"board-a\", outlet = 4 }]\n"
+    ));
+}
+
+#[test]
+fn figures_of_an_outlet_that_do_not_fit_each_other_are_refused() {
+    insta::assert_snapshot!(with_board(
+        "[feeds.a]\nbudget = \"2A\"\n[pools.rack]\nfeed = \"a\"\n\
+         [machines.node1]\npool = \"rack\"\noutlets = [{ device = \"board-a\", outlet = 1 }]\n\
+         [machines.node2]\npool = \"rack\"\nrunning = \"1A\"\ninrush = \"0.5A\"\noutlets = [{ device = \"board-a\", outlet = 2 }]\n\
+         [machines.node3]\npool = \"rack\"\nrunning = \"1A\"\ninrush = \"1.5A\"\noutlets = [{ device = \"board-a\", outlet = 3 }]\n\
+         [machines.node4]\npool = \"rack\"\nrunning = \"a lot\"\noutlets = [{ device = \"board-a\", outlet = 4 }]\n"
+    ));
+}
+
+#[test]
+fn an_outlet_has_the_figures_of_its_machine_and_pool_where_it_says_nothing_itself() {
+    let text = format!(
+        "{BOARD}[feeds.a]\nbudget = \"16A\"\n[feeds.b]\nbudget = \"10A\"\n\
+         [pools.rack]\nfeed = \"a\"\nrunning = \"0.6A\"\ninrush = \"2A\"\ninrush_for = \"500ms\"\n\
+         [machines.node1]\npool = \"rack\"\nrunning = \"700mA\"\noutlets = [{{ device = \"board-a\", outlet = 1 }}, \
+         {{ device = \"board-a\", outlet = 2, feed = \"b\" }}, {{ device = \"board-a\", outlet = 3 }}]\n"
+    );
+    let config = Config::parse(Path::new("rack.toml"), &text, Path::new("/")).expect("a config");
+    let node1 = &config.machines[&MachineName::new("node1").expect("a name")];
+    let told = node1.supplies.iter().map(|supply| {
+        let draw = supply.draw;
+        (supply.feed.as_str(), draw.running.get(), draw.inrush.get(), draw.inrush_for.as_millis())
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [("a", 1400, 4000, 500), ("b", 700, 2000, 500)]);
+}

@@ -13,6 +13,7 @@ use crate::board::Kind;
 use crate::board::Unpowered;
 use crate::fault::Fault;
 use crate::machine::Nature;
+use crate::rack::breaker::Amps;
 use crate::relay::Power;
 
 /// LCUS boards come with 1, 2, 4 or 8 relays.
@@ -37,6 +38,8 @@ pub struct RackConfig {
     pub machines: BTreeMap<String, MachineConfig>,
     /// The feeds' names.
     pub feeds: BTreeSet<String>,
+    /// At how many milliamperes the breaker of a feed trips, where it has one.
+    pub breakers: BTreeMap<String, u64>,
     /// What is wrong from the start.
     pub faults: Vec<Fault>,
 }
@@ -69,6 +72,8 @@ pub struct MachineConfig {
     pub channel: u8,
     /// The feed behind the relay; `None`: it never fails.
     pub feed: Option<String>,
+    /// What it draws there, if that is counted.
+    pub amps: Option<Amps>,
     /// The relay's state at the start. A machine that is found on is up.
     pub found: Power,
     /// Its times and watts.
@@ -142,10 +147,12 @@ struct RackFile {
     faults: Vec<Spanned<String>>,
 }
 
-/// A feed has a name, and nothing else that matters here.
+/// A feed may have a breaker.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FeedFile {}
+struct FeedFile {
+    trip_ma: Option<u64>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +174,11 @@ struct MachineFile {
     board: Spanned<String>,
     channel: Spanned<u8>,
     feed: Option<Spanned<String>>,
+    running_ma: Option<Spanned<u64>>,
+    #[serde(default)]
+    inrush_ma: u64,
+    #[serde(default)]
+    inrush_ms: u64,
     #[serde(default)]
     on: bool,
     boot_ms: Spanned<u64>,
@@ -197,10 +209,12 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
         at: err.span().map_or(0, |span| span.start),
         what: err.message().to_owned(),
     })?;
-    let mut feeds = BTreeSet::new();
-    for (name, FeedFile {}) in file.feeds {
+    let (mut feeds, mut breakers) = (BTreeSet::new(), BTreeMap::new());
+    for (name, FeedFile { trip_ma }) in file.feeds {
         named(&name)?;
-        feeds.insert(name.into_inner());
+        let name = name.into_inner();
+        breakers.extend(trip_ma.map(|trip_ma| (name.clone(), trip_ma)));
+        feeds.insert(name);
     }
     let boards = check_boards(file.boards, &feeds, home)?;
     let mut machines = BTreeMap::new();
@@ -232,6 +246,7 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
         boards,
         machines,
         feeds,
+        breakers,
     })
 }
 
@@ -351,11 +366,24 @@ fn check_machine(
         board: board.clone(),
         channel,
         feed: fed(machine.feed.as_ref(), feeds)?,
+        amps: amps(machine)?,
         found: if machine.on { Power::On } else { Power::Off },
         nature: nature(machine)?,
         command,
         command_log: machine.command_log.as_ref().map(|log| home.join(log.get_ref())),
     })
+}
+
+/// What a machine draws, where that is counted.
+fn amps(machine: &MachineFile) -> Result<Option<Amps>, Mistake> {
+    let Some(running) = &machine.running_ma else { return Ok(None) };
+    if machine.feed.is_none() {
+        return Err(mistake(running, "found running_ma without a feed that carries it".to_owned()));
+    }
+    let running_ma = *running.get_ref();
+    let inrush_ma = machine.inrush_ma.max(running_ma);
+    let inrush_for = Duration::from_millis(machine.inrush_ms);
+    Ok(Some(Amps { running_ma, inrush_ma, inrush_for }))
 }
 
 fn nature(machine: &MachineFile) -> Result<Nature, Mistake> {

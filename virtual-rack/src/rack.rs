@@ -1,10 +1,12 @@
 //! The whole rack as one model: what is plugged in where, and what follows from a byte, an order or
 //! the passing of time. Pure; the wiring carries out what it returns.
 
+pub mod breaker;
 mod wrong;
 
 use std::collections::BTreeMap;
 
+use self::breaker::Amps;
 use crate::board::Board;
 use crate::board::Reaction;
 use crate::config::RackConfig;
@@ -104,6 +106,10 @@ pub struct Plugged {
     pub channel: u8,
     /// The feed behind the contact.
     pub feed: Option<String>,
+    /// What it draws there, if that is counted.
+    pub amps: Option<Amps>,
+    /// Since when current flows.
+    fed_since: Option<Moment>,
     /// Its model.
     pub machine: Machine,
 }
@@ -116,6 +122,8 @@ pub struct Rack {
     board_feeds: BTreeMap<String, String>,
     machines: BTreeMap<String, Plugged>,
     feeds: BTreeMap<String, Power>,
+    /// At how many milliamperes a feed trips.
+    breakers: BTreeMap<String, u64>,
 }
 
 impl Rack {
@@ -137,7 +145,9 @@ impl Rack {
                 Power::On => Machine::up(m.nature),
             };
             let (board, feed) = (m.board.clone(), m.feed.clone());
-            let plugged = Plugged { board, channel: m.channel, feed, machine };
+            let fed_since = (m.found == Power::On).then_some(Moment::START);
+            let amps = m.amps;
+            let plugged = Plugged { board, channel: m.channel, feed, amps, fed_since, machine };
             machines.insert(name.clone(), plugged);
         }
         let board_feeds = config
@@ -146,7 +156,8 @@ impl Rack {
             .filter_map(|(name, b)| Some((name.clone(), b.feed.clone()?)))
             .collect();
         let feeds = config.feeds.iter().map(|feed| (feed.clone(), Power::On)).collect();
-        Self { boards, board_feeds, machines, feeds }
+        let breakers = config.breakers.clone();
+        Self { boards, board_feeds, machines, feeds, breakers }
     }
 
     /// What runs on the machines that are found on, to be started once.
@@ -221,13 +232,19 @@ impl Rack {
             .iter_mut()
             .find(|(_, plugged)| plugged.board == board && plugged.channel == channel);
         let mut actions = Vec::new();
+        let mut feed = None;
         let machine = plugged.map(|(name, plugged)| {
             let current = through(power, plugged, feeds);
+            plugged.takes(current, now);
+            feed.clone_from(&plugged.feed);
             let effect = plugged.machine.current(current, now);
             actions.extend(effect.map(|effect| command(name, effect)));
             name.clone()
         });
         actions.push(Action::LogEdge { board: board.to_owned(), channel, machine, power, cause });
+        if let Some(feed) = feed.filter(|_| power == Power::On) {
+            actions.extend(self.judge_feed(&feed, now));
+        }
         actions
     }
 

@@ -11,7 +11,7 @@ use super::{
     FieldError, each, name, optional, optional_name, required, span, state, state_number, verb,
     verb_number,
 };
-use crate::{CommandedAge, Event, Inventory, Machine, Operation, Outlet, wire};
+use crate::{CommandedAge, Event, Fed, Inventory, Machine, Operation, Outlet, wire};
 
 /// A reading as a pair; a type of its own only so that the conversions can be written down.
 struct Reading(PowerState, Duration);
@@ -167,6 +167,9 @@ impl From<&Machine> for wire::Machine {
             drift: machine.drift.as_ref().map(Into::into),
             boots: boots(&machine.boots),
             locks: wire_locks(&machine.locks),
+            supplies: machine.fed.supplies.iter().map(Into::into).collect(),
+            counted: machine.fed.counted,
+            starts: machine.fed.starts,
         }
     }
 }
@@ -191,6 +194,11 @@ impl TryFrom<wire::Machine> for Machine {
             drift: optional("drift", machine.drift)?,
             boots: each("boots", machine.boots.map(|boots| boots.last).unwrap_or_default())?,
             locks: optional("locks", machine.locks)?.unwrap_or_default(),
+            fed: Fed {
+                supplies: each("supplies", machine.supplies)?,
+                counted: machine.counted,
+                starts: machine.starts,
+            },
         })
     }
 }
@@ -204,6 +212,7 @@ impl From<&Inventory> for wire::InventoryReply {
             fences: inventory.fences.iter().map(Into::into).collect(),
             host_up_ms: inventory.host_up.map(millis),
             running_ms: inventory.running.map(millis),
+            feeds: inventory.feeds.iter().map(Into::into).collect(),
         }
     }
 }
@@ -218,6 +227,7 @@ impl TryFrom<wire::InventoryReply> for Inventory {
             fences: each("fences", reply.fences)?,
             host_up: reply.host_up_ms.map(span),
             running: reply.running_ms.map(span),
+            feeds: each("feeds", reply.feeds)?,
         })
     }
 }

@@ -207,6 +207,7 @@ mod tests {
             drift: None,
             boots: Vec::new(),
             locks: Locks::default(),
+            fed: agent_api::Fed::default(),
         }
     }
 

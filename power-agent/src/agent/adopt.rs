@@ -73,6 +73,7 @@ impl Agent {
         let age = now.since(running.record.began);
         tracing::debug!(operation = %running.id, age_ms = fleet::moment::millis(age), "age of the sequence");
         let RunningOrder { id, origin, reason, .. } = running;
+        machine.state().half_done = None;
         machine.state().live = Some(Live { id, origin, reason, sequencer, call_off: None });
         let (agent, machine) = (Arc::clone(self), Arc::clone(machine));
         if stopped.is_none() {
@@ -111,8 +112,10 @@ impl Agent {
         let fences = &self.book.lock().await.fences;
         let locks = (&holds, quarantine.as_ref());
         may_resume(&running.origin, place, locks, fences, Clock.now())?;
-        Sequencer::resume(running.record.clone(), Clock.now())
-            .ok_or_else(|| "its deadline has passed".to_owned())
+        // The file may have named its feeds since.
+        let mut record = running.record.clone();
+        record.task.fed = !machine.config.supplies.is_empty();
+        Sequencer::resume(record, Clock.now()).ok_or_else(|| "its deadline has passed".to_owned())
     }
 }
 

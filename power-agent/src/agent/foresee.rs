@@ -32,7 +32,7 @@ impl Agent {
         check_id(&book, order)?;
         let known = book.known(&order.operation).is_some();
         let now = Clock.now();
-        let mut ledger = machine.ledger(now);
+        let mut ledger = self.ledger_of(&machine, now);
         let hearing = Hearing { order, arrived, known, work: &work };
         let Judgment { mut verdict, .. } = judge(hearing, &ledger, &book.fences, now);
         let mut called_off = None;
@@ -146,8 +146,9 @@ impl Agent {
         now: Moment,
     ) -> Forecast {
         let (contacts, outlets, trouble) = machine.outlets_now();
-        let assumed =
-            Assumed { outlets, trouble, room_at: None, node: self.rack().nodes.sign_to_come() };
+        let room_at = self.room_at(machine, now);
+        let node = self.rack().nodes.sign_to_come();
+        let assumed = Assumed { outlets, trouble, room_at, node };
         let told = foretell(sequencer, &assumed, now);
         let steps = told.steps.into_iter().map(|step| ForecastStep {
             doing: step.doing,

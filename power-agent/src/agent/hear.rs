@@ -71,7 +71,7 @@ impl Agent {
             let hearing = Hearing { order, arrived, known, work: &work };
             let now = Clock.now();
             let Judgment { verdict, newer } =
-                judge(hearing, &machine.ledger(now), &book.fences, now);
+                judge(hearing, &self.ledger_of(&machine, now), &book.fences, now);
             let accepted = Event::of_order(order, who, audit::Outcome::Accepted);
             let change = Change { fence: newer, audit: vec![accepted], ..Change::default() };
             match verdict {
@@ -285,7 +285,7 @@ pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         off_dwell: config.off_dwell.max(limits.min_off),
         may_cut_at: if in_a_hurry { Moment::ZERO } else { may_cut_at },
         may_light_at,
-        fed: false,
+        fed: !config.supplies.is_empty(),
     }
 }
 

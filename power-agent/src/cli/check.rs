@@ -5,7 +5,7 @@ use std::path::Path;
 
 use annotate_snippets::Renderer;
 use comfy_table::{Table, presets};
-use fleet::hostlist;
+use fleet::{FeedName, Milliamps, hostlist};
 use serde::Serialize;
 
 use super::Failure;
@@ -93,7 +93,24 @@ fn summary(config: &Config) -> String {
         let list = if names.is_empty() { "-".to_owned() } else { hostlist::compress(names) };
         text.push_str(&format!("{name}: {}, {free} free, {list}\n", device.name()));
     }
+    for (name, budget) in &config.feeds {
+        text.push_str(&feed(config, name, *budget));
+    }
     text.trim_end().to_owned()
+}
+
+/// What all machines of a feed take together; more than it carries is no mistake, only not all run at once then.
+fn feed(config: &Config, name: &FeedName, budget: Milliamps) -> String {
+    let supplies = config.machines.values().flat_map(|machine| &machine.supplies);
+    let draws: Vec<_> =
+        supplies.filter(|supply| supply.feed == *name).map(|supply| supply.draw).collect();
+    let running: Milliamps = draws.iter().map(|draw| draw.running).sum();
+    let start = draws.iter().map(|draw| draw.extra()).max().unwrap_or_default();
+    let said = if running.plus(start) > budget { ": not all of them run at once" } else { "" };
+    format!(
+        "feed {name}: {}, {running} running and {start} more for the largest start, of {budget}{said}\n",
+        count(draws.len(), "machine")
+    )
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -4,6 +4,7 @@ mod boots;
 pub(super) mod plan;
 
 use agent_api::{Drift, Hold, HoldEnds, Inventory, Machine, Operation};
+use fleet::feeds::FeedSum;
 use fleet::{Origin, PowerState};
 use serde::Serialize;
 
@@ -21,6 +22,31 @@ pub(crate) struct StatusJson {
     agent: String,
     version: String,
     machines: Vec<MachineJson>,
+    feeds: Vec<FeedJson>,
+}
+
+/// A feed, as modelled.
+#[derive(Debug, Serialize)]
+pub(crate) struct FeedJson {
+    name: String,
+    budget_ma: u64,
+    /// Of all that is on, may be on or was promised to be, running.
+    committed_ma: u64,
+    /// The largest start beyond that which is to come.
+    reserve_ma: u64,
+    current_ma: u64,
+}
+
+impl From<&FeedSum> for FeedJson {
+    fn from(sum: &FeedSum) -> Self {
+        Self {
+            name: sum.feed.to_string(),
+            budget_ma: sum.room.budget.get(),
+            committed_ma: sum.room.committed.get(),
+            reserve_ma: sum.room.reserve.get(),
+            current_ma: sum.current.get(),
+        }
+    }
 }
 
 impl StatusJson {
@@ -29,6 +55,7 @@ impl StatusJson {
             agent: inventory.agent.clone(),
             version: inventory.version.clone(),
             machines: machines.iter().map(|machine| MachineJson::from(*machine)).collect(),
+            feeds: inventory.feeds.iter().map(FeedJson::from).collect(),
         }
     }
 }

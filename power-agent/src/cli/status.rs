@@ -3,7 +3,8 @@
 use agent_api::{Client, Inventory, Machine};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use fleet::drift::TRIES_MAX;
-use fleet::{DriftPolicy, PowerState};
+use fleet::feeds::{FeedSum, number};
+use fleet::{DriftPolicy, Milliamps, PowerState};
 
 use super::exit::Exit;
 use super::json::{StatusJson, missed, times};
@@ -68,6 +69,10 @@ pub(crate) fn render(inventory: &Inventory, machines: &[&Machine], width: Option
     for line in machines.iter().flat_map(|machine| [quarantine(machine), drift(machine)]).flatten()
     {
         text.push_str(&line);
+        text.push('\n');
+    }
+    for sum in &inventory.feeds {
+        text.push_str(&feed(sum));
         text.push('\n');
     }
     for trouble in troubles(machines) {
@@ -139,6 +144,19 @@ fn drift(machine: &Machine) -> Option<String> {
     };
     let age = words::ago(drift.age);
     Some(format!("{name} reads {} since {age}, ordered {}: {done}", drift.read, drift.wanted))
+}
+
+/// How a feed is taken.
+fn feed(sum: &FeedSum) -> String {
+    let (room, taken) = (sum.room, number(sum.room.committed));
+    let kept = match room.reserve {
+        Milliamps::ZERO => String::new(),
+        reserve => format!(", {reserve} more kept for a start"),
+    };
+    format!(
+        "feed {}: {taken} of {} are taken{kept}; {} flow now, as modelled",
+        sum.feed, room.budget, sum.current
+    )
 }
 
 /// How its boots went, as a line of its own.
@@ -215,6 +233,7 @@ mod tests {
             drift: None,
             boots: Vec::new(),
             locks: Locks { holds: vec![hold], never_off: false },
+            fed: agent_api::Fed::default(),
         };
         Inventory {
             agent: "bench".to_owned(),
@@ -223,6 +242,7 @@ mod tests {
             fences: Vec::new(),
             host_up: None,
             running: None,
+            feeds: Vec::new(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! `why MACHINE`: all that is known of how a machine stands and why, each with its source and age.
 
 use agent_api::{Client, History, HistoryAsked, Machine, Plan};
-use fleet::{BootEnd, MachineName};
+use fleet::duration::show_duration;
+use fleet::{BootEnd, MachineName, Milliamps, Supply};
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -155,6 +156,15 @@ fn stands(machine: &Machine) -> Vec<String> {
             BootEnd::Missed => "its node was not ready in time",
         };
         lines.push(format!("last boot: {end}{took}, {} ago", words::ago(boot.age)));
+    }
+    for Supply { feed, draw } in &machine.fed.supplies {
+        let start = if draw.extra() == Milliamps::ZERO {
+            String::new()
+        } else {
+            format!(", {} for {} at its start", draw.inrush, show_duration(draw.inrush_for))
+        };
+        let counted = if machine.fed.counted { "that is counted" } else { "it is off" };
+        lines.push(format!("takes {} of feed {feed}{start}: {counted} now", draw.running));
     }
     if let Some(pool) = &machine.pool {
         lines.push(format!("in pool {pool}; its node is {}", machine.node));

@@ -3,6 +3,7 @@
 //! Nothing here opens a device; what the file says is checked, and whether a port exists.
 
 mod access;
+mod feeds;
 mod finding;
 mod placeholder;
 mod read;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet::arbiter::Limits;
-use fleet::{DeviceName, DriftPolicy, MachineName, PoolName, Shape};
+use fleet::{DeviceName, DriftPolicy, FeedName, MachineName, Milliamps, PoolName, Shape, Supply};
 
 use crate::drivers::{DriverConfig, OutletNumber};
 use crate::roles::Access;
@@ -45,6 +46,8 @@ pub struct Config {
     pub nomad: Option<NomadConfig>,
     /// The devices, by name.
     pub devices: BTreeMap<DeviceName, DriverConfig>,
+    /// What each feed may carry.
+    pub feeds: BTreeMap<FeedName, Milliamps>,
     /// The pools that are declared.
     pub pools: BTreeSet<PoolName>,
     /// The machines, by name.
@@ -100,6 +103,8 @@ pub struct MachineConfig {
     pub node: String,
     /// What switches it: one or more.
     pub outlets: Vec<OutletPath>,
+    /// What it takes of which feed, each feed once; empty: of none that has a budget.
+    pub supplies: Vec<Supply>,
     /// From the relay to the ready node.
     pub boot_deadline: Duration,
     /// How long a cycle keeps it off: what its power supply needs to lose its charge.
@@ -178,6 +183,7 @@ impl Config {
         let base = whole.parent().unwrap_or(Path::new(""));
         let draft = read::parse(file, &source, base)?;
         let mut found = rules::look_at_ports(&draft.devices);
+        found.extend(feeds::unused(&draft));
         if let Some(Err(error)) = draft.access.tls().map(Trust::load) {
             found.push(draft.access.unusable(&error));
         }

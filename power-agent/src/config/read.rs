@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use fleet::arbiter::Limits;
 use fleet::arbiter::wear::CYCLES_PER_HOUR_MAX;
-use fleet::{DeviceName, DriftPolicy, MachineName, NameError, PoolName, Resources, Shape};
+use fleet::{
+    DeviceName, DriftPolicy, FeedName, MachineName, NameError, PoolName, Resources, Shape, Supply,
+};
 use toml::de::DeTable;
 
 use super::access::{AccessDraft, read_listen, read_metrics};
+use super::feeds::{self, FeedDraft, Figures};
 use super::finding::{Finding, Findings, Report};
 use super::section::{At, Section, unknown_word};
 use super::{
@@ -52,6 +55,7 @@ pub(crate) struct Draft {
     pub(crate) agent: At<AgentConfig>,
     pub(crate) nomad: Option<NomadConfig>,
     pub(crate) devices: Vec<DeviceDraft>,
+    pub(crate) feeds: Vec<FeedDraft>,
     pub(crate) pools: Vec<At<PoolName>>,
     pub(crate) machines: Vec<MachineDraft>,
     pub(crate) access: AccessDraft,
@@ -70,6 +74,7 @@ pub(crate) struct MachineDraft {
     pub(crate) pool: Range<usize>,
     pub(crate) node: Range<usize>,
     pub(crate) outlets: Vec<At<OutletPath>>,
+    pub(crate) supplies: Vec<At<Supply>>,
 }
 
 impl Draft {
@@ -82,6 +87,11 @@ impl Draft {
             nomad: self.nomad,
             devices: devices
                 .filter_map(|device| Some((device.name.value, device.config?)))
+                .collect(),
+            feeds: self
+                .feeds
+                .into_iter()
+                .filter_map(|feed| Some((feed.name.value, feed.budget?)))
                 .collect(),
             pools: self.pools.into_iter().map(|pool| pool.value).collect(),
             machines: machines
@@ -120,6 +130,12 @@ fn read_root(root: &mut Section<'_>) -> Draft {
             devices.push(read_device(name, section));
         }
     }
+    let mut feeds = Vec::new();
+    for (name, section) in root.named("feeds") {
+        if let Some(name) = named::<FeedName>(&name, &section) {
+            feeds.push(feeds::read_feed(name, section));
+        }
+    }
     let mut pools = Vec::new();
     let mut defaults = BTreeMap::new();
     for (name, mut section) in root.named("pools") {
@@ -136,7 +152,7 @@ fn read_root(root: &mut Section<'_>) -> Draft {
         }
     }
     let access = AccessDraft::read(root, listen);
-    Draft { agent, nomad, devices, pools, machines, access }
+    Draft { agent, nomad, devices, feeds, pools, machines, access }
 }
 
 fn named<T>(name: &At<String>, section: &Section<'_>) -> Option<At<T>>
@@ -266,6 +282,7 @@ struct Knobs {
     drift: Option<DriftPolicy>,
     soft_off: Option<SoftOffConfig>,
     shape: Option<Shape>,
+    figures: Figures,
 }
 
 impl Knobs {
@@ -286,6 +303,7 @@ impl Knobs {
             shape: section
                 .section("shape", "{ cpu = 2000, memory = 1024, disk = 10000 }")
                 .and_then(read_shape),
+            figures: Figures::read(section),
         }
     }
 }
@@ -297,10 +315,11 @@ fn read_machine(
 ) -> MachineDraft {
     let pool = section.parsed::<PoolName>("pool", "\"rack\"");
     let node = section.text("node", &format!("\"{}\"", name.value));
-    let outlets = read_outlets(&mut section);
     let own = Knobs::read(&mut section);
     let pool_knobs = pool.as_ref().and_then(|pool| defaults.get(&pool.value)).cloned();
     let of_pool = pool_knobs.unwrap_or_default();
+    let figures = own.figures.clone().or(&of_pool.figures);
+    let (outlets, supplies) = read_outlets(&mut section, &figures);
     let or =
         |own: Option<Duration>, pool: Option<Duration>, default| own.or(pool).unwrap_or(default);
     let span_of = |key| section.key_span(key);
@@ -311,6 +330,7 @@ fn read_machine(
             node: node.map_or_else(|| name.value.to_string(), |node| node.value),
             pool: pool.map(|pool| pool.value),
             outlets: outlets.iter().map(|outlet| outlet.value.clone()).collect(),
+            supplies: feeds::merged(&supplies),
             boot_deadline: or(own.boot_deadline, of_pool.boot_deadline, BOOT_DEFAULT),
             off_dwell: or(own.off_dwell, of_pool.off_dwell, DWELL_DEFAULT),
             settle: or(own.settle, of_pool.settle, SETTLE_DEFAULT),
@@ -323,6 +343,7 @@ fn read_machine(
             name: name.value,
         },
         outlets,
+        supplies,
     };
     section.finish();
     draft
@@ -340,11 +361,17 @@ fn limits(own: &Knobs, of_pool: &Knobs) -> Limits {
     }
 }
 
-fn read_outlets(section: &mut Section<'_>) -> Vec<At<OutletPath>> {
+/// A machine's outlets, and what each takes of which feed: by its own figures, else by the machine's.
+fn read_outlets(
+    section: &mut Section<'_>,
+    figures: &Figures,
+) -> (Vec<At<OutletPath>>, Vec<At<Supply>>) {
     if !section.has("outlets") {
         section.missing("outlets", OUTLETS_EXAMPLE);
     }
-    let Some(list) = section.list("outlets", OUTLETS_EXAMPLE) else { return Vec::new() };
+    let Some(list) = section.list("outlets", OUTLETS_EXAMPLE) else {
+        return (Vec::new(), Vec::new());
+    };
     if list.value.is_empty() {
         section.tell(
             Finding::error(format!("{} has no outlet", section.name()), list.span)
@@ -353,7 +380,7 @@ fn read_outlets(section: &mut Section<'_>) -> Vec<At<OutletPath>> {
                 .remedy(format!("write it like `outlets = {OUTLETS_EXAMPLE}`")),
         );
     }
-    let mut outlets = Vec::new();
+    let (mut outlets, mut supplies) = (Vec::new(), Vec::new());
     for mut item in list.value {
         let span = item.span();
         let device = item.parsed::<DeviceName>("device", "\"board-a\"");
@@ -363,13 +390,14 @@ fn read_outlets(section: &mut Section<'_>) -> Vec<At<OutletPath>> {
                 item.missing(key, example);
             }
         }
+        supplies.extend(Figures::read(&mut item).or(figures).supply(&item));
         item.finish();
         let number = outlet.and_then(|outlet| u16::try_from(outlet.value).ok());
         if let (Some(device), Some(outlet)) = (device, number.and_then(OutletNumber::new)) {
             outlets.push(At { value: OutletPath { device: device.value, outlet }, span });
         }
     }
-    outlets
+    (outlets, supplies)
 }
 
 fn read_soft_off(mut section: Section<'_>) -> Option<SoftOffConfig> {

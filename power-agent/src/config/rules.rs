@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, Report};
 use super::read::{DeviceDraft, Draft, MachineDraft};
 use super::section::{At, listed, unknown_word};
-use super::{AgentConfig, OutletPath};
+use super::{AgentConfig, OutletPath, feeds};
 
 /// The kernel's `sun_path` has 108 bytes and ends with a zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -18,6 +18,7 @@ pub(crate) fn check(draft: &Draft, report: &Report) {
     check_pools(draft, report);
     check_nodes(&draft.machines, report);
     check_outlets(draft, report);
+    feeds::check(draft, report);
     let machines = draft.machines.iter().map(|machine| machine.config.name.as_str()).collect();
     let pools = draft.pools.iter().map(|pool| pool.value.as_str()).collect();
     draft.access.check(&machines, &pools, report);

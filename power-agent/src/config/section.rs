@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use fleet::NameError;
+use fleet::feeds::parse_amperes;
+use fleet::{Milliamps, NameError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -201,6 +202,40 @@ impl<'a> Section<'a> {
                     Finding::error(title, value.span())
                         .found(error.to_string())
                         .expected("numbers with the units ns, us, ms, s, m or h")
+                        .remedy(format!("write it like `{key} = {example}`")),
+                );
+                None
+            }
+        }
+    }
+
+    /// A current within bounds, which [`parse_amperes`] reads.
+    pub(crate) fn amperes(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<Milliamps>,
+        example: &str,
+    ) -> Option<At<Milliamps>> {
+        let value = self.value(key)?;
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type(key, value, "amperes in quotes, with their unit", example);
+            return None;
+        };
+        match parse_amperes(text) {
+            Ok(current) if bounds.contains(&current) => {
+                Some(At { value: current, span: value.span() })
+            }
+            Ok(_) => {
+                let wanted = format!("{} to {}", bounds.start(), bounds.end());
+                self.out_of_bounds(key, value.span(), &format!("{text:?}"), &wanted, example);
+                None
+            }
+            Err(error) => {
+                let title = format!("`{key}` in {} is no current", self.name());
+                self.tell(
+                    Finding::error(title, value.span())
+                        .found(error.to_string())
+                        .expected("a number with the unit A or mA")
                         .remedy(format!("write it like `{key} = {example}`")),
                 );
                 None

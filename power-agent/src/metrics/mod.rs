@@ -7,6 +7,7 @@ mod scrape;
 use std::fmt;
 
 use agent_api::{Hold, HoldEnds};
+use fleet::feeds::FeedSum;
 use fleet::{HoldKind, Moment, PowerState};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -92,6 +93,9 @@ struct Now {
     quarantined: Gauge,
     trouble: Family<Labels, Gauge>,
     watchers: Gauge,
+    budgets: Family<Labels, Gauge>,
+    committed: Family<Labels, Gauge>,
+    currents: Family<Labels, Gauge>,
 }
 
 /// From a tenth of a second to an hour: a relay that clicks, and a drain that takes its time.
@@ -165,6 +169,12 @@ impl Metrics {
         registry.register("machines_quarantined", said, self.now.quarantined.clone());
         let said = "Who watches: plugins and screens";
         registry.register("watchers", said, self.now.watchers.clone());
+        let said = "What a feed may carry, in milliamperes";
+        registry.register("feed_budget_milliamperes", said, self.now.budgets.clone());
+        let said = "What all that is on, may be on or was promised to be takes of a feed running, as modelled";
+        registry.register("feed_committed_milliamperes", said, self.now.committed.clone());
+        let said = "What flows through a feed now, inrush included, as modelled";
+        registry.register("feed_current_milliamperes", said, self.now.currents.clone());
     }
 
     /// Counts what the audit is told.
@@ -221,8 +231,14 @@ impl Metrics {
     }
 
     /// Everything, as text.
-    fn text(&self, machines: &[agent_api::Machine], audit_lines: u64, watchers: usize) -> String {
+    fn text(
+        &self,
+        (machines, feeds): (&[agent_api::Machine], &[FeedSum]),
+        audit_lines: u64,
+        watchers: usize,
+    ) -> String {
         self.now.look(machines);
+        self.now.look_at_feeds(feeds);
         self.now.watchers.set(i64::try_from(watchers).unwrap_or(i64::MAX));
         self.audit_lines.set(i64::try_from(audit_lines).unwrap_or(i64::MAX));
         let mut text = String::new();
@@ -233,6 +249,23 @@ impl Metrics {
 }
 
 impl Now {
+    fn look_at_feeds(&self, feeds: &[FeedSum]) {
+        for family in [&self.budgets, &self.committed, &self.currents] {
+            family.clear();
+        }
+        for sum in feeds {
+            let labels = vec![("feed", sum.feed.to_string())];
+            for (family, current) in [
+                (&self.budgets, sum.room.budget),
+                (&self.committed, sum.room.committed),
+                (&self.currents, sum.current),
+            ] {
+                let milliamperes = i64::try_from(current.get()).unwrap_or(i64::MAX);
+                family.get_or_create(&labels).set(milliamperes);
+            }
+        }
+    }
+
     fn look(&self, machines: &[agent_api::Machine]) {
         let count = |family: &Family<Labels, Gauge>, name: &'static str, word: &str, by: i64| {
             family.get_or_create(&vec![(name, word.to_owned())]).inc_by(by);

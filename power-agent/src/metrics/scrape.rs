@@ -75,6 +75,6 @@ impl Agent {
         let now = Clock.now();
         let machines: Vec<_> =
             self.rack().machines.values().map(|machine| machine.view(now)).collect();
-        self.store.metrics.text(&machines, head.seq, self.watcher_count())
+        self.store.metrics.text((&machines, &self.feed_sums(now)), head.seq, self.watcher_count())
     }
 }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod claim;
+mod feeds;
 mod half_done;
 mod locks;
 mod plan;

@@ -172,7 +172,12 @@ impl Rack {
 
     /// Mains fail: machines die first and at once, then boards lose their power. Mains return: boards
     /// wake first and open their relays, then what hangs on a closed contact starts.
-    fn mains(&mut self, feed: &str, mains: Power, now: Moment) -> Result<Vec<Action>, Refused> {
+    pub(super) fn mains(
+        &mut self,
+        feed: &str,
+        mains: Power,
+        now: Moment,
+    ) -> Result<Vec<Action>, Refused> {
         let known = keys(&self.feeds);
         let Some(state) = self.feeds.get_mut(feed) else {
             return Err(unknown("feed", feed.to_owned(), known));
@@ -210,6 +215,7 @@ impl Rack {
             let relay = index.and_then(|index| relays?.get(index));
             let contact = relay.map_or(Power::Off, crate::relay::Relay::contact);
             let current = through(contact, plugged, feeds);
+            plugged.takes(current, now);
             let effect = plugged.machine.current(current, now);
             actions.extend(effect.map(|effect| command(name, effect)));
         }

@@ -55,6 +55,7 @@ fn dark_machine() -> Machine {
         drift: None,
         boots: Vec::new(),
         locks: agent_api::Locks::default(),
+        fed: agent_api::Fed::default(),
     }
 }
 

@@ -332,6 +332,7 @@ mod tests {
                 fences: Vec::new(),
                 host_up: None,
                 running: None,
+                feeds: Vec::new(),
             };
             AgentSight {
                 address: AgentAddress::socket(format!("/run/{name}.sock")),

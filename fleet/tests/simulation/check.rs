@@ -18,7 +18,7 @@ use crate::site::{BUDGETS, INRUSH, INRUSH_FOR, RUNNING, rack_of};
 /// Seconds for which nobody can know what somebody else has just done to a node.
 const UNKNOWN: u64 = 40;
 
-/// Seconds between an agent's look at its board and the end of its next movement.
+/// Seconds between an agent's last look at its board and the end of its sequence.
 const UNREAD: u64 = 3;
 
 /// A command that reached a board.
@@ -60,6 +60,8 @@ pub(crate) struct Check {
     theirs: BTreeMap<String, u64>,
     /// When each node registered for the first time.
     pub(crate) registered: BTreeMap<String, u64>,
+    /// When each machine was told last that its feed has room.
+    pub(crate) admitted: BTreeMap<String, u64>,
     /// When each machine was driven last, each way.
     driven: BTreeMap<(String, PowerState), u64>,
     /// How often each order moved each contact which way, since something else last moved it.
@@ -231,8 +233,9 @@ impl Check {
         }
         let mut sum = 0;
         for (other, machine) in &rack.machines {
-            // What somebody's finger has closed since the agent looked, it can not know of.
-            let pressed = self.touched.get(other).is_some_and(|at| now < at + UNREAD);
+            // What somebody's finger has closed since there was room, the agent can not know of.
+            let admitted = self.admitted.get(name);
+            let pressed = admitted.is_some_and(|at| self.touched.get(other) >= Some(at));
             if !machine.closed_by_relay() || pressed {
                 continue;
             }

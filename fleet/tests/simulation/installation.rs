@@ -336,7 +336,9 @@ impl Installation {
     /// A person resets the fences of a pool at all agents in reach, long after a snapshot was restored.
     pub(crate) fn reset_fences(&mut self, pool: &Pool) {
         let now = self.now;
-        if self.restored_at.is_some_and(|at| at + RESET_AFTER <= now) {
+        // After a reset an older lease's order would be obeyed: none may be on its way.
+        let on_its_way = self.flights.iter().any(|flight| flight.late);
+        if !on_its_way && self.restored_at.is_some_and(|at| at + RESET_AFTER <= now) {
             self.agents.iter_mut().for_each(|agent| agent.reset_fence(&pool.name(), now));
             self.note("fences are reset".to_owned());
         }

@@ -51,6 +51,9 @@ impl Agent {
                 Admission::Full(full) => Room::Taken { ask_at: poll, why: full.to_string() },
             },
         };
+        if room == Room::Free {
+            around.check.admitted.insert(name.to_string(), around.now);
+        }
         around.check.waits += u64::from(room != Room::Free);
         room
     }

@@ -1,9 +1,18 @@
 //! The emulated Raspberry Pi: that its registers move as a Pi's do, and that the agent's static binary runs on it.
-#![expect(clippy::panic, reason = "tests tell what is wrong by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests tell what is wrong, and that they were skipped"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::Result;
 use testkit::gpio_sim::Level;
 use testkit::pi::{self, Function, Pi};
+use testkit::process::on_path;
+use testkit::programs::crossed;
 
 /// Runs what is told of a Pi where it can be emulated.
 fn on_a_pi(told: impl Future<Output = Result<()>>) {
@@ -14,6 +23,75 @@ fn on_a_pi(told: impl Future<Output = Result<()>>) {
     if let Err(error) = runtime.expect("a runtime starts").block_on(told) {
         panic!("{error:#}");
     }
+}
+
+/// The agent for a kind of board, for a test that needs it; where it is not built, the test is skipped loudly, and in
+/// CI fails.
+fn agent_for(triple: &str) -> Option<PathBuf> {
+    crossed("power-agent", triple).map_err(|error| skip(&format!("{error:#}"))).ok()
+}
+
+fn skip(missing: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "in CI: {missing}");
+    eprintln!("SKIPPED, a test of the agent for other boards: {missing}");
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/rack.toml")
+}
+
+/// What the agent says of itself and of the example, whose boards are not there: that is a warning.
+fn is_the_agent(words: &str) {
+    for word in ["power-agent 0.1.0", "agent rack-a: 2 devices", "status 1"] {
+        assert!(words.contains(word), "{word:?} is not in\n{words}");
+    }
+}
+
+#[test]
+fn the_static_agent_runs_on_the_pi_and_checks_a_rack_file() {
+    on_a_pi(async {
+        let Some(agent) = agent_for("aarch64-unknown-linux-musl") else { return Ok(()) };
+        let ended = Pi::new(
+            "/power-agent --version && /power-agent check /rack.toml
+            echo status $?",
+        )
+        .file("/power-agent", agent)
+        .file("/rack.toml", example())
+        .run()
+        .await?;
+        is_the_agent(&ended.console);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_agent_for_armv7_runs_and_checks_a_rack_file() {
+    let Some(agent) = agent_for("armv7-unknown-linux-gnueabihf") else { return };
+    if on_path("qemu-arm").is_none() {
+        return skip("qemu-arm is not on the PATH; on Debian: `apt-get install qemu-user`");
+    }
+    let run = |arguments: &[&str]| {
+        let emulated = run_emulated(&agent, arguments);
+        let words = [emulated.stdout, emulated.stderr].concat();
+        format!(
+            "{}status {}\n",
+            String::from_utf8_lossy(&words),
+            emulated.status.code().unwrap_or(-1)
+        )
+    };
+    let file = example().display().to_string();
+    is_the_agent(&format!("{}{}", run(&["--version"]), run(&["check", &file])));
+}
+
+#[expect(clippy::disallowed_methods, reason = "answers at once, and there is no runtime here")]
+fn run_emulated(program: &Path, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new("qemu-arm")
+        .args(["-L", "/usr/arm-linux-gnueabihf"])
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("qemu-arm starts")
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use tokio::time::Instant;
+
 use crate::hosts;
 use crate::process::{Process, on_path};
 use crate::wait::{Probe, eventually};
@@ -119,6 +121,7 @@ impl Pi {
     ///
     /// # Errors
     /// Where it can not be started, or does not come to its end.
+    #[expect(clippy::print_stderr, reason = "what a Pi costs is to be seen")]
     pub async fn run(&self) -> Result<Ended> {
         let parts = hosts::PI.ready().await?;
         let folder = tempfile::tempdir().context("can not make a folder for a Pi")?;
@@ -144,11 +147,13 @@ impl Pi {
             ]
             .map(OsString::from),
         );
+        let began = Instant::now();
         let mut process = Process::start("console", &argv, folder.path())?;
         eventually("the emulated Pi's end", RUN_BOUND, async || {
             Ok(Probe::of(process.ended()?, || process.log_tail()))
         })
         .await?;
+        eprintln!("{:.1} s on an emulated Pi", began.elapsed().as_secs_f64());
         let console = std::fs::read(process.log())?;
         Ended::of(&String::from_utf8_lossy(&console).replace('\r', ""))
     }

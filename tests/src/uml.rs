@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::hosts;
 use crate::process::{Process, on_path};
@@ -125,6 +126,7 @@ impl Command {
 pub struct Kernel {
     process: Process,
     shared: TempDir,
+    began: Instant,
 }
 
 /// How a command ended, with what it and the kernel printed.
@@ -134,6 +136,8 @@ pub struct Ended {
     pub status: i32,
     /// Its output and the kernel's.
     pub console: String,
+    /// From the kernel's start to its end.
+    pub took: Duration,
 }
 
 /// Whether a kernel can be had; starts nothing.
@@ -192,8 +196,9 @@ pub async fn start(command: &Command) -> Result<Kernel> {
     argv.push(format!("init={}", init.display()).into());
     argv.push(format!("uml_dir={}/", folder.display()).into());
     argv.push(format!("LAMPLIGHTER_UML={}", folder.display()).into());
+    let began = Instant::now();
     let process = Process::start("console", &argv, folder)?;
-    Ok(Kernel { process, shared })
+    Ok(Kernel { process, shared, began })
 }
 
 impl Kernel {
@@ -241,7 +246,7 @@ impl Kernel {
             bail!("the kernel ended before its command:\n{console}");
         };
         let status = status.trim().parse().context("the command's exit status")?;
-        Ok(Ended { status, console })
+        Ok(Ended { status, console, took: self.began.elapsed() })
     }
 
     /// A power cut: the kernel and all in it are gone at once.
@@ -260,6 +265,7 @@ impl Kernel {
 ///
 /// # Errors
 /// What went wrong in there.
+#[expect(clippy::print_stderr, reason = "what a kernel costs is to be seen")]
 pub fn in_own_kernel<F: FnOnce() -> Result<()>>(body: F) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return body();
@@ -280,6 +286,7 @@ pub fn in_own_kernel<F: FnOnce() -> Result<()>>(body: F) -> Result<()> {
             .arg("--test-threads=1");
         start(&command).await?.ended(TEST_BOUND).await
     })?;
+    eprintln!("{name}: {:.1} s in its own kernel", ended.took.as_secs_f64());
     let passed = ended.console.contains("test result: ok. 1 passed;");
     ensure!(
         ended.status == 0 && passed,

@@ -1,6 +1,7 @@
-//! The two commands of the README: `cargo xtask demo` and `cargo xtask test`.
+//! `cargo xtask demo` and `cargo xtask test`, the two commands of the README, and `cargo xtask cross`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people's terminals")]
 
+mod cross;
 mod demo;
 mod setup;
 mod steps;
@@ -22,6 +23,15 @@ struct Arguments {
 enum Command {
     /// A job waits, machines are lit, it runs, it ends, the rack goes dark: live, on the real hosts
     Demo,
+    /// Builds the agent for other boards: aarch64, static, and armv7; prints how large it is
+    Cross {
+        /// The targets, by Rust's names; all where none is named
+        #[arg(value_name = "TARGET")]
+        only: Vec<String>,
+        /// Cargo's profile
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
     /// Everything that CI runs: format, lints, tests, stories on the real hosts, documentation, dependencies
     Test {
         /// Run only the steps whose names begin so
@@ -37,6 +47,7 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match arguments.command {
+                Command::Cross { only, profile } => cross::run(&only, &profile).await,
                 Command::Demo => demo::run().await,
                 Command::Test { only } => test::run(&only).await,
             }

@@ -36,6 +36,7 @@ const KERNELS: &[Need] = &[
         package: "qemu-system-arm",
         why: "emulates a Raspberry Pi",
     },
+    Need { program: "qemu-arm", package: "qemu-user", why: "runs programs for armv7" },
     Need { program: "perl", package: "perl-base", why: "switches a kernel of its own off" },
 ];
 
@@ -55,7 +56,8 @@ const GO_MINOR_MIN: u32 = 24;
 /// Folders in which programs lie that are not for everybody's PATH.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-fn is_there(program: &str) -> bool {
+/// Whether a program can be started.
+pub(crate) fn is_there(program: &str) -> bool {
     let system = SYSTEM_FOLDERS.iter().any(|folder| Path::new(folder).join(program).is_file());
     system || testkit::process::on_path(program).is_some()
 }
@@ -98,6 +100,10 @@ pub(crate) async fn for_test() -> Result<()> {
         install(COMPARED).await?;
         install(KERNELS).await?;
         install(&kernel_needs()?).await?;
+        if testkit::uml::available().is_err() {
+            // A machine that has the programs may have no lists, and the kernel's source is looked up in them.
+            update_lists().await?;
+        }
     }
     if let Err(why) = pdudaemon().await {
         println!("\npdudaemon can not be had, and the crash test is not compared with it: {why:#}");
@@ -142,6 +148,18 @@ async fn install(needs: &[Need]) -> Result<()> {
     }
     update_lists().await?;
     install_packages(&packages).await
+}
+
+/// Installs the packages that bring a program, or names them.
+pub(crate) async fn install_or_name(program: &str, packages: &[&str]) -> Result<()> {
+    if !may_install() {
+        bail!(
+            "{program} or what belongs to it is missing; install it with `apt-get install {}`",
+            packages.join(" ")
+        );
+    }
+    update_lists().await?;
+    install_packages(packages).await
 }
 
 fn may_install() -> bool {

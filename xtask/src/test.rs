@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use crate::cross;
 use crate::setup;
 use crate::steps::{Tally, command, step};
 
@@ -26,7 +27,7 @@ const STEPS: &[(&str, &[&str])] = &[
     ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
     ("contract", &["test", "-p", "testkit", "--test", "nomad_contract", "--", STORIES_AT_ONCE]),
     ("stories", &["test", "-p", "testkit", "--test", "stories", "--", STORIES_AT_ONCE]),
-    ("kernels", &["test", "-p", "testkit", "--test", "gpio", "--test", "pi"]),
+    ("kernels", &["test", "-p", "testkit", "--test", "gpio", "--test", "pi", "--", "--nocapture"]),
     ("documentation", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
 ];
 
@@ -41,7 +42,7 @@ pub(crate) async fn run(only: &[String]) -> Result<()> {
     setup::for_test().await?;
     let hosts = hosts(in_ci).await?;
     if wanted("kernels") {
-        kernels().await?;
+        kernels(in_ci).await?;
     }
     let mut tally = Tally::default();
     let mut skipped = Vec::new();
@@ -89,9 +90,14 @@ async fn hosts(in_ci: bool) -> Result<Result<(), String>> {
     }
 }
 
-/// Makes the kernels of the tests where they are not in the cache; a test whose kernel can not be had says so, and
-/// in CI fails.
-async fn kernels() -> Result<()> {
+/// Makes the kernels of the tests where they are not in the cache, and the agent that runs on one; a test of what can
+/// not be had says so, and in CI fails.
+async fn kernels(in_ci: bool) -> Result<()> {
+    match cross::run(&[], "release").await {
+        Err(error) if in_ci => return Err(error),
+        Err(error) => println!("\nSKIPPED, the agent for other boards: {error:#}"),
+        Ok(()) => {}
+    }
     if testkit::uml::available().is_ok() {
         testkit::uml::prepare().await?;
     }

@@ -1,0 +1,116 @@
+//! `cargo xtask cross`: the agent for the boards that it runs on.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::setup;
+use crate::steps::{Tally, command, step, workspace};
+
+/// How long rustup may take to fetch a standard library of 30 MB.
+const FETCH_BOUND: Duration = Duration::from_secs(300);
+
+/// A kind of board.
+struct Target {
+    /// Rust's name.
+    triple: &'static str,
+    /// What Debian's cross compiler begins with.
+    gcc: &'static str,
+    /// The packages that bring it: the compiler, and the C library's headers and start files.
+    packages: &'static [&'static str],
+}
+
+const TARGETS: &[Target] = &[
+    // Static: it runs on every 64-bit system, whatever its C library.
+    Target {
+        triple: "aarch64-unknown-linux-musl",
+        gcc: "aarch64-linux-gnu",
+        packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+    },
+    // rustup has no musl for 32-bit boards of this kind; it needs the C library of Debian 12 or later.
+    Target {
+        triple: "armv7-unknown-linux-gnueabihf",
+        gcc: "arm-linux-gnueabihf",
+        packages: &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
+    },
+];
+
+/// Builds the agent for the targets that are named, or for all, and prints the binaries' sizes.
+pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.triple).collect();
+    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
+        bail!("no target {unknown}; there are {}", names.join(", "));
+    }
+    let wanted =
+        TARGETS.iter().filter(|target| only.is_empty() || only.iter().any(|n| n == target.triple));
+    let mut built = Vec::new();
+    for target in wanted {
+        target.prepare().await?;
+        built.push(target.build(profile).await?);
+    }
+    println!();
+    for line in built {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+impl Target {
+    /// Sees to the standard library and the cross compiler, which C in the dependencies (ring) needs too.
+    async fn prepare(&self) -> Result<()> {
+        let compiler = format!("{}-gcc", self.gcc);
+        let start = format!("/usr/{}/lib/crt1.o", self.gcc);
+        if !setup::is_there(&compiler) || !Path::new(&start).is_file() {
+            setup::install_or_name(&compiler, self.packages).await?;
+        }
+        if self.has_library().await? {
+            return Ok(());
+        }
+        let adding = command("rustup", &["target", "add", self.triple]);
+        let name = format!("fetching Rust's library for {}", self.triple);
+        let mut tally = Tally::default();
+        let fetched = tokio::time::timeout(FETCH_BOUND, step(&name, adding, &mut tally)).await;
+        let remedy = || {
+            format!(
+                "{}: Rust's library could not be had; `rustup target add {}` where its server can be reached",
+                self.triple, self.triple
+            )
+        };
+        fetched.with_context(remedy)?.with_context(remedy)
+    }
+
+    async fn has_library(&self) -> Result<bool> {
+        let arguments = ["--print", "target-libdir", "--target", self.triple];
+        let asked = command("rustc", &arguments).stderr(Stdio::inherit()).output().await?;
+        let folder = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+        Ok(!folder.is_empty() && Path::new(&folder).is_dir())
+    }
+
+    async fn build(&self, profile: &str) -> Result<String> {
+        let triple = self.triple;
+        let arguments =
+            ["build", "-p", "power-agent", "--bins", "--target", triple, "--profile", profile];
+        let mut building = command("cargo", &arguments);
+        let key = triple.replace('-', "_");
+        building
+            .env(format!("CARGO_TARGET_{}_LINKER", key.to_uppercase()), format!("{}-gcc", self.gcc))
+            .env(format!("CC_{key}"), format!("{}-gcc", self.gcc))
+            .env(format!("AR_{key}"), format!("{}-ar", self.gcc));
+        step(&format!("power-agent for {triple}"), building, &mut Tally::default()).await?;
+        let folder = if profile == "dev" { "debug" } else { profile };
+        let program = target_folder().join(triple).join(folder).join("power-agent");
+        let size = std::fs::metadata(&program)
+            .with_context(|| format!("{} is not there", program.display()))?
+            .len();
+        let (whole, tenth) = (size / 1_000_000, size / 100_000 % 10);
+        Ok(format!("{triple}  {whole}.{tenth} MB  {}", program.display()))
+    }
+}
+
+/// Where cargo builds.
+fn target_folder() -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |folder| workspace().join(folder))
+}

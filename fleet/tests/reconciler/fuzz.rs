@@ -1,10 +1,13 @@
 //! Random scripts: whatever happens, the checks hold, and once it ends the pool comes to rest.
-//! The long run: `LAMPLIGHTER_RUNS=10000 cargo test -p fleet --test reconciler fuzz`.
+//! The long run: `LAMPLIGHTER_RUNS=10000 cargo test -p fleet --test reconciler fuzz`. The seed is printed with a failure;
+//! `LAMPLIGHTER_SEED` takes the same scripts again.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use fleet::{JobKind, PowerState};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+use proptest::test_runner::RngSeed;
 
 use crate::world::agent::{BootFault, Rig};
 use crate::world::{Policy, World, knobs};
@@ -129,8 +132,17 @@ fn runs() -> u32 {
     std::env::var("LAMPLIGHTER_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100)
 }
 
+/// The seed of the scripts: `LAMPLIGHTER_SEED`, or another one each time.
+#[expect(clippy::print_stdout, reason = "a failure is to be repeated")]
+fn seed() -> RngSeed {
+    let given = std::env::var("LAMPLIGHTER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    println!("LAMPLIGHTER_SEED={seed} LAMPLIGHTER_RUNS={}", runs());
+    RngSeed::Fixed(seed)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: runs(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: runs(), rng_seed: seed(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A failing script is shrunk and printed whole, with its seed.
     #[test]

@@ -67,6 +67,34 @@ fn a_mark_written_ahead_takes_the_first_ineligibility_for_ours_and_nothing_else(
 }
 
 #[test]
+fn what_our_own_agent_has_done_for_a_person_is_shared_and_what_comes_after_it_is_not() {
+    use TouchKind::{DrainSet, DrainUnset};
+    let mut mark = Mark::new(id("n1"), 20);
+    let by_a_person = node(&[(20, DrainSet), (30, DrainSet), (36, DrainUnset)], None, 36);
+    assert_eq!(mark.judge(&by_a_person), Ownership::Theirs(30));
+    mark.share(&by_a_person);
+    assert_eq!(mark, Mark { node: id("n1"), index: 36, seen: 36 });
+    assert_eq!(mark.judge(&by_a_person), Ownership::Ours);
+    let rotated = node(&[], Some(34), 36);
+    assert_eq!(mark.judge(&rotated), Ownership::Ours, "it was looked at");
+    mark.share(&node(&[(20, DrainSet)], None, 20));
+    assert_eq!(mark.index, 36, "an older view takes nothing back");
+    let touched = node(&[(36, DrainUnset), (41, DrainUnset)], None, 41);
+    assert_eq!(mark.judge(&touched), Ownership::Theirs(41));
+}
+
+#[test]
+fn another_node_and_a_write_that_may_not_have_happened_are_not_shared() {
+    let touched = node(&[(30, TouchKind::DrainSet)], None, 30);
+    let mut other = Mark::new(id("n2"), 20);
+    other.share(&touched);
+    assert_eq!(other, Mark::new(id("n2"), 20));
+    let mut intended = Mark::intended(id("n1"), 20);
+    intended.share(&touched);
+    assert_eq!(intended, Mark::intended(id("n1"), 20));
+}
+
+#[test]
 fn after_a_restored_snapshot_a_mark_of_a_later_state_is_void_and_one_of_before_holds() {
     use TouchKind::Ineligible;
     let name = MachineName::new("n1").unwrap();

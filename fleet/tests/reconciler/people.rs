@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fleet::reconciler::Effect;
+use fleet::reconciler::{Effect, SHARED_FOR};
 use fleet::scale_in::Stage;
-use fleet::{JobKind, PowerState, WhileStarting};
+use fleet::{JobKind, PowerState, TouchKind, WhileStarting};
 
 use crate::first::dark;
 use crate::scale_in::{draining, stage, working};
@@ -192,6 +192,34 @@ fn a_mark_whose_events_have_rotated_out_unseen_is_no_proof() {
     world.run(200);
     assert!(!world.nomad.nodes[name].eligible);
     assert!(world.lines().iter().any(|line| line.contains("do not reach back")));
+}
+
+#[test]
+fn what_our_agent_does_to_a_node_for_a_person_leaves_it_ours_and_what_comes_later_does_not() {
+    for touched_later in [false, true] {
+        let mut world = working(2);
+        world.until(300, |world| world.lit().len() == 2);
+        let name = ["n1", "n2", "n3"].into_iter().find(|n| !world.lit().contains(n)).unwrap();
+        world.run(60);
+        assert!(!world.nomad.nodes[name].eligible, "it went by our order");
+
+        // The agent drains the node meanwhile, and leaves it ineligible as it was.
+        let now = world.now;
+        world.rig(name).cycle_by_hand(now);
+        world.nomad.write(name, Some(TouchKind::DrainSet));
+        world.until(30, |world| world.edges(name) == (2, 1));
+        world.nomad.write(name, Some(TouchKind::DrainUnset));
+        world.run(SHARED_FOR.as_secs() + 2);
+        assert!(!world.nomad.nodes[name].eligible, "it boots");
+        if touched_later {
+            world.operator(name).write(name, Some(TouchKind::Ineligible));
+            world.theirs(name);
+            world.run(300);
+            assert!(!world.nomad.nodes[name].eligible);
+        } else {
+            world.until(60, |world| world.nomad.nodes[name].eligible);
+        }
+    }
 }
 
 #[test]

@@ -71,6 +71,7 @@ struct Operation {
     ends: u64,
     /// A cycle that has cut and dwells.
     dwells: bool,
+    by_hand: bool,
 }
 
 pub(crate) fn autoscaler() -> Origin {
@@ -144,6 +145,7 @@ impl Rig {
             changed: false,
             ends: now + if verb == Verb::On { 1 } else { SOFT_OFF },
             dwells: false,
+            by_hand: false,
         });
         if self.mute > 0 {
             self.mute -= 1;
@@ -164,6 +166,21 @@ impl Rig {
             changed: changed || !self.readable,
             ends: now,
             dwells: false,
+            by_hand: true,
+        });
+    }
+
+    /// A person's cycle, which runs for a while; what the agent does to the node meanwhile, the scenario does.
+    pub(crate) fn cycle_by_hand(&mut self, now: u64) {
+        self.presses += 1;
+        self.operation = Some(Operation {
+            id: OperationId::new(format!("ada-{}", self.presses)).unwrap(),
+            verb: Verb::Cycle,
+            progress: Progress::Running,
+            changed: false,
+            ends: now + SOFT_OFF,
+            dwells: false,
+            by_hand: true,
         });
     }
 
@@ -224,18 +241,22 @@ impl Rig {
         if operation.ends > now {
             return;
         }
+        let by = match operation.by_hand {
+            true => Origin::Person("ada".to_owned()),
+            false => autoscaler(),
+        };
         if self.board_gone {
             operation.progress = Progress::Failed("the board does not answer".to_owned());
         } else if operation.verb == Verb::Off && self.stays_up && self.runs(now) {
             operation.progress = Progress::Failed("it did not go down".to_owned());
             self.out_of_service(QuarantineCause::NoShutdown, "it did not go down", now);
         } else if operation.verb == Verb::Cycle && !operation.dwells {
-            operation.changed |= self.drive(PowerState::Off, autoscaler(), &operation.id, now);
+            operation.changed |= self.drive(PowerState::Off, by, &operation.id, now);
             (operation.dwells, operation.ends) = (true, now + DWELL);
         } else {
             operation.progress = Progress::Done;
             let state = operation.verb.leaves();
-            let moved = self.drive(state, autoscaler(), &operation.id, now);
+            let moved = self.drive(state, by, &operation.id, now);
             operation.changed |= moved || !self.readable;
         }
         self.operation = Some(operation);
@@ -271,7 +292,7 @@ impl Rig {
             verb: operation.verb,
             progress: operation.progress.clone(),
             changed: operation.changed,
-            by_hand: false,
+            by_hand: operation.by_hand,
         });
         let commanded = self.commanded.as_ref().map(|(state, driven, origin, id)| Commanded {
             state: *state,

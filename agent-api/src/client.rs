@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{ClusterId, Fence, MachineName, Order, PoolName, Refusal, Shape};
+use fleet::{ClusterId, Fence, MachineName, Order, PlanId, PoolName, Refusal, Shape};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
@@ -251,9 +251,21 @@ impl Client {
     /// # Errors
     /// See [`AgentError`].
     pub async fn plans(&self, pool: &PoolName) -> Result<Vec<Plan>, AgentError> {
+        self.plans_of(wire::PlansRequest { pool: pool.to_string(), id: String::new() }).await
+    }
+
+    /// A pool's plan of this id, where it is still kept.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn plan(&self, pool: &PoolName, id: &PlanId) -> Result<Vec<Plan>, AgentError> {
+        self.plans_of(wire::PlansRequest { pool: pool.to_string(), id: id.to_string() }).await
+    }
+
+    async fn plans_of(&self, asked: wire::PlansRequest) -> Result<Vec<Plan>, AgentError> {
         let what = "plans";
         let mut inner = self.inner();
-        let call = inner.plans(wire::PlansRequest { pool: pool.to_string() });
+        let call = inner.plans(asked);
         let reply = self.within(what, CALL_DEADLINE, call).await?;
         let plans: Result<Vec<Plan>, FieldError> =
             reply.plans.into_iter().map(Plan::try_from).collect();

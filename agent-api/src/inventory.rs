@@ -190,6 +190,8 @@ pub struct Plan {
     pub lines: Vec<PlanLine>,
     /// How old it is.
     pub age: Duration,
+    /// What it was made from.
+    pub inputs: Vec<PlanLine>,
 }
 
 /// One line of a plan.
@@ -199,6 +201,8 @@ pub struct PlanLine {
     pub machine: Option<MachineName>,
     /// A sentence for a person.
     pub text: String,
+    /// What is ordered of the machine, or will be. `None`: nothing.
+    pub verb: Option<Verb>,
 }
 
 /// What an agent tells those who watch it.

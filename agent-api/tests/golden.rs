@@ -389,6 +389,7 @@ fn a_plan_keeps_its_bytes() {
     let line = |machine: Option<&str>, text: &str| PlanLine {
         machine: machine.map(|name| MachineName::new(name).unwrap()),
         text: text.to_owned(),
+        verb: None,
     };
     let plan = Plan {
         id: PlanId::new("plan-12").unwrap(),
@@ -396,8 +397,13 @@ fn a_plan_keeps_its_bytes() {
         author: "target".to_owned(),
         lines: vec![line(None, "2 wanted, 1 on"), line(Some("node3"), "started: first in line")],
         age: Duration::from_millis(20),
+        inputs: Vec::new(),
     };
     check::<Plan, wire::Plan>("plan.hex", &plan);
+    let orders = PlanLine { verb: Some(Verb::On), ..line(Some("node3"), "is being lit") };
+    let inputs = vec![line(None, "up asks for 2"), line(Some("node3"), "off; no node")];
+    let plan = Plan { lines: vec![orders], inputs, ..plan };
+    check::<Plan, wire::Plan>("plan_of_orders.hex", &plan);
 }
 
 fn boot(operation: &str, end: BootEnd, took: Option<u64>) -> Boot {

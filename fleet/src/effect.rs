@@ -109,6 +109,12 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it orders a machine's power.
+    #[must_use]
+    pub const fn is_order(&self) -> bool {
+        matches!(self, Effect::Light { .. } | Effect::PowerOff { .. } | Effect::Cycle { .. })
+    }
+
     /// The machine that it is about.
     #[must_use]
     pub const fn machine(&self) -> &MachineName {

@@ -1,10 +1,12 @@
 //! A pool's state in sentences: what is wanted, what is done, and for everything that is not done, why not.
 
+mod inputs;
+
 use crate::marks::Ownership;
 use crate::planner::Blocked;
 use crate::reconciler::{BootState, Reconciler};
 use crate::scale_in::Stage;
-use crate::{MachineName, Moment, NodeStatus};
+use crate::{MachineName, Moment, NodeStatus, Verb};
 
 /// One sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,19 +15,27 @@ pub struct Line {
     pub machine: Option<MachineName>,
     /// The sentence.
     pub text: String,
+    /// What is ordered of the machine, or will be once it may. `None`: nothing.
+    pub verb: Option<Verb>,
 }
 
 impl Line {
     /// A sentence about the whole pool.
     #[must_use]
     pub fn pool(text: String) -> Self {
-        Self { machine: None, text }
+        Self { machine: None, text, verb: None }
     }
 
     /// A sentence about one machine.
     #[must_use]
     pub fn machine(name: &MachineName, text: String) -> Self {
-        Self { machine: Some(name.clone()), text }
+        Self { machine: Some(name.clone()), text, verb: None }
+    }
+
+    /// A sentence about a machine of which something is ordered.
+    #[must_use]
+    pub fn orders(name: &MachineName, verb: Verb, text: String) -> Self {
+        Self { verb: Some(verb), ..Self::machine(name, text) }
     }
 }
 
@@ -35,10 +45,11 @@ impl Reconciler {
     pub fn explain(&self, now: Moment) -> Vec<Line> {
         let mut lines = self.explain_pool(now);
         for (name, scale_in) in &self.leaving {
-            lines.push(Line::machine(name, sentence(&scale_in.stage)));
+            let verb = goes(&scale_in.stage).then_some(Verb::Off);
+            lines.push(Line { verb, ..Line::machine(name, sentence(&scale_in.stage)) });
         }
         for name in &self.last_plan.light {
-            lines.push(Line::machine(name, "is being lit".to_owned()));
+            lines.push(Line::orders(name, Verb::On, "is being lit".to_owned()));
         }
         for name in self.view.starting(now) {
             lines.push(Line::machine(name, "starts: its node is not ready yet".to_owned()));
@@ -93,7 +104,9 @@ impl Reconciler {
                 lines.push(Line::machine(name, text.to_owned()));
             } else if let BootState::Missed(cycle) = self.boot(name, now) {
                 let then = if cycle { "its power is cycled once" } else { "it is quarantined" };
-                lines.push(Line::machine(name, format!("did not boot in time: {then}")));
+                let verb = cycle.then_some(Verb::Cycle);
+                let text = format!("did not boot in time: {then}");
+                lines.push(Line { verb, ..Line::machine(name, text) });
             }
         }
         lines
@@ -187,6 +200,25 @@ impl Reconciler {
             lines.push(Line::machine(name, text));
         }
         lines
+    }
+}
+
+/// Whether its power is to be taken, and that has not ended.
+const fn goes(stage: &Stage) -> bool {
+    match stage {
+        Stage::Chosen
+        | Stage::Confirming(_)
+        | Stage::Confirmed
+        | Stage::Draining(_)
+        | Stage::Proving(_)
+        | Stage::Proven(_)
+        | Stage::Leaving(..) => true,
+        Stage::Gone(_)
+        | Stage::Purging(_)
+        | Stage::Done
+        | Stage::Stuck(_)
+        | Stage::Cancelling(_)
+        | Stage::Kept(_) => false,
     }
 }
 

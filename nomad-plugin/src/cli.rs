@@ -1,13 +1,15 @@
 //! What people ask of a pool: `status` and `why`, read from the agents alone, which keep all that outlives a plugin.
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent_api::{AgentAddress, Client, Credentials, Inventory, Machine, Plan};
+use agent_api::{AgentAddress, Client, Credentials, Inventory, Machine, Plan, PlanLine};
 use clap::Args;
-use fleet::{Commanded, Moment, Observed, PoolName, Power};
+use fleet::{Commanded, Fence, Moment, Observed, PlanId, PoolName, Power};
 use serde_json::{Value, json};
 
 use crate::pool::executor::chain;
@@ -46,6 +48,16 @@ pub struct Question {
     json: bool,
 }
 
+/// What `plan` takes.
+#[derive(Debug, Args)]
+pub struct PlanQuestion {
+    #[command(flatten)]
+    question: Question,
+    /// The plan of this id, as history and audit name it, where an agent still keeps it [default: the newest]
+    #[arg(long)]
+    id: Option<String>,
+}
+
 /// What the agents answered about a pool.
 struct Answers {
     pool: PoolName,
@@ -53,12 +65,15 @@ struct Answers {
     plans: Vec<Plan>,
     silent: Vec<(AgentAddress, String)>,
     heard: usize,
+    clients: BTreeMap<AgentAddress, Client>,
+    /// Those of the pool.
+    fences: Vec<Fence>,
 }
 
 /// `lamplighter status POOL`.
 #[must_use]
 pub fn status(question: &Question) -> ExitCode {
-    answer(question, |answers| {
+    answer(question, None, async |answers| {
         if question.json {
             return format!("{:#}\n", status_json(answers));
         }
@@ -69,7 +84,7 @@ pub fn status(question: &Question) -> ExitCode {
 /// `lamplighter why POOL`.
 #[must_use]
 pub fn why(question: &Question) -> ExitCode {
-    answer(question, |answers| {
+    answer(question, None, async |answers| {
         if question.json {
             return format!("{:#}\n", plans_json(answers));
         }
@@ -77,7 +92,28 @@ pub fn why(question: &Question) -> ExitCode {
     })
 }
 
-fn answer(question: &Question, render: impl Fn(&Answers) -> String) -> ExitCode {
+/// `lamplighter plan POOL`.
+#[must_use]
+pub fn plan(asked: &PlanQuestion) -> ExitCode {
+    let PlanQuestion { question, id } = asked;
+    let id = match id.as_ref().map(PlanId::new).transpose() {
+        Ok(id) => id,
+        Err(error) => return complain(EXIT_USAGE, &format!("--id: {}", chain(&error))),
+    };
+    let live = id.is_none();
+    answer(question, id, async |answers| {
+        if question.json {
+            return plan::as_json(answers, live).await;
+        }
+        plan::as_text(answers, live).await
+    })
+}
+
+fn answer(
+    question: &Question,
+    id: Option<PlanId>,
+    render: impl AsyncFn(&Answers) -> String,
+) -> ExitCode {
     let parsed =
         (PoolName::new(question.pool.as_str()), AgentAddress::parse_list(&question.agents));
     let (pool, agents) = match parsed {
@@ -94,7 +130,7 @@ fn answer(question: &Question, render: impl Fn(&Answers) -> String) -> ExitCode 
         Ok(runtime) => runtime,
         Err(error) => return complain(EXIT_UNREACHABLE, &error.to_string()),
     };
-    let answers = runtime.block_on(gather(pool, agents, credentials));
+    let answers = runtime.block_on(gather((pool, id), agents, credentials));
     let silent: Vec<String> = answers.silent.iter().map(|(_, why)| why.clone()).collect();
     for why in &silent {
         complain(EXIT_PARTIAL, why);
@@ -111,7 +147,8 @@ fn answer(question: &Question, render: impl Fn(&Answers) -> String) -> ExitCode 
         return complain(EXIT_UNKNOWN, &text);
     }
     // A reader that has gone away (`| head`) wants no more.
-    std::io::stdout().write_all(render(&answers).as_bytes()).ok();
+    let text = runtime.block_on(render(&answers));
+    std::io::stdout().write_all(text.as_bytes()).ok();
     ExitCode::from(if silent.is_empty() { EXIT_OK } else { EXIT_PARTIAL })
 }
 
@@ -142,25 +179,38 @@ fn credentials(
 }
 
 async fn gather(
-    pool: PoolName,
+    (pool, id): (PoolName, Option<PlanId>),
     agents: Vec<AgentAddress>,
     credentials: Option<Credentials>,
 ) -> Answers {
     let mut asked = tokio::task::JoinSet::new();
+    let mut clients = BTreeMap::new();
     for address in agents {
-        let pool = pool.clone();
+        let (pool, id) = (pool.clone(), id.clone());
         let client = Client::connect_lazy_with(&address, credentials.as_ref());
+        clients.insert(address.clone(), client.clone());
         asked.spawn(async move {
             let found = async {
                 let inventory = client.inventory().await?;
-                Ok::<_, agent_api::AgentError>((inventory, client.plans(&pool).await?))
+                let plans = match &id {
+                    Some(id) => client.plan(&pool, id).await?,
+                    None => client.plans(&pool).await?,
+                };
+                Ok::<_, agent_api::AgentError>((inventory, plans))
             };
             // It names agent and problem; its causes are the transport's.
             (address, found.await.map_err(|error| error.to_string()))
         });
     }
-    let mut answers =
-        Answers { pool, machines: Vec::new(), plans: Vec::new(), silent: Vec::new(), heard: 0 };
+    let mut answers = Answers {
+        pool,
+        machines: Vec::new(),
+        plans: Vec::new(),
+        silent: Vec::new(),
+        heard: 0,
+        clients,
+        fences: Vec::new(),
+    };
     while let Some(Ok((address, found))) = asked.join_next().await {
         match found {
             Ok((inventory, plans)) => answers.take(address, inventory, plans),
@@ -179,30 +229,38 @@ impl Answers {
         let own = own.filter(|machine| machine.pool.as_ref() == Some(&self.pool));
         self.machines.extend(own.map(|machine| (address.clone(), machine)));
         self.plans.extend(plans);
+        self.fences.extend(inventory.fences.into_iter().filter(|fence| fence.pool == self.pool));
     }
 
     /// The newest plan of each author: its lines from all agents, each once, in their order.
     fn merged(&self) -> BTreeMap<&str, Plan> {
         let mut merged: BTreeMap<&str, Plan> = BTreeMap::new();
-        for plan in &self.plans {
+        let mut plans: Vec<&Plan> = self.plans.iter().collect();
+        plans.sort_by_key(|plan| plan.age);
+        for plan in plans {
             match merged.get_mut(plan.author.as_str()) {
+                // What is said of the pool, and of a machine, counts down: who was told last has it right.
                 Some(known) if known.id == plan.id => {
-                    let new: Vec<_> = plan
-                        .lines
-                        .iter()
-                        .filter(|line| !known.lines.contains(line))
-                        .cloned()
-                        .collect();
-                    known.lines.extend(new);
+                    add(&mut known.lines, &plan.lines);
+                    add(&mut known.inputs, &plan.inputs);
                 }
-                Some(known) if known.age <= plan.age => {}
-                _ => {
+                Some(_) => {}
+                None => {
                     merged.insert(&plan.author, plan.clone());
                 }
             }
         }
         merged
     }
+}
+
+/// Adds the lines of machines of which nothing is said yet.
+fn add(lines: &mut Vec<PlanLine>, others: &[PlanLine]) {
+    let is_new = |line: &&PlanLine| {
+        line.machine.is_some() && !lines.iter().any(|known| known.machine == line.machine)
+    };
+    let new: Vec<PlanLine> = others.iter().filter(is_new).cloned().collect();
+    lines.extend(new);
 }
 
 /// What may be said of a machine's power.

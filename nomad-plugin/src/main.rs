@@ -27,6 +27,8 @@ enum Command {
     Status(cli::Question),
     /// Check the autoscaler's policies, its blocks for the plugin, and the `scaling` blocks of Nomad jobs
     Check(check::Paths),
+    /// Show the plan told last, with what each agent would do of it: edges, times, refusals
+    Plan(cli::PlanQuestion),
     /// Say what a pool wants, what is done about it, and for all that is not done, why not
     Why(cli::Question),
 }
@@ -57,6 +59,7 @@ fn run(command: Command) -> ExitCode {
         Command::Apm => host::serve_apm(ApmPlugin::new(process_name())),
         Command::Check(paths) => check::run(&paths),
         Command::Status(question) => cli::status(&question),
+        Command::Plan(asked) => cli::plan(&asked),
         Command::Why(question) => cli::why(&question),
     }
 }

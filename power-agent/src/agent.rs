@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use agent_api::{Inventory, Plan};
 use fleet::{
-    DeviceName, Fault, FaultClass, Fence, FenceNumber, LinesSeen, MachineName, Moment, PoolName,
-    Shape,
+    DeviceName, Fault, FaultClass, Fence, FenceNumber, LinesSeen, MachineName, Moment, PlanId,
+    PoolName, Shape,
 };
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
@@ -230,6 +230,11 @@ impl Agent {
         self.book.lock().await.plans(pool, Clock.now())
     }
 
+    /// A pool's plan of this id, where it is still known.
+    pub async fn plan(&self, pool: &PoolName, id: &PlanId) -> Option<Plan> {
+        self.book.lock().await.plan(pool, id, Clock.now())
+    }
+
     /// Keeps a plan. What says nothing new is not written again: plans come every few seconds.
     ///
     /// # Errors
@@ -415,9 +420,11 @@ fn names(rack: &Rack) -> String {
 }
 
 fn check_plan(plan: &Plan) -> Result<(), RequestError> {
-    let longest = plan.lines.iter().map(|line| line.text.len()).max().unwrap_or_default();
+    let texts = plan.lines.iter().chain(&plan.inputs).map(|line| line.text.len());
+    let longest = texts.max().unwrap_or_default();
     for (what, found, max) in [
         ("number of lines", plan.lines.len(), PLAN_LINES_MAX),
+        ("number of inputs", plan.inputs.len(), PLAN_LINES_MAX),
         ("longest line, in bytes,", longest, PLAN_LINE_BYTES_MAX),
         ("author, in bytes,", plan.author.len(), AUTHOR_BYTES_MAX),
     ] {

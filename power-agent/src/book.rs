@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use agent_api::Plan;
 use fleet::arbiter::OPERATIONS_MAX;
-use fleet::{Fences, Moment, OperationId, PoolName, Refusal};
+use fleet::{Fences, Moment, OperationId, PlanId, PoolName, Refusal};
 
 use crate::memory::{Ended, KeptPlan, Operation, Outcome, PLANS_MAX};
 use crate::store::Loaded;
 
 /// How many refusals are remembered, in memory alone: a refusal moved nothing, and is worth no write to an SD card.
 const REFUSALS_MAX: usize = 1024;
+
+/// How many plans are remembered that are not the newest: of two or three days, as machines come and go with the hours.
+const PAST_PLANS_MAX: usize = 64;
 
 /// The book.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub(crate) struct Book {
     places: BTreeMap<u64, OperationId>,
     refusals: VecDeque<(OperationId, Refusal)>,
     plans: Vec<KeptPlan>,
+    /// Older ones by which something was ordered here, in memory alone: the audit has their ids.
+    past_plans: VecDeque<KeptPlan>,
 }
 
 /// What was answered to an operation id before.
@@ -96,10 +101,17 @@ impl Book {
         of_pool.map(|kept| Plan { age: now.since(kept.at), ..kept.plan.clone() }).collect()
     }
 
+    /// A pool's plan of this id, where it is still known.
+    pub(crate) fn plan(&self, pool: &PoolName, id: &PlanId, now: Moment) -> Option<Plan> {
+        let mut all = self.plans.iter().chain(&self.past_plans);
+        let kept = all.find(|kept| kept.plan.pool == *pool && kept.plan.id == *id)?;
+        Some(Plan { age: now.since(kept.at), ..kept.plan.clone() })
+    }
+
     /// Whether a plan says something that is not on the disk yet.
     pub(crate) fn is_news(&self, plan: &Plan) -> bool {
         let known = self.plans.iter().find(|kept| is_same(&kept.plan, plan));
-        known.is_none_or(|kept| kept.plan.lines != plan.lines)
+        known.is_none_or(|kept| kept.plan.id != plan.id || kept.plan.lines != plan.lines)
     }
 
     /// The plan that makes room for another: the oldest, where there are too many.
@@ -112,11 +124,21 @@ impl Book {
         Some((oldest.plan.pool.clone(), oldest.plan.author.clone()))
     }
 
+    fn ordered_by(&self, plan: &PlanId) -> bool {
+        self.operations.values().any(|(_, operation)| operation.plan.as_ref() == Some(plan))
+    }
+
     pub(crate) fn keep_plan(&mut self, kept: KeptPlan) {
         if let Some((pool, author)) = self.surplus_plan(&kept.plan) {
             self.plans.retain(|other| other.plan.pool != pool || other.plan.author != author);
         }
-        self.plans.retain(|other| !is_same(&other.plan, &kept.plan));
+        if let Some(place) = self.plans.iter().position(|other| is_same(&other.plan, &kept.plan)) {
+            let last = self.plans.remove(place);
+            if last.plan.id != kept.plan.id && self.ordered_by(&last.plan.id) {
+                self.past_plans.truncate(PAST_PLANS_MAX - 1);
+                self.past_plans.push_front(last);
+            }
+        }
         self.plans.push(kept);
     }
 }

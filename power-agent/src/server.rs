@@ -11,7 +11,8 @@ use agent_api::{
     Service as InService, TakeHold, wire,
 };
 use fleet::{
-    ClusterId, Fence, MachineName, Moment, Origin, PoolName, Reason, Refusal, RefusalCode, Shape,
+    ClusterId, Fence, MachineName, Moment, Origin, PlanId, PoolName, Reason, Refusal, RefusalCode,
+    Shape,
 };
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
@@ -192,10 +193,17 @@ impl PowerAgent for Service {
         request: Request<wire::PlansRequest>,
     ) -> Result<Response<wire::PlansReply>, Status> {
         let who = Identity::of(&request)?;
-        let pool = PoolName::new(request.into_inner().pool);
+        let wire::PlansRequest { pool, id } = request.into_inner();
+        let pool = PoolName::new(pool);
         let pool = pool.map_err(|e| Status::invalid_argument(format!("field pool: {e}")))?;
         self.turned(&who, "plans", who.may_touch_pool(&pool))?;
-        let plans = self.agent.plans(&pool).await;
+        let plans = if id.is_empty() {
+            self.agent.plans(&pool).await
+        } else {
+            let id = PlanId::new(id);
+            let id = id.map_err(|e| Status::invalid_argument(format!("field id: {e}")))?;
+            self.agent.plan(&pool, &id).await.into_iter().collect()
+        };
         Ok(Response::new(wire::PlansReply { plans: plans.iter().map(Into::into).collect() }))
     }
 

@@ -3,7 +3,7 @@
 use fleet::moment::millis;
 use fleet::{MachineName, PlanId, PoolName, Resources, Shape};
 
-use super::{FieldError, each, name, optional_name, span};
+use super::{FieldError, each, name, optional_name, span, verb, verb_number};
 use crate::{Plan, PlanLine, wire};
 
 impl From<&Shape> for wire::Shape {
@@ -41,6 +41,7 @@ impl From<&PlanLine> for wire::PlanLine {
         Self {
             machine: line.machine.as_ref().map(ToString::to_string).unwrap_or_default(),
             text: line.text.clone(),
+            verb: line.verb.map_or(0, verb_number),
         }
     }
 }
@@ -51,6 +52,7 @@ impl TryFrom<wire::PlanLine> for PlanLine {
         Ok(Self {
             machine: optional_name("machine", line.machine, MachineName::new)?,
             text: line.text,
+            verb: if line.verb == 0 { None } else { Some(verb("verb", line.verb)?) },
         })
     }
 }
@@ -63,6 +65,7 @@ impl From<&Plan> for wire::Plan {
             author: plan.author.clone(),
             lines: plan.lines.iter().map(Into::into).collect(),
             age_ms: millis(plan.age),
+            inputs: plan.inputs.iter().map(Into::into).collect(),
         }
     }
 }
@@ -76,6 +79,7 @@ impl TryFrom<wire::Plan> for Plan {
             author: plan.author,
             lines: each("lines", plan.lines)?,
             age: span(plan.age_ms),
+            inputs: each("inputs", plan.inputs)?,
         })
     }
 }

@@ -58,14 +58,18 @@ impl Teller {
         self.number = self.number.saturating_add(1);
         let id = PlanId::new(format!("{}-{}", self.prefix, self.number)).ok()?;
         self.told.insert(pool.clone(), Told { lines: texts, to: to.clone(), at: now });
-        let line =
-            |line: &Line| PlanLine { machine: line.machine.clone(), text: line.text.clone() };
+        let line = |line: &Line| PlanLine {
+            machine: line.machine.clone(),
+            text: line.text.clone(),
+            verb: None,
+        };
         Some(Plan {
             id,
             pool: pool.clone(),
             author: "apm".to_owned(),
             lines: lines.iter().map(line).collect(),
             age: Duration::ZERO,
+            inputs: Vec::new(),
         })
     }
 

@@ -499,7 +499,7 @@ impl Pool {
                 wake = now;
             }
         }
-        wake = wake.min(self.claim(now)).min(self.tell_plan(now));
+        wake = wake.min(self.claim(now)).min(self.tell_plan(false, now));
         self.started + wake.max(now + TURN_GAP).since(Moment::ZERO + CLOCK_ORIGIN)
     }
 
@@ -538,10 +538,15 @@ impl Pool {
             return false;
         }
         let agents = self.switches();
+        // What is ordered is part of a plan that is told.
+        if self.queued.iter().any(|(_, effect)| effect.is_order()) {
+            self.tell_plan(true, now);
+        }
         let executor = std::sync::Arc::new(Executor {
             nomad: self.parts.nomad.clone(),
             agents,
             fence,
+            plan: self.teller.id(),
             filters: self.blocks.filters(),
         });
         let mut late = Vec::new();

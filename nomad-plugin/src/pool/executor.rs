@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_api::{AgentAddress, Answer, Boot, Client as Agent, Service};
 use fleet::reconciler::{Done, Effect};
 use fleet::{
-    Fence, MachineName, NodeFilter, NodeId, OnSoftOffTimeout, OperationId, Order, Origin,
+    Fence, MachineName, NodeFilter, NodeId, OnSoftOffTimeout, OperationId, Order, Origin, PlanId,
     QuarantineCause, Reason, Verb,
 };
 use nomad_api::{Client as Nomad, DrainDeadline, DrainSpec, Eligibility};
@@ -29,6 +29,8 @@ pub struct Executor {
     pub agents: BTreeMap<MachineName, (AgentAddress, Agent)>,
     /// The lease by which is ordered.
     pub fence: Fence,
+    /// The plan that is carried out.
+    pub plan: Option<PlanId>,
     /// Which nodes the policies let us choose.
     pub filters: Vec<NodeFilter>,
 }
@@ -157,7 +159,7 @@ impl Executor {
             on_soft_off_timeout,
             force: false,
             drain: false,
-            plan: None,
+            plan: self.plan.clone(),
         };
         match agent.set_power(&order).await {
             Ok(Answer::Accepted { .. }) => Done::Accepted,

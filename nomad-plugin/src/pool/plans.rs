@@ -23,12 +23,25 @@ pub(super) struct Teller {
     prefix: String,
     told: Option<(String, Moment)>,
     number: u64,
+    /// The plan that was told last: what is ordered now is part of it.
+    id: Option<PlanId>,
+}
+
+/// A plan as it is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Telling<'a> {
+    /// What is said.
+    pub(super) lines: &'a [Line],
+    /// What it was made from.
+    pub(super) inputs: &'a [Line],
+    /// Whether something is ordered by it now: then what is new is told at once.
+    pub(super) orders: bool,
 }
 
 impl Teller {
     /// `run`: which of the pools that this process has started this is.
     pub(super) fn new(me: &HolderId, run: u64) -> Self {
-        Self { prefix: format!("{me}-{run}"), told: None, number: 0 }
+        Self { prefix: format!("{me}-{run}"), told: None, number: 0, id: None }
     }
 
     /// The plan of each agent that answers, where there is something new to tell: the lines of the pool
@@ -36,22 +49,25 @@ impl Teller {
     pub(super) fn tell(
         &mut self,
         pool: &PoolName,
-        lines: &[Line],
+        telling: Telling<'_>,
         agents: &BTreeMap<AgentAddress, Option<Heard>>,
         now: Moment,
     ) -> Vec<(AgentAddress, Plan)> {
-        let gist = gist(lines);
-        let due = self.told.as_ref().is_none_or(|(told, at)| {
-            let gap = if *told == gist { RETELL } else { TELL_GAP };
-            now.since(*at) >= gap
+        let gist = gist(telling.lines);
+        let is_news = self.told.as_ref().is_none_or(|(told, _)| *told != gist);
+        let due = self.told.as_ref().is_none_or(|(_, at)| {
+            let gap = if is_news { TELL_GAP } else { RETELL };
+            (is_news && telling.orders) || now.since(*at) >= gap
         });
         if !due {
             return Vec::new();
         }
-        self.number += 1;
-        let Ok(id) = PlanId::new(format!("{}-{}", self.prefix, self.number)) else {
-            return Vec::new();
-        };
+        // What only counts down is the same plan.
+        if is_news {
+            self.number += 1;
+            self.id = PlanId::new(format!("{}-{}", self.prefix, self.number)).ok();
+        }
+        let Some(id) = self.id.clone() else { return Vec::new() };
         self.told = Some((gist, now));
         let mut plans = Vec::new();
         for (address, heard) in agents {
@@ -59,20 +75,32 @@ impl Teller {
             let own = |line: &&Line| {
                 line.machine.as_ref().is_none_or(|name| heard.machines.contains_key(name))
             };
-            let lines = lines
-                .iter()
-                .filter(own)
-                .map(|line| PlanLine { machine: line.machine.clone(), text: line.text.clone() });
+            let of_agent = |lines: &[Line]| {
+                let own = lines.iter().filter(own);
+                own.map(|line| PlanLine {
+                    machine: line.machine.clone(),
+                    text: line.text.clone(),
+                    verb: line.verb,
+                })
+                .collect()
+            };
             let plan = Plan {
                 id: id.clone(),
                 pool: pool.clone(),
                 author: "target".to_owned(),
-                lines: lines.collect(),
+                lines: of_agent(telling.lines),
                 age: Duration::ZERO,
+                inputs: of_agent(telling.inputs),
             };
             plans.push((address.clone(), plan));
         }
         plans
+    }
+
+    /// The plan that was told last.
+    #[must_use]
+    pub(super) fn id(&self) -> Option<PlanId> {
+        self.id.clone()
     }
 
     /// When to look again, so that the last change is told too.
@@ -100,4 +128,47 @@ fn gist(lines: &[Line]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::{MachineName, Verb};
+
+    use super::*;
+
+    #[test]
+    fn a_plan_has_its_id_as_long_as_it_says_the_same_and_what_orders_is_told_at_once() {
+        let mut teller = Teller::new(&HolderId::new("me").expect("a name"), 1);
+        let pool = PoolName::new("rack").expect("a name");
+        let address = AgentAddress::socket("/run/a.sock");
+        let heard = Heard { answers: true, ..Heard::default() };
+        let agents = BTreeMap::from([(address, Some(heard))]);
+        let mut told = |text: &str, orders: bool, millis: u64| {
+            let line = Line::pool(text.to_owned());
+            let telling = Telling { lines: &[line], inputs: &[], orders };
+            let plans = teller.tell(&pool, telling, &agents, Moment::from_millis(millis));
+            plans.first().map(|(_, plan)| plan.id.to_string())
+        };
+        assert_eq!(told("lapses in 90 s", false, 0).as_deref(), Some("me-1-1"));
+        assert_eq!(
+            told("lapses in 30 s", false, 60_000).as_deref(),
+            Some("me-1-1"),
+            "it counts down"
+        );
+        assert_eq!(told("lights two", false, 60_100), None, "too soon");
+        assert_eq!(
+            told("lights two", true, 60_200).as_deref(),
+            Some("me-1-2"),
+            "it is ordered now"
+        );
+        assert_eq!(told("lights two", true, 60_300), None, "it has been told");
+        assert_eq!(teller.id().map(|id| id.to_string()).as_deref(), Some("me-1-2"));
+    }
+
+    #[test]
+    fn a_line_that_orders_says_so() {
+        let name = MachineName::new("node1").expect("a name");
+        let line = Line::orders(&name, Verb::On, "is being lit".to_owned());
+        assert_eq!((line.machine, line.verb), (Some(name), Some(Verb::On)));
+    }
 }

@@ -126,7 +126,7 @@ fn quarantine(machine: &Machine) -> Option<String> {
 }
 
 /// That it reads otherwise than it was ordered, and what is done about it.
-fn drift(machine: &Machine) -> Option<String> {
+pub(super) fn drift(machine: &Machine) -> Option<String> {
     let drift = machine.drift.as_ref()?;
     let name = &machine.name;
     let done = match (drift.policy, drift.tries, drift.gave_up) {

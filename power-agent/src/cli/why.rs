@@ -141,6 +141,7 @@ fn stands(machine: &Machine) -> Vec<String> {
     if machine.locks.never_off {
         lines.push("the rack file says that its power is never taken".to_owned());
     }
+    lines.extend(super::status::drift(machine));
     if let Some(out) = &machine.quarantine {
         lines.push(format!(
             "in quarantine since {} by {}: {}",

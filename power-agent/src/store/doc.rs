@@ -236,6 +236,11 @@ struct PlanDoc {
     author: String,
     /// Each with its machine, if it has one.
     lines: Vec<(Option<String>, String)>,
+    /// What each line orders, in the order of the lines.
+    #[serde(default)]
+    verbs: Vec<Option<VerbDoc>>,
+    #[serde(default)]
+    inputs: Vec<(Option<String>, String)>,
     at_ms: u64,
 }
 
@@ -364,6 +369,8 @@ pub(super) fn plan_bytes(stamp: &Stamp, kept: &KeptPlan) -> Vec<u8> {
         pool: kept.plan.pool.to_string(),
         author: kept.plan.author.clone(),
         lines: kept.plan.lines.iter().map(line).collect(),
+        verbs: kept.plan.lines.iter().map(|line| line.verb.map(VerbDoc::from)).collect(),
+        inputs: kept.plan.inputs.iter().map(line).collect(),
         at_ms: kept.at.as_millis(),
     };
     bytes(stamp, doc)
@@ -373,14 +380,20 @@ pub(super) fn plan_from(bytes: &[u8], boot: &BootId) -> Result<KeptPlan, DocErro
     let (doc, epoch): (PlanDoc, Epoch) = value(bytes, boot)?;
     let line =
         |(machine, text): (Option<String>, String)| -> Result<agent_api::PlanLine, DocError> {
-            Ok(agent_api::PlanLine { machine: machine.map(MachineName::new).transpose()?, text })
+            let machine = machine.map(MachineName::new).transpose()?;
+            Ok(agent_api::PlanLine { machine, text, verb: None })
         };
+    let mut lines: Vec<_> = doc.lines.into_iter().map(line).collect::<Result<_, _>>()?;
+    for (line, verb) in lines.iter_mut().zip(doc.verbs) {
+        line.verb = verb.map(Verb::from);
+    }
     let plan = agent_api::Plan {
         id: PlanId::new(doc.id)?,
         pool: PoolName::new(doc.pool)?,
         author: doc.author,
-        lines: doc.lines.into_iter().map(line).collect::<Result<_, _>>()?,
+        lines,
         age: std::time::Duration::ZERO,
+        inputs: doc.inputs.into_iter().map(line).collect::<Result<_, _>>()?,
     };
     Ok(KeptPlan { plan, at: epoch.at(doc.at_ms) })
 }

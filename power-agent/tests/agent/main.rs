@@ -321,7 +321,10 @@ async fn a_watcher_gets_a_snapshot_and_then_what_changes() {
 async fn plans_and_shapes_survive_the_agent() {
     let mut bench = bench::start("100ms").await;
     let pool = PoolName::new("rack").expect("a name");
-    let line = |text: &str| PlanLine { machine: Some(name("read")), text: text.to_owned() };
+    let line = |text: &str| {
+        let verb = Some(Verb::On);
+        PlanLine { machine: Some(name("read")), text: text.to_owned(), verb }
+    };
     for (id, text) in [("plan-1", "kept off"), ("plan-2", "started: first in line")] {
         let plan = Plan {
             id: PlanId::new(id).expect("an id"),
@@ -329,6 +332,7 @@ async fn plans_and_shapes_survive_the_agent() {
             author: "target".to_owned(),
             lines: vec![line(text)],
             age: Duration::ZERO,
+            inputs: vec![PlanLine { verb: None, ..line("off; no node") }],
         };
         bench.client.record_plan(&plan).await.expect("kept");
     }

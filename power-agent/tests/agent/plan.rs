@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use agent_api::{DryRun, Forecast, Foretold, RefusalCode, TakeHold};
+use agent_api::{DryRun, Forecast, Foretold, Plan, PlanLine, RefusalCode, TakeHold};
 use fleet::forecast::Doing;
-use fleet::{HoldKind, Order, Phase, PowerState, Reason, Verb};
+use fleet::{HoldKind, Order, Phase, PlanId, PoolName, PowerState, Reason, Verb};
 use serde_json::Value;
 use virtual_rack::edges::EdgeRecord;
 use virtual_rack::relay::Power;
@@ -193,4 +193,39 @@ async fn the_command_tells_edges_refusals_and_what_is_pending() {
     let at = |what: &str| said.find(what).unwrap_or_else(|| panic!("no {what} in {said}"));
     assert!(at("by autoscaler rack (test)") < at("relay a/1 opens"), "{said}");
     assert!(at("relay a/1 opens") < at("twin: the lock reserved of bob ends (course)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_plan_by_which_was_ordered_is_told_by_its_id_when_there_is_a_newer_one() {
+    let bench = bench::start("100ms").await;
+    let pool = PoolName::new("rack").expect("a name");
+    let id = |id: &str| PlanId::new(id).expect("an id");
+    let plan = |id: PlanId| {
+        let line = |text: &str, verb| PlanLine {
+            machine: Some(name("read")),
+            text: text.to_owned(),
+            verb,
+        };
+        Plan {
+            id,
+            pool: pool.clone(),
+            author: "target".to_owned(),
+            lines: vec![line("is being lit", Some(Verb::On))],
+            age: Duration::ZERO,
+            inputs: vec![line("off; no node", None)],
+        }
+    };
+    bench.client.record_plan(&plan(id("plan-1"))).await.expect("kept");
+    let ordered = Some(id("plan-1"));
+    bench.done(&Order { plan: ordered, ..order("op-1", "read", Verb::On, autoscaler(1)) }).await;
+    for newer in ["plan-2", "plan-3"] {
+        bench.client.record_plan(&plan(id(newer))).await.expect("kept");
+    }
+    let kept = async |asked| bench.client.plan(&pool, &id(asked)).await.expect("an answer");
+    let past = kept("plan-1").await;
+    assert_eq!(past.first().map(|past| &past.lines), Some(&plan(id("plan-1")).lines));
+    assert_eq!(past.first().map(|past| &past.inputs), Some(&plan(id("plan-1")).inputs));
+    assert_eq!(kept("plan-2").await, [], "nothing was ordered by it");
+    assert_eq!(kept("plan-3").await.len(), 1);
+    assert_eq!(bench.client.plans(&pool).await.expect("an answer").len(), 1);
 }

@@ -8,6 +8,7 @@ use super::{Finished, LOOK_AGAIN, Pool};
 use crate::host::{Config, ScalingAction};
 use crate::pool::executor::chain;
 use crate::pool::nomad_side::shape;
+use crate::pool::plans::Telling;
 
 /// Where the host says in an action which policy it is of.
 const POLICY_ID: &str = "nomad_policy_id";
@@ -87,14 +88,16 @@ impl Pool {
         lines
     }
 
-    /// Tells the agents what the pool does and why, where that is new. Returns when to look again.
-    pub(super) fn tell_plan(&mut self, now: Moment) -> Moment {
+    /// Tells the agents what the pool does and why, where that is new; at once where something is ordered by it. Returns when to look again.
+    pub(super) fn tell_plan(&mut self, orders: bool, now: Moment) -> Moment {
         let later = now + LOOK_AGAIN;
         if self.reconciler.is_none() {
             return later;
         }
         let lines = self.plan_lines(now);
-        let plans = self.teller.tell(&self.parts.pool, &lines, &self.heard, now);
+        let inputs: Vec<_> = self.reconciler.iter().flat_map(|pool| pool.inputs(now)).collect();
+        let telling = Telling { lines: &lines, inputs: &inputs, orders };
+        let plans = self.teller.tell(&self.parts.pool, telling, &self.heard, now);
         for (address, plan) in plans {
             let Some(agent) = self.agents.get(&address).cloned() else { continue };
             self.tasks.spawn(async move {

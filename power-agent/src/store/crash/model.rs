@@ -200,13 +200,20 @@ impl Model {
         let line = |number: usize| PlanLine {
             machine: None,
             text: format!("line {number} of {}", self.clock),
+            verb: number.is_multiple_of(3).then_some(Verb::On),
         };
-        let lines = (0..self.dice.clone().below(40)).map(line).collect();
+        let lines: Vec<PlanLine> = (0..self.dice.clone().below(40)).map(line).collect();
         let pool = PoolName::new(format!("pool{}", self.dice.below(6))).expect("a name");
         let plan = Plan {
             id: PlanId::new(format!("plan-{}", self.clock)).expect("an id"),
             pool,
             author: "target".to_owned(),
+            inputs: lines
+                .iter()
+                .take(2)
+                .cloned()
+                .map(|line| PlanLine { verb: None, ..line })
+                .collect(),
             lines,
             age: Duration::ZERO,
         };

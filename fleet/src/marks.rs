@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::{MachineName, Moment, NodeId, NodeView, TouchKind};
+use crate::{MachineName, Moment, NodeId, NodeView, Touch, TouchKind};
 
 /// How long Nomad's index may lie below a mark's before the mark is void: a view lags by seconds, and an
 /// index that has gone back does so for good.
@@ -85,10 +85,16 @@ impl Mark {
         }
     }
 
-    /// Takes all that has been done to the node until now for ours: a person's order runs at our own agent, which drains
-    /// the node and leaves it as it was, hence as we have made it.
+    /// Takes the drains since our event for ours: a person's order runs at our own agent, which drains the node and leaves
+    /// it as it was, hence as we have made it. An agent only drains: an eligibility that was written is somebody else's,
+    /// whenever it was, and stays so.
     pub fn share(&mut self, node: &NodeView) {
-        if !self.is_intended() && node.id == self.node {
+        let by_hand = |touch: &Touch| {
+            let written = matches!(touch.kind, TouchKind::Eligible | TouchKind::Ineligible);
+            written && touch.index > self.index
+        };
+        let ours = !self.is_intended() && node.id == self.node;
+        if ours && !node.touches.iter().any(by_hand) {
             self.index = self.index.max(node.newest_event);
             self.seen = self.seen.max(self.index);
         }

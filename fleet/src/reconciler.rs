@@ -84,6 +84,8 @@ pub struct Reconciler {
     aside_since: BTreeMap<MachineName, Moment>,
     /// Until when what is done to a node counts as ours, because a person's order runs or ran just now.
     shared_until: BTreeMap<MachineName, Moment>,
+    /// Since when a mark is seen to be overridden by somebody else's hand.
+    theirs_since: BTreeMap<MachineName, Moment>,
     /// Nomad and an agent have answered once: before that nothing is known, and nothing is done.
     nomad_heard: bool,
     agent_heard: bool,
@@ -121,6 +123,7 @@ impl Reconciler {
             restored: Restored::default(),
             aside_since: BTreeMap::new(),
             shared_until: BTreeMap::new(),
+            theirs_since: BTreeMap::new(),
             nomad_heard: false,
             agent_heard: false,
             operations: OperationIds { prefix, next: 0 },
@@ -195,7 +198,8 @@ impl Reconciler {
     }
 
     /// What a person's order does to a node that we had made ineligible is no other's hand: our own agent does it. What
-    /// it does last may be seen a little after its end.
+    /// it does last may be seen a little after its end, and what it does first a little before it; what stood there
+    /// longer somebody else has done.
     fn share_marks(&mut self, now: Moment) {
         for (name, mark) in &mut self.marks {
             let Some(machine) = self.view.machines.get(name) else { continue };
@@ -203,11 +207,18 @@ impl Reconciler {
                 self.shared_until.insert(name.clone(), now + SHARED_FOR);
             }
             let shared = self.shared_until.get(name).is_some_and(|until| now < *until);
-            if let (true, Some(node)) = (shared, &machine.node) {
+            let Some(node) = &machine.node else { continue };
+            let theirs = matches!(mark.judge(node), Ownership::Theirs(_));
+            let since = *self.theirs_since.entry(name.clone()).or_insert(now);
+            if shared && now.since(since) < SHARED_FOR {
                 mark.share(node);
+            }
+            if !theirs || mark.judge(node) == Ownership::Ours {
+                self.theirs_since.remove(name);
             }
         }
         self.shared_until.retain(|_, until| now < *until);
+        self.theirs_since.retain(|name, _| self.marks.contains_key(name));
     }
 
     /// Marks the machines whose idle nodes somebody else has taken out of scheduling, once that has

@@ -84,6 +84,27 @@ fn what_our_own_agent_has_done_for_a_person_is_shared_and_what_comes_after_it_is
 }
 
 #[test]
+fn an_eligibility_that_was_written_is_never_shared_whether_before_a_persons_order_or_meanwhile() {
+    use TouchKind::{DrainComplete, DrainSet, Eligible, Ineligible};
+    for kind in [Eligible, Ineligible] {
+        for touches in [
+            [(20, DrainSet), (30, kind), (40, DrainSet), (41, DrainComplete)],
+            [(20, DrainSet), (30, DrainSet), (31, DrainComplete), (40, kind)],
+        ] {
+            let touched = node(&touches, None, 41);
+            let mut mark = Mark::new(id("n1"), 20);
+            mark.share(&touched);
+            assert_eq!(mark, Mark::new(id("n1"), 20), "{touches:?}");
+            assert_eq!(mark.judge(&touched), Ownership::Theirs(30));
+        }
+    }
+    let before_ours = node(&[(15, Ineligible), (20, DrainSet), (30, DrainSet)], None, 30);
+    let mut mark = Mark::new(id("n1"), 20);
+    mark.share(&before_ours);
+    assert_eq!(mark.judge(&before_ours), Ownership::Ours, "ours is the later one");
+}
+
+#[test]
 fn another_node_and_a_write_that_may_not_have_happened_are_not_shared() {
     let touched = node(&[(30, TouchKind::DrainSet)], None, 30);
     let mut other = Mark::new(id("n2"), 20);

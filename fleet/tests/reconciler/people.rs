@@ -223,6 +223,28 @@ fn what_our_agent_does_to_a_node_for_a_person_leaves_it_ours_and_what_comes_late
 }
 
 #[test]
+fn what_somebody_did_to_a_node_before_a_persons_cycle_is_not_shared_with_it() {
+    for kind in [TouchKind::DrainSet, TouchKind::Ineligible] {
+        let mut world = working(2);
+        world.until(300, |world| world.lit().len() == 2);
+        let name = ["n1", "n2", "n3"].into_iter().find(|n| !world.lit().contains(n)).unwrap();
+        world.run(60);
+        world.operator(name).write(name, Some(kind));
+        world.theirs(name);
+        world.run(SHARED_FOR.as_secs() + 2);
+
+        let now = world.now;
+        world.rig(name).cycle_by_hand(now);
+        world.nomad.write(name, Some(TouchKind::DrainSet));
+        world.until(30, |world| world.edges(name) == (2, 1));
+        world.nomad.write(name, Some(TouchKind::DrainUnset));
+        world.run(300);
+        assert!(!world.nomad.nodes[name].eligible, "{kind:?}: it is somebody else's");
+        assert!(world.lines().iter().any(|line| line.contains("somebody drained it or made it")));
+    }
+}
+
+#[test]
 fn with_nomad_silent_nothing_goes_and_what_reads_off_is_lit() {
     let mut world = working(1);
     world.run(30);

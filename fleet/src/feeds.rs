@@ -6,6 +6,7 @@
 //! [`Ledger::admit`], before its outlets close: is there room now beside the inrush of others? That does.
 
 mod amperes;
+mod rooms;
 mod stand;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::amperes::{AmperesError, MILLIAMPS_MAX, Milliamps, number, parse_amperes};
+pub use self::rooms::{FedView, FeedKey, FeedRooms, NoRoom};
 pub use self::stand::{Stand, stand};
 use crate::{FeedName, MachineName, Moment};
 

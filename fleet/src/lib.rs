@@ -33,7 +33,7 @@ pub mod view;
 pub use arbiter::{Fences, HoldKind, Order, Refusal, RefusalCode};
 pub use boots::{BOOTS_MAX, Boot, BootEnd, BootTimes, Quarantine, QuarantineCause};
 pub use drift::DriftPolicy;
-pub use feeds::{Draw, FeedRoom, Milliamps, Supply};
+pub use feeds::{Draw, FedView, FeedKey, FeedRoom, FeedRooms, Milliamps, NoRoom, Supply};
 pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
 pub use lines::{Fault, FaultClass, LinesSeen};
 pub use moment::Moment;

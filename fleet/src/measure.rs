@@ -23,12 +23,13 @@ pub const MACHINE_STATES: [&str; 10] = [
 ];
 
 /// Why a machine is not lit or not retired, each without its details.
-pub const BLOCKED_REASONS: [&str; 10] = [
+pub const BLOCKED_REASONS: [&str; 11] = [
     "held",
     "no_agent",
     "nomad_silent",
     "in_motion",
     "too_soon",
+    "feed_full",
     "node_silent",
     "work",
     "policy",
@@ -116,6 +117,7 @@ const fn reason(why: &Blocked) -> &'static str {
         | Blocked::NotIdle(_)
         | Blocked::IdleFirst(_)
         | Blocked::Staggered(_) => "too_soon",
+        Blocked::FeedFull(..) => "feed_full",
         Blocked::NodeSilent => "node_silent",
         Blocked::Batch(_) | Blocked::NotEmpty => "work",
         Blocked::OwnNode | Blocked::NotSelected | Blocked::Ineligible => "policy",

@@ -1,18 +1,22 @@
 //! What to start and stop now, and for everything that is not done, why not. Total and pure.
 
+mod rooms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use self::rooms::Rooms;
 use crate::knobs::{Knobs, Selector};
 use crate::view::{FleetView, MachineView, NodeStatus};
 use crate::{
-    AllocId, JobKind, MachineName, Moment, NodeCount, NodeView, Observed, OperationId, PoolName,
-    PowerState, Progress, Verb,
+    AllocId, JobKind, MachineName, Moment, NoRoom, NodeCount, NodeView, Observed, OperationId,
+    PoolName, PowerState, Progress, Verb,
 };
 
-/// How many machines whose power went away are lit again within [`RESTART_SPAN`]: the inrush of four power
-/// supplies is what an ordinary 16 A circuit takes while the rest of the rack runs.
+/// How many machines whose power went away are lit again within [`RESTART_SPAN`], of those that hang on no feed with a
+/// budget: nothing is known of their currents, and the inrush of four power supplies is what an ordinary 16 A circuit
+/// takes while the rest of the rack runs. Where a feed says what it carries, the agent spaces the starts by that.
 pub const RESTARTS_AT_ONCE_MAX: usize = 4;
 
 /// How long such a group has the feed for itself: the inrush and the first, hungriest seconds of a boot.
@@ -130,6 +134,8 @@ pub enum Blocked {
     Staggered(Duration),
     /// It has work, and an idle machine only has to wait.
     IdleFirst(Duration),
+    /// What runs, or was promised to, leaves no room on its feed.
+    FeedFull(NoRoom),
 }
 
 impl fmt::Display for Blocked {
@@ -173,6 +179,7 @@ impl fmt::Display for Blocked {
             Blocked::Staggered(left) => {
                 write!(f, "lost its power and is lit again after others, in {}", seconds(left))
             }
+            Blocked::FeedFull(full) => write!(f, "{full}"),
             Blocked::IdleFirst(left) => {
                 write!(f, "has work, and an idle machine may be stopped in {}", seconds(left))
             }
@@ -227,18 +234,25 @@ fn plan_more(
             continue;
         }
         match scene.lights(name, machine, now) {
-            Ok(rank) => dark.push((rank, name)),
+            Ok(rank) => dark.push((rank, name, machine)),
             Err(why) if wanted > 0 => plan.blocked.push((name.clone(), why)),
             Err(_) => {}
         }
     }
-    dark.sort();
-    let (room, left) = restart_room(scene, now);
-    for (place, (_, name)) in dark.into_iter().take(wanted).enumerate() {
-        if place < room {
-            plan.light.push(name.clone());
-        } else {
-            plan.blocked.push((name.clone(), Blocked::Staggered(left)));
+    dark.sort_by_key(|(rank, name, _)| (*rank, *name));
+    let mut rooms = Rooms::of(scene, now);
+    for (_, name, machine) in dark {
+        if wanted == 0 {
+            break;
+        }
+        match rooms.take(machine) {
+            Ok(()) => plan.light.push(name.clone()),
+            Err(full @ Blocked::FeedFull(..)) => {
+                // No waiting helps: a machine of another feed, or of a group, takes its place.
+                plan.blocked.push((name.clone(), full));
+                continue;
+            }
+            Err(why) => plan.blocked.push((name.clone(), why)),
         }
         wanted -= 1;
     }
@@ -311,32 +325,6 @@ fn idle_soon(plan: &Plan, scene: Scene<'_>) -> (u32, Duration) {
     (u32::try_from(left.len()).unwrap_or(u32::MAX), shortest)
 }
 
-/// How many machines may be lit now, and after what time more: as many as are wanted, but where power went
-/// away not all at once.
-fn restart_room(scene: Scene<'_>, now: Moment) -> (usize, Duration) {
-    let machines = || scene.view.machines.values();
-    let went = |machine: &MachineView| {
-        let assumed = machine.agent.as_ref().map(|agent| agent.power.observed());
-        let unsure = assumed == Some(Observed::Assumed(PowerState::On)) && !machine.is_on(now);
-        machine.lost_power(now) || (unsure && !machine.is_starting(now))
-    };
-    if !machines().any(went) {
-        return (usize::MAX, Duration::ZERO);
-    }
-    let lately = machines().filter_map(|machine| {
-        let agent = machine.agent.as_ref()?;
-        let running = agent.operation.as_ref().filter(|op| op.progress == Progress::Running);
-        if running.is_some_and(|operation| operation.verb != Verb::Off) {
-            return Some(RESTART_SPAN);
-        }
-        let commanded = agent.power.commanded.as_ref()?;
-        let left = RESTART_SPAN.checked_sub(now.since(commanded.at))?;
-        (commanded.state == PowerState::On && !left.is_zero()).then_some(left)
-    });
-    let left = lately.clone().min().unwrap_or(RESTART_SPAN);
-    (RESTARTS_AT_ONCE_MAX.saturating_sub(lately.count()), left)
-}
-
 /// The order in which machines are retired: lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
@@ -378,6 +366,7 @@ impl Blocked {
             | Blocked::NeverOff
             | Blocked::Quarantined(_)
             | Blocked::NoBoot
+            | Blocked::FeedFull(..)
             | Blocked::Ineligible => None,
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::scale_in::NODE_SILENCE_MAX;
 use crate::{
-    AllocId, Boot, MachineName, Moment, NodeCount, NodeId, Observed, OperationId, Origin, PoolName,
-    Power, PowerState, Quarantine, Resources, Verb,
+    AllocId, Boot, FedView, FeedRooms, MachineName, Moment, NodeCount, NodeId, Observed,
+    OperationId, Origin, PoolName, Power, PowerState, Quarantine, Resources, Verb,
 };
 
 /// A pool as observed at one moment.
@@ -25,6 +25,8 @@ pub struct FleetView {
     /// Machines that several agents tell of, and which agents these are. Who switches them can not be
     /// told, so their agents' facts are in no view and nobody is ordered to move them.
     pub contested: BTreeMap<MachineName, Vec<String>>,
+    /// How the feeds of its agents are taken, by machines of other pools too.
+    pub feeds: FeedRooms,
 }
 
 /// A cloud group: a supply that is resized and names its members itself.
@@ -54,6 +56,8 @@ pub struct MachineView {
     pub expected: bool,
     /// How long it may take from the relay to the ready node.
     pub boot_deadline: Duration,
+    /// What it takes of its feeds.
+    pub fed: FedView,
 }
 
 /// What an agent says of a machine.

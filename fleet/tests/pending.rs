@@ -8,7 +8,10 @@ use fleet::pending::{
     Ask, Constraint, DOUBT_TIME, Distinct, GroupKey, Host, HostState, Learnt, PLACEMENT_GRACE,
     Patience, Pending, PlacedOn, Source, SystemGroup, WaitingGroup, Why, Work, pending,
 };
-use fleet::{MachineName, Moment, PoolName, Resources, Shape};
+use fleet::{
+    Draw, FedView, FeedKey, FeedName, FeedRoom, FeedRooms, MachineName, Milliamps, Moment,
+    PoolName, Resources, Shape,
+};
 use insta::assert_snapshot;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert, prop_assert_eq, proptest};
@@ -47,6 +50,7 @@ fn host(name: &str, state: HostState) -> Host {
         holds_work: false,
         state,
         runs: [].into(),
+        fed: FedView::default(),
     }
 }
 
@@ -72,7 +76,7 @@ fn waiting(groups: impl Into<Vec<WaitingGroup>>) -> Work {
 }
 
 fn answer(work: &Work, hosts: &[Host]) -> Pending {
-    pending(work, hosts, &Learnt::default())
+    pending(work, hosts, &FeedRooms::default(), &Learnt::default())
 }
 
 fn told(pending: &Pending) -> String {
@@ -283,14 +287,15 @@ fn work_that_nomad_leaves_waiting_beside_a_machine_with_room_is_told_and_no_long
     let mut now = Moment::ZERO;
     let mut count = |patience: &mut Patience, hosts: &[Host], work: &Work, wait: Duration| {
         now = now + wait;
-        patience.assess(work, hosts, now).count.0
+        patience.assess(work, hosts, &FeedRooms::default(), now).count.0
     };
     assert_eq!(count(&mut patience, &hosts, &work, PLACEMENT_GRACE * 3), 1, "a boot may be long");
     hosts[0].state = HostState::Ready;
     assert_eq!(count(&mut patience, &hosts, &work, PLACEMENT_GRACE * 3), 1, "seen ready now");
     assert_eq!(count(&mut patience, &hosts, &work, PLACEMENT_GRACE / 2), 1);
     assert_eq!(count(&mut patience, &hosts, &work, PLACEMENT_GRACE / 2), 0);
-    let found = patience.assess(&work, &hosts, Moment::ZERO + PLACEMENT_GRACE * 7);
+    let found =
+        patience.assess(&work, &hosts, &FeedRooms::default(), Moment::ZERO + PLACEMENT_GRACE * 7);
     assert_snapshot!(told(&found), @r"
     pending rack = 0: no machine holds work, no further one is needed
     web.g: 1 instance waits although node1 has had room for it for longer than 60 s: Nomad knows a reason that Lamplighter does not model (`nomad job status` tells it; a constraint on node class or meta makes it known here); not counted for another 67 min, or until the job changes
@@ -298,11 +303,19 @@ fn work_that_nomad_leaves_waiting_beside_a_machine_with_room_is_told_and_no_long
     let mut newer = work.clone();
     newer.waiting[0].version = 2;
     assert_eq!(
-        patience.clone().assess(&newer, &hosts, Moment::ZERO + PLACEMENT_GRACE * 8).count.0,
+        patience
+            .clone()
+            .assess(&newer, &hosts, &FeedRooms::default(), Moment::ZERO + PLACEMENT_GRACE * 8)
+            .count
+            .0,
         1
     );
     let later = Moment::ZERO + PLACEMENT_GRACE * 8 + DOUBT_TIME;
-    assert_eq!(patience.assess(&work, &hosts, later).count.0, 1, "tried again");
+    assert_eq!(
+        patience.assess(&work, &hosts, &FeedRooms::default(), later).count.0,
+        1,
+        "tried again"
+    );
 }
 
 #[test]
@@ -312,7 +325,7 @@ fn work_that_nomad_is_placing_bit_by_bit_is_never_given_up() {
     for tick in 0..20_u32 {
         let work = waiting([group("web", 40 - tick, 600)]);
         let now = Moment::ZERO + PLACEMENT_GRACE / 2 * tick;
-        assert_eq!(patience.assess(&work, &hosts, now).count.0, 1, "{tick}");
+        assert_eq!(patience.assess(&work, &hosts, &FeedRooms::default(), now).count.0, 1, "{tick}");
     }
 }
 
@@ -321,12 +334,22 @@ fn machines_are_not_lit_one_after_the_other_for_work_that_nomad_refused_on_the_f
     let mut patience = Patience::new();
     let mut hosts = [host("node1", HostState::Ready), dark("node2"), dark("node3")];
     let mut work = waiting([group("web", 1, 600)]);
-    assert_eq!(patience.assess(&work, &hosts, Moment::ZERO).count.0, 1);
+    assert_eq!(patience.assess(&work, &hosts, &FeedRooms::default(), Moment::ZERO).count.0, 1);
     hosts[0].class = Some("v1:a".into());
     work.waiting[0].class_eligibility = [("v1:a".to_owned(), false)].into();
     let soon = Moment::ZERO + PLACEMENT_GRACE / 2;
-    assert_eq!(patience.assess(&work, &hosts, soon).count.0, 1, "as many as are on: none is lit");
-    assert_eq!(patience.assess(&work, &hosts, Moment::ZERO + PLACEMENT_GRACE).count.0, 0);
+    assert_eq!(
+        patience.assess(&work, &hosts, &FeedRooms::default(), soon).count.0,
+        1,
+        "as many as are on: none is lit"
+    );
+    assert_eq!(
+        patience
+            .assess(&work, &hosts, &FeedRooms::default(), Moment::ZERO + PLACEMENT_GRACE)
+            .count
+            .0,
+        0
+    );
 }
 
 fn any_host(at: usize) -> impl Strategy<Value = Host> {
@@ -436,15 +459,52 @@ proptest! {
     ) {
         let mut patience = Patience::new();
         let work = waiting(groups);
-        let first = patience.assess(&work, &hosts, Moment::ZERO);
+        let first = patience.assess(&work, &hosts, &FeedRooms::default(), Moment::ZERO);
         for state in [HostState::Starting, HostState::Ready] {
             for host in &mut hosts {
                 if first.needed.get(&host.machine) == Some(&PlacedOn::Dark) {
                     host.state = state.clone();
                 }
             }
-            let next = patience.assess(&work, &hosts, Moment::ZERO);
+            let next = patience.assess(&work, &hosts, &FeedRooms::default(), Moment::ZERO);
             prop_assert_eq!(next.count, first.count);
         }
     }
+}
+
+/// A dark machine of 1 A, 3 A at its start.
+fn fed(name: &str) -> Host {
+    let (running, inrush) = (Milliamps::new(1000), Milliamps::new(3000));
+    let draw = Draw { running, inrush, inrush_for: Duration::from_secs(2) };
+    Host { fed: FedView { draws: vec![(feed_key(), draw)], counted: false }, ..dark(name) }
+}
+
+fn feed_key() -> FeedKey {
+    FeedKey { agent: "unix:/rack".into(), feed: FeedName::new("a").expect("a name") }
+}
+
+/// What is left of a feed of 10 A.
+fn feed_with(milliamps: u64) -> FeedRooms {
+    let (budget, taken) = (Milliamps::new(10_000), Milliamps::new(10_000 - milliamps));
+    let room = FeedRoom { budget, committed: taken, reserve: Milliamps::ZERO };
+    FeedRooms { rooms: [(feed_key(), room)].into() }
+}
+
+#[test]
+fn no_more_machines_are_promised_than_their_feed_can_start() {
+    let mut hosts: Vec<Host> = (1..=5).map(|at| fed(&format!("node{at}"))).collect();
+    let work = waiting([group("web", 5, 600)]);
+    let found = pending(&work, &hosts, &feed_with(4000), &Learnt::default());
+    assert_snapshot!(told(&found), @r"
+    pending rack = 2: no machine holds work, 2 more are needed: node1 (dark), node2 (dark)
+    web.g: 3 instances wait: of the 5 machines that could hold it none is left; not usable: 3 dark, for which feed a of 10 A has no room left
+    web.g: 2 instances wait, for which node1, node2 would do
+    ");
+    // The two that were chosen have taken their part, and boot; a machine without a feed needs no room.
+    for host in &mut hosts[..2] {
+        host.state = HostState::Starting;
+    }
+    assert_eq!(pending(&work, &hosts, &feed_with(2000), &Learnt::default()).count.0, 2);
+    hosts.push(dark("node6"));
+    assert_eq!(pending(&work, &hosts, &feed_with(2000), &Learnt::default()).count.0, 3);
 }

@@ -18,7 +18,7 @@ pub use lines::{LINES_MAX, Line};
 pub use patience::{DOUBT_TIME, Doubt, Learnt, PLACEMENT_GRACE, Patience, WATCHED_MAX};
 pub use refusal::{KindLacks, Lack, Refusal, Why};
 
-use crate::{MachineName, NodeCount, Resources, Shape};
+use crate::{FedView, FeedRooms, MachineName, NodeCount, Resources, Shape};
 
 /// How many instances of one group are placed: ten for each machine of the largest pool that is
 /// planned for. More would need every machine of the pool anyway, and a typing error in a count
@@ -150,6 +150,8 @@ pub struct Host {
     pub state: HostState,
     /// The groups that have an allocation on it.
     pub runs: BTreeSet<GroupKey>,
+    /// What it takes of its feeds.
+    pub fed: FedView,
 }
 
 /// What a machine was when work was placed on it in thought.
@@ -204,9 +206,10 @@ pub struct Pending {
 /// machines that hold work or have been counted already, then to machines that are on or starting,
 /// then to dark ones; a further machine is the smallest that takes all that is left of the group,
 /// else the one that takes most of it; then by name. `learnt` is what earlier answers left behind;
-/// its groups in doubt are told and not counted.
+/// its groups in doubt are told and not counted. A dark machine for whose start its feeds have no room beside what runs
+/// and those that were chosen before it is not chosen.
 #[must_use]
-pub fn pending(work: &Work, hosts: &[Host], learnt: &Learnt) -> Pending {
+pub fn pending(work: &Work, hosts: &[Host], feeds: &FeedRooms, learnt: &Learnt) -> Pending {
     let mut answer = Pending {
         holding: hosts
             .iter()
@@ -216,7 +219,7 @@ pub fn pending(work: &Work, hosts: &[Host], learnt: &Learnt) -> Pending {
         ..Pending::default()
     };
     let kinds = kind::Kinds::of(hosts, work);
-    let mut rack = packing::Rack::new(&kinds, hosts, work, &learnt.chosen);
+    let mut rack = packing::Rack::new(&kinds, hosts, work, feeds, &learnt.chosen);
     for group in packing::in_order(&work.waiting, &kinds) {
         let suits: Vec<kind::Suits> = kinds.all().iter().map(|kind| kind.judge(group)).collect();
         if !kinds.is_empty() && suits.iter().all(|suits| suits.is_elsewhere()) {
@@ -235,7 +238,13 @@ pub fn pending(work: &Work, hosts: &[Host], learnt: &Learnt) -> Pending {
         }
         answer.placements.extend(placed.placements);
         if left > 0 {
-            answer.refusals.push(refusal::judge(group, left, hosts, &kinds, &suits));
+            answer.refusals.push(refusal::judge(
+                group,
+                left,
+                (hosts, rack.unfed()),
+                &kinds,
+                &suits,
+            ));
         }
     }
     answer.needed = rack.opened();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::kind::{Kinds, Suits, most};
 use super::{Distinct, GroupKey, Host, HostState, PlacedOn, Placement, WaitingGroup, Work};
-use crate::{MachineName, Resources};
+use crate::{FeedRooms, MachineName, NoRoom, Resources};
 
 /// Groups largest first: by the share of the pool's largest machine that one instance takes; then by key.
 pub(super) fn in_order<'w>(
@@ -57,6 +57,10 @@ pub(super) struct Rack<'a> {
     opened: BTreeMap<MachineName, PlacedOn>,
     /// For groups that keep apart: where their instances, or their job's, were placed.
     apart: BTreeMap<usize, BTreeSet<GroupKey>>,
+    /// The room that is left on the feeds.
+    feeds: FeedRooms,
+    /// Dark machines that were wanted and have no room on a feed.
+    unfed: BTreeMap<MachineName, NoRoom>,
     /// The least of each resource that any group asks: a machine with less is out of the game.
     least: Resources,
 }
@@ -73,6 +77,7 @@ impl<'a> Rack<'a> {
         kinds: &Kinds<'_>,
         hosts: &'a [Host],
         work: &Work,
+        feeds: &FeedRooms,
         chosen: &BTreeSet<MachineName>,
     ) -> Self {
         let mut slots: Vec<Slot<'a>> = hosts
@@ -90,6 +95,8 @@ impl<'a> Rack<'a> {
             shelves: BTreeMap::new(),
             opened: BTreeMap::new(),
             apart: BTreeMap::new(),
+            feeds: feeds.clone(),
+            unfed: BTreeMap::new(),
             least: least(&work.waiting),
         };
         for (at, slot) in rack.slots.iter().enumerate() {
@@ -111,6 +118,11 @@ impl<'a> Rack<'a> {
         self.opened
     }
 
+    /// Dark machines that were wanted and can not be fed: room on a feed only becomes less here.
+    pub(super) const fn unfed(&self) -> &BTreeMap<MachineName, NoRoom> {
+        &self.unfed
+    }
+
     /// Places up to `wanted` instances of a group; `suits` by kind.
     pub(super) fn place(&mut self, group: &WaitingGroup, wanted: u32, suits: &[Suits]) -> Placed {
         let mut placed = Placed { instances: 0, placements: Vec::new(), assumed: BTreeSet::new() };
@@ -125,13 +137,16 @@ impl<'a> Rack<'a> {
         }
         self.open.retain(|at| self.slots.get(*at).is_some_and(|slot| slot.free.holds(&self.least)));
         while placed.instances < wanted {
-            let before = placed.instances;
-            for (shelf, at) in self.further(group, wanted.saturating_sub(before), &suited) {
-                self.open_up(shelf, at);
-                self.put(at, group, wanted, suits, &mut placed);
-            }
-            if placed.instances == before {
+            let left = wanted.saturating_sub(placed.instances);
+            let further = self.further(group, left, &suited);
+            if further.is_empty() {
                 break;
+            }
+            // Each leaves its shelf, so this ends: opened, or for good because its feed is full.
+            for (shelf, at) in further {
+                if self.open_up(shelf, at) {
+                    self.put(at, group, wanted, suits, &mut placed);
+                }
             }
         }
         placed
@@ -172,18 +187,25 @@ impl<'a> Rack<'a> {
         Vec::new()
     }
 
-    fn open_up(&mut self, shelf: Shelf, at: usize) {
+    /// Whether it could be: a dark machine needs room on its feeds.
+    fn open_up(&mut self, shelf: Shelf, at: usize) -> bool {
         if let Some(members) = self.shelves.get_mut(&shelf) {
             members.remove(&at);
             if members.is_empty() {
                 self.shelves.remove(&shelf);
             }
         }
-        if let Some(slot) = self.slots.get(at) {
-            self.opened.insert(slot.host.machine.clone(), slot.on);
-            let place = self.open.partition_point(|other| *other < at);
-            self.open.insert(place, at);
+        let Some(slot) = self.slots.get(at) else { return false };
+        if slot.on == PlacedOn::Dark
+            && let Err(full) = self.feeds.take(&slot.host.fed)
+        {
+            self.unfed.insert(slot.host.machine.clone(), full);
+            return false;
         }
+        self.opened.insert(slot.host.machine.clone(), slot.on);
+        let place = self.open.partition_point(|other| *other < at);
+        self.open.insert(place, at);
+        true
     }
 
     fn put(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Distinct, GroupKey, Host, HostState, Pending, PlacedOn, WaitingGroup, Work, pending};
-use crate::{MachineName, Moment};
+use crate::{FeedRooms, MachineName, Moment};
 
 /// How long work may wait although a ready machine has room for it. Nomad places within a second;
 /// a driver that is found late (docker after a cold boot) takes tens of seconds.
@@ -68,7 +68,13 @@ impl Patience {
 
     /// Answers for one pool at `now`, and learns from what is seen.
     #[must_use]
-    pub fn assess(&mut self, work: &Work, hosts: &[Host], now: Moment) -> Pending {
+    pub fn assess(
+        &mut self,
+        work: &Work,
+        hosts: &[Host],
+        feeds: &FeedRooms,
+        now: Moment,
+    ) -> Pending {
         let groups: BTreeMap<&GroupKey, &WaitingGroup> =
             work.waiting.iter().filter(|g| g.count > 0).map(|g| (&g.key, g)).collect();
         self.learnt.doubts.retain(|key, doubt| {
@@ -78,7 +84,7 @@ impl Patience {
                 })
         });
         self.look(&groups, hosts, now);
-        let answer = pending(work, hosts, &self.learnt);
+        let answer = pending(work, hosts, feeds, &self.learnt);
         let chosen = &mut self.learnt.chosen;
         chosen.retain(|machine| answer.needed.contains_key(machine));
         let dark = answer.needed.iter().filter(|(_, on)| **on == PlacedOn::Dark);

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 
 use super::kind::{Kinds, Suits};
 use super::{Doubt, GroupKey, Host, HostState, WaitingGroup};
-use crate::Resources;
+use crate::{MachineName, NoRoom, Resources};
 
 /// How many kinds of machines one refusal names: what a person reads; alike ones are counted together.
 const KINDS_TOLD_MAX: usize = 4;
@@ -84,7 +84,7 @@ impl Refusal {
 pub(super) fn judge(
     group: &WaitingGroup,
     left: u32,
-    hosts: &[Host],
+    (hosts, unfed): (&[Host], &BTreeMap<MachineName, NoRoom>),
     kinds: &Kinds<'_>,
     suits: &[Suits],
 ) -> Refusal {
@@ -95,7 +95,7 @@ pub(super) fn judge(
     }
     let mut told: BTreeMap<Class, KindLacks> = BTreeMap::new();
     let mut could = 0_u32;
-    let mut not_usable: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut not_usable: BTreeMap<String, u32> = BTreeMap::new();
     for (at, host) in hosts.iter().enumerate() {
         let Some((kind, (shape, _))) = kinds.of_host(at).zip(host.shape.as_ref()) else { continue };
         let system = kinds.all().get(kind).map(|kind| kind.system).unwrap_or_default();
@@ -110,7 +110,7 @@ pub(super) fn judge(
             (_, Some((class, lack))) => tell(&mut told, class, host, || lack.clone()),
             (_, None) => {
                 could = could.saturating_add(1);
-                if let HostState::NotUsable(why) = &host.state {
+                if let Some(why) = why_not(host, unfed) {
                     let count = not_usable.entry(why).or_default();
                     *count = count.saturating_add(1);
                 }
@@ -120,8 +120,18 @@ pub(super) fn judge(
     if could == 0 {
         return refusal(Why::FitsNoMachine(summed(told)));
     }
-    let not_usable = not_usable.into_iter().map(|(why, count)| (why.to_owned(), count)).collect();
     refusal(Why::NoneLeft { could, not_usable })
+}
+
+/// Why a machine that could hold work is of no use for it now.
+fn why_not(host: &Host, unfed: &BTreeMap<MachineName, NoRoom>) -> Option<String> {
+    match &host.state {
+        HostState::NotUsable(why) => Some(why.clone()),
+        HostState::Ready | HostState::Starting | HostState::Dark => {
+            let NoRoom { feed, room } = unfed.get(&host.machine)?;
+            Some(format!("dark, for which feed {feed} of {} has no room left", room.budget))
+        }
+    }
 }
 
 /// Machines that are told of together: of one kind, or short of the same resource.

@@ -6,6 +6,7 @@
 
 mod boots;
 mod failures;
+mod feeds;
 mod first;
 mod fuzz;
 mod lines;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_api::{Machine, Phase};
 use fleet::pending::{GroupKey, Host, HostState, Source};
-use fleet::{MachineName, PoolName, PowerState, Resources, Shape, Verb};
+use fleet::{FedView, FeedRooms, MachineName, PoolName, PowerState, Resources, Shape, Verb};
 use nomad_api::{
     AllocationStub, DesiredStatus, DrainStatus, Eligibility, JobType, Node, NodeStatus,
 };
 
 use crate::observe::AgentSight;
-use crate::pool::nomad_side;
+use crate::pool::{feeds, nomad_side};
 
 /// The machines of a pool, by name; where two agents tell of one machine, the agent that answers is believed, and no work
 /// is placed on it but on a node that is ready: the target orders neither of them to light it.
@@ -32,6 +32,7 @@ pub(super) fn of_pool(
             let node = nodes.get(&machine.node);
             let on_node = node.and_then(|node| allocs.get(&node.id)).map_or(&[][..], Vec::as_slice);
             let mut host = host(machine, answers, node, on_node);
+            host.fed = feeds::fed(&sight.address, machine);
             let several = told_by.get(&machine.name).filter(|agents| agents.len() > 1);
             if let Some(agents) = several.filter(|_| host.state != HostState::Ready) {
                 let agents = agents.join(", ");
@@ -42,6 +43,17 @@ pub(super) fn of_pool(
         }
     }
     hosts.into_values().map(|(_, host)| host).collect()
+}
+
+/// How the feeds of all agents are taken, by machines of whichever pool.
+pub(super) fn feed_rooms(agents: &[AgentSight]) -> FeedRooms {
+    let mut all = FeedRooms::default();
+    for sight in agents {
+        let Some((inventory, _)) = &sight.inventory else { continue };
+        let budgets = inventory.feeds.iter().map(|sum| (&sum.feed, sum.room.budget));
+        all.rooms.extend(feeds::rooms(&sight.address, budgets, &inventory.machines).rooms);
+    }
+    all
 }
 
 /// The agents that tell of each machine, whichever pools they say that it is in.
@@ -83,6 +95,7 @@ fn host(machine: &Machine, answers: bool, node: Option<&Node>, allocs: &[Allocat
         holds_work: living.iter().any(|alloc| holds(&alloc)),
         state: state(machine, answers, node),
         runs: living.iter().map(|alloc| group(alloc)).collect(),
+        fed: FedView::default(),
     }
 }
 

@@ -127,8 +127,9 @@ impl State {
         if hosts.is_empty() {
             return Err(no_such_pool(pool, &sight.agents));
         }
-        let answer =
-            self.patience.entry(pool.clone()).or_default().assess(&sight.work, &hosts, now);
+        let feeds = hosts::feed_rooms(&sight.agents);
+        let patience = self.patience.entry(pool.clone()).or_default();
+        let answer = patience.assess(&sight.work, &hosts, &feeds, now);
         let mut lines = answer.lines(pool, now);
         lines.extend(remarks(sight).map(|text| Line { machine: None, text }));
         let heard = sight.agents.iter().filter(|agent| agent.problem.is_none());

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use agent_api::{AgentAddress, Event, Machine};
 use fleet::{
-    AgentFacts, Boot, Commanded, Fence, FleetView, MachineName, MachineView, Moment, NodeFilter,
-    OperationFacts, Origin, Phase, PoolName, Power, Progress, Quarantine,
+    AgentFacts, Boot, Commanded, FeedName, Fence, FleetView, MachineName, MachineView, Milliamps,
+    Moment, NodeFilter, OperationFacts, Origin, Phase, PoolName, Power, Progress, Quarantine,
 };
 
+use super::feeds;
 use super::nomad_side::{NomadFacts, node_view};
 use super::record::Members;
 
@@ -23,6 +24,8 @@ pub struct Heard {
     pub fences: Vec<Fence>,
     /// When its host booted, if it says so.
     pub host_booted: Option<Moment>,
+    /// What its feeds may carry.
+    pub feeds: BTreeMap<FeedName, Milliamps>,
 }
 
 impl Heard {
@@ -42,6 +45,8 @@ impl Heard {
                 self.machines =
                     machines.map(|machine| (machine.name.clone(), (machine, now))).collect();
                 self.fences = inventory.fences;
+                let feeds = inventory.feeds.into_iter();
+                self.feeds = feeds.map(|sum| (sum.feed, sum.room.budget)).collect();
                 self.host_booted = inventory.host_up.map(|up| now.ago(up));
             }
             Event::Changed(machine) => {
@@ -85,6 +90,9 @@ pub fn assemble(
             _ => view.agents_missing.push(address.to_string()),
         }
         let Some(heard) = heard else { continue };
+        let all = heard.machines.values().map(|(machine, _)| machine);
+        let budgets = heard.feeds.iter().map(|(feed, budget)| (feed, *budget));
+        view.feeds.rooms.extend(feeds::rooms(address, budgets, all).rooms);
         for (name, (machine, at)) in &heard.machines {
             if machine.pool.as_ref() == Some(pool) {
                 // Until Nomad was asked about this node, its silence about it says nothing.
@@ -97,6 +105,7 @@ pub fn assemble(
                 let told = speaks(heard) && told_by.is_none();
                 let agent = told.then(|| agent_facts(machine, *at, heard.host_booted));
                 let seen = seen(&machine.node, agent, machine.boot_deadline, nomad, filters);
+                let seen = MachineView { fed: feeds::fed(address, machine), ..seen };
                 view.machines.insert(name.clone(), seen);
             }
         }

@@ -14,6 +14,7 @@ mod blocks;
 mod claims;
 mod event_loop;
 pub mod executor;
+pub mod feeds;
 mod namesakes;
 pub mod nomad_side;
 mod office;

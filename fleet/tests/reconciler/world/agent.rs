@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use fleet::reconciler::Done;
 use fleet::{
-    AgentFacts, BOOTS_MAX, Boot, BootEnd, ClusterId, Commanded, Fence, FenceNumber, Moment,
-    OperationFacts, OperationId, Origin, PoolName, Power, PowerState, Progress, Quarantine,
-    QuarantineCause, Reason, Verb,
+    AgentFacts, BOOTS_MAX, Boot, BootEnd, ClusterId, Commanded, Draw, FedView, FeedKey, FeedName,
+    Fence, FenceNumber, Moment, OperationFacts, OperationId, Origin, PoolName, Power, PowerState,
+    Progress, Quarantine, QuarantineCause, Reason, Verb,
 };
 
 pub(crate) const BOOT: u64 = 20;
@@ -45,6 +45,10 @@ pub(crate) struct Rig {
     pub(crate) cut_off: bool,
     /// It is asked to shut down and does not, and its orders do not cut it for that.
     pub(crate) stays_up: bool,
+    /// What it takes of the feed.
+    pub(crate) draw: Option<Draw>,
+    /// For how many seconds its feed has no room for its start.
+    pub(crate) waits: u64,
     pub(crate) shut_down: bool,
     pub(crate) ons: u32,
     pub(crate) offs: u32,
@@ -82,6 +86,11 @@ pub(crate) fn autoscaler() -> Origin {
     })
 }
 
+/// The one feed, of one agent.
+pub(crate) fn feed() -> FeedKey {
+    FeedKey { agent: "unix:/rack".to_owned(), feed: FeedName::new("a").unwrap() }
+}
+
 impl Rig {
     pub(crate) fn dark(readable: bool) -> Self {
         Self { readable, reachable: true, ..Self::default() }
@@ -108,6 +117,16 @@ impl Rig {
     pub(crate) fn starts_or_runs(&self) -> bool {
         let running = self.running().map(|operation| operation.verb);
         (self.relay && running != Some(Verb::Off)) || running == Some(Verb::On)
+    }
+
+    /// Whether an order that lights it runs.
+    pub(crate) fn is_to_start(&self) -> bool {
+        self.running().is_some_and(|operation| operation.verb != Verb::Off)
+    }
+
+    pub(crate) fn fed(&self) -> FedView {
+        let draws = self.draw.map(|draw| (feed(), draw)).into_iter().collect();
+        FedView { draws, counted: self.relay || self.is_to_start() || !self.readable }
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
@@ -143,7 +162,7 @@ impl Rig {
             verb,
             progress: Progress::Running,
             changed: false,
-            ends: now + if verb == Verb::On { 1 } else { SOFT_OFF },
+            ends: now + if verb == Verb::On { 1 + self.waits } else { SOFT_OFF },
             dwells: false,
             by_hand: false,
         });

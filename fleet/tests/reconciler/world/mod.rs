@@ -13,8 +13,8 @@ use check::Check;
 use fleet::demand::{Caller, Direction};
 use fleet::reconciler::{Done, Effect, Reconciler, Standing};
 use fleet::{
-    Boot, FleetView, Knobs, MachineName, MachineView, Moment, NodeCount, OperationId, PoolName,
-    Verb,
+    Boot, FeedRoom, FleetView, Knobs, MachineName, MachineView, Milliamps, Moment, NodeCount,
+    OperationId, PoolName, Verb,
 };
 use nomad::Nomad;
 
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) rec: Reconciler,
     pub(crate) knobs: Knobs,
     pub(crate) policy: Policy,
+    /// What the feed of all machines may carry, if it has a budget.
+    pub(crate) feed: Option<Milliamps>,
     /// Seconds that an effect takes, and that a view lags.
     pub(crate) latency: u64,
     pub(crate) lag: usize,
@@ -93,6 +95,7 @@ impl World {
             rec: reconciler(standing, &knobs, 0),
             knobs,
             policy: Policy::Pending,
+            feed: None,
             latency: 1,
             lag: 1,
             touched: BTreeMap::new(),
@@ -164,10 +167,26 @@ impl World {
                 set_aside: false,
                 expected: false,
                 boot_deadline: Duration::from_secs(2 * agent::BOOT),
+                fed: rig.fed(),
             };
             view.machines.insert(MachineName::new(name.as_str()).unwrap(), machine);
         }
+        view.feeds.rooms.extend(self.feed.map(|budget| (agent::feed(), self.room(budget))));
         view
+    }
+
+    /// How the machines stand towards the feed.
+    fn room(&self, budget: Milliamps) -> FeedRoom {
+        let mut room = FeedRoom { budget, ..FeedRoom::default() };
+        for (rig, draw) in self.rigs.values().filter_map(|rig| Some((rig, rig.draw?))) {
+            if rig.fed().counted {
+                room.committed = room.committed.plus(draw.running);
+            }
+            if rig.is_to_start() {
+                room.reserve = room.reserve.max(draw.extra());
+            }
+        }
+        room
     }
 
     pub(crate) fn step(&mut self) {

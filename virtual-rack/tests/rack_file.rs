@@ -64,7 +64,7 @@ fn unknown_keys_and_wrong_types_are_refused_at_their_place() {
     check(
         "watts = 6.5",
         "wats = 6.5",
-        "17:1: unknown field `wats`, expected one of `board`, `channel`, `feed`, `on`, `boot_ms`, \
+        "17:1: unknown field `wats`, expected one of `board`, `channel`, `feed`, `running_ma`, `inrush_ma`, `inrush_ms`, `on`, `boot_ms`, \
          `shutdown_ms`, `watts`, `boot_watts`, `halted_watts`, `command`, `command_log`",
     );
     check(

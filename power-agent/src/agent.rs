@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use crate::audit::Event;
 use crate::book::Book;
 use crate::clock::Clock;
+use crate::descriptors::Descriptors;
 use crate::device::DeviceHandle;
 use crate::drivers::{DriverError, Readings};
 use crate::identity::Keeper;
@@ -157,6 +158,8 @@ pub struct Agent {
     rack: RwLock<Arc<Rack>>,
     pub(crate) keeper: Keeper,
     pub(crate) store: Arc<Store>,
+    /// What devices of a later rack take over from those of this one.
+    pub(crate) descriptors: Descriptors,
     /// Everything that is written is written under this lock, so that no older state overtakes a newer one.
     pub(crate) book: tokio::sync::Mutex<Book>,
     pub(crate) stop: watch::Sender<bool>,
@@ -178,6 +181,7 @@ impl Agent {
         draft: Draft<'_>,
         store: Store,
         keeper: Keeper,
+        descriptors: Descriptors,
     ) -> Result<(Arc<Self>, Vec<HalfDone>), StoreError> {
         let mut loaded = store.load()?;
         let mut machines = BTreeMap::new();
@@ -198,6 +202,7 @@ impl Agent {
             rack: RwLock::new(Arc::new(draft.rack(machines))),
             keeper,
             store: Arc::new(store),
+            descriptors,
             book: tokio::sync::Mutex::new(Book::of(loaded)),
             stop: watch::Sender::new(false),
             started: Clock.now(),

@@ -8,6 +8,7 @@ use fleet::{DeviceName, PowerState};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::descriptors::Descriptors;
 use crate::drivers::{
     AnyDriver, Capabilities, Driver, DriverConfig, DriverError, OutletNumber, Readings,
 };
@@ -50,8 +51,10 @@ impl std::fmt::Debug for Request {
 pub fn own(
     name: DeviceName,
     config: &DriverConfig,
+    descriptors: &Descriptors,
 ) -> (DeviceHandle, impl Future<Output = ()> + Send + use<>) {
-    let driver: AnyDriver = config.driver();
+    let mut driver: AnyDriver = config.driver();
+    driver.introduce(&name, descriptors);
     own_driver(name, config.outlet_count(), driver)
 }
 

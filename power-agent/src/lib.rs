@@ -7,6 +7,7 @@ pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod device;
 pub mod drivers;
 pub mod identity;

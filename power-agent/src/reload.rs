@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::agent::{Agent, HalfDone};
 use crate::audit::{Event, Outcome, What, Who};
 use crate::config::Config;
+use crate::descriptors::Descriptors;
 use crate::device;
 use crate::machine::Machine;
 use crate::memory::MachineMemory;
@@ -72,13 +73,14 @@ async fn take(
     let book = agent.book.lock().await;
     let old = agent.rack();
     check_fixed(&old, &config)?;
+    check_devices(&old, &config)?;
     let nodes = if config.nomad == old.nomad {
         old.nodes.clone()
     } else {
         Nodes::new(config.nomad.as_ref()).map_err(|error| chain(&error))?
     };
     let mut tasks = Vec::new();
-    let devices = devices(&old, &config, &mut tasks);
+    let devices = devices(&old, &config, &agent.descriptors, &mut tasks);
     let draft = Draft { config: &config, nodes, devices };
     let remembered = remembered(agent, &old, &config).await?;
     let (machines, half_done) = machines(&old, &draft, remembered)?;
@@ -115,6 +117,17 @@ fn check_fixed(old: &Rack, new: &Config) -> Result<(), String> {
     Err(format!("{} can not change while the agent runs; restart it", changed.join(" and ")))
 }
 
+/// Devices that can not change while the agent runs without moving something.
+fn check_devices(old: &Rack, new: &Config) -> Result<(), String> {
+    for (name, settings) in &new.devices {
+        let before = old.devices.get(name).map(|device| &device.settings);
+        if let Some(why) = before.and_then(|before| settings.hinders(before)) {
+            return Err(format!("[devices.{name}] can not change while the agent runs: {why}"));
+        }
+    }
+    Ok(())
+}
+
 /// What is on the disk of machines that the file has only now: of one that was removed, its hold above all.
 async fn remembered(
     agent: &Agent,
@@ -136,13 +149,14 @@ type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 fn devices(
     old: &Rack,
     config: &Config,
+    descriptors: &Descriptors,
     tasks: &mut Vec<(device::DeviceHandle, Task)>,
 ) -> BTreeMap<DeviceName, Device> {
     let mut devices = BTreeMap::new();
     for (name, settings) in &config.devices {
         let kept = old.devices.get(name).filter(|device| device.settings == *settings).cloned();
         let device = kept.unwrap_or_else(|| {
-            let (handle, task) = device::own(name.clone(), settings);
+            let (handle, task) = device::own(name.clone(), settings, descriptors);
             tasks.push((handle.clone(), Box::pin(task)));
             Device { settings: settings.clone(), handle }
         });

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::client::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
+use fleet::DeviceName;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -21,6 +22,7 @@ use crate::agent::Agent;
 use crate::audit::{Event, What, Who};
 use crate::clock::BootId;
 use crate::config::Config;
+use crate::descriptors::Descriptors;
 use crate::device::{self, DeviceHandle};
 use crate::identity::{GateLayer, Keeper};
 use crate::node::{Nodes, chain};
@@ -129,7 +131,9 @@ pub async fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     };
     let boot = BootId::of_kernel()
         .map_err(|source| ServeError::System { what: "which boot this is", source })?;
-    serve_reloading(config, boot, told_to_stop, Some((file, hangup))).await
+    let descriptors = Descriptors::of_service()
+        .map_err(|source| ServeError::System { what: "which descriptors it has kept", source })?;
+    serve_reloading(config, boot, descriptors, told_to_stop, Some((file, hangup))).await
 }
 
 /// Serves until `stop` is ready: journal, then socket, then a look at every device, then intake.
@@ -141,12 +145,13 @@ pub async fn serve_until(
     boot: BootId,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    serve_reloading(config, boot, stop, None).await
+    serve_reloading(config, boot, Descriptors::default(), stop, None).await
 }
 
 async fn serve_reloading(
     mut config: Config,
     boot: BootId,
+    descriptors: Descriptors,
     stop: impl Future<Output = ()>,
     again: Option<(&Path, Signal)>,
 ) -> Result<(), ServeError> {
@@ -169,14 +174,20 @@ async fn serve_reloading(
     let mut owners = JoinSet::new();
     let mut devices = BTreeMap::new();
     for (name, driver) in &config.devices {
-        let (handle, task) = device::own(name.clone(), driver);
+        let (handle, task) = device::own(name.clone(), driver, &descriptors);
         owners.spawn(task);
         devices.insert(name.clone(), Device { settings: driver.clone(), handle });
+    }
+    for device in descriptors.unclaimed(config.devices.keys().map(DeviceName::as_str)) {
+        tracing::warn!(
+            device,
+            "lines of a device that the rack file no longer names are kept as they are; they are let go when the service is stopped"
+        );
     }
     let trust = network.as_ref().map(|(trust, _)| Arc::clone(trust));
     let keeper = Keeper::new(std::mem::take(&mut config.access), trust);
     let draft = Draft { config: &config, nodes, devices };
-    let (agent, half_done) = Agent::new(draft, store, keeper)?;
+    let (agent, half_done) = Agent::new(draft, store, keeper, descriptors)?;
     let version =
         format!("version {}, {} machines", env!("CARGO_PKG_VERSION"), config.machines.len());
     agent.audit_durably(Event::new(What::Started, Who::agent(), &version)).await;

@@ -240,7 +240,7 @@ fn the_example_is_a_rack_file_and_pools_lend_their_values() {
     let text = include_str!("../../examples/rack.toml");
     let config = Config::parse(Path::new("rack.toml"), text, Path::new("/etc")).unwrap();
     let machine = |name: &str| &config.machines[&MachineName::new(name).unwrap()];
-    assert_eq!(config.devices.len(), 2);
+    assert_eq!(config.devices.len(), 3);
     assert_eq!(config.agent.poll, Duration::from_secs(10));
     assert_eq!(machine("node3").node, "rack-a-node3");
     assert_eq!(machine("node1").pool, Some(PoolName::new("rack").unwrap()));

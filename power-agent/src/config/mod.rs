@@ -26,7 +26,7 @@ pub use access::{Network, TlsConfig};
 pub use finding::{Finding, Findings, Severity};
 pub use fleet::duration::{DurationError, parse_duration, show_duration};
 pub use placeholder::fill;
-pub(crate) use section::Section;
+pub(crate) use section::{Item, Section};
 
 /// The largest rack file that is read, in bytes: a thousand machines with shapes are some 300 KiB.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -184,6 +184,13 @@ impl Config {
         let draft = read::parse(file, &source, base)?;
         let mut found = rules::look_at_ports(&draft.devices);
         found.extend(feeds::unused(&draft));
+        found.extend(
+            draft
+                .devices
+                .iter()
+                .filter_map(|device| device.config.as_ref())
+                .flat_map(DriverConfig::look),
+        );
         if let Some(Err(error)) = draft.access.tls().map(Trust::load) {
             found.push(draft.access.unusable(&error));
         }

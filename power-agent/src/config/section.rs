@@ -21,6 +21,27 @@ pub(crate) struct At<T> {
     pub(crate) span: Range<usize>,
 }
 
+/// A value that may be of several types.
+pub(crate) enum Item<'a> {
+    /// A string.
+    Text(At<String>),
+    /// A whole number that is not negative.
+    Integer(At<u64>),
+    /// A table.
+    Table(Section<'a>),
+}
+
+impl Item<'_> {
+    /// Where it stands.
+    pub(crate) fn span(&self) -> Range<usize> {
+        match self {
+            Self::Text(text) => text.span.clone(),
+            Self::Integer(number) => number.span.clone(),
+            Self::Table(table) => table.span(),
+        }
+    }
+}
+
 /// One table while it is read.
 pub(crate) struct Section<'a> {
     name: String,
@@ -344,6 +365,47 @@ impl<'a> Section<'a> {
             items.push(self.child(key, item.span(), table));
         }
         Some(At { value: items, span: self.key_span(key) })
+    }
+
+    /// A string that is not empty, a whole number, or a table.
+    pub(crate) fn item(&mut self, key: &'static str, example: &str) -> Option<Item<'a>> {
+        let value = self.value(key)?;
+        self.item_of(key, value, example)
+    }
+
+    /// A list of such.
+    pub(crate) fn items(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Item<'a>>>> {
+        let value = self.value(key)?;
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(key, value, "a list", example);
+            return None;
+        };
+        let items: Vec<_> = array.iter().map(|item| self.item_of(key, item, example)).collect();
+        let items = items.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(At { value: items, span: value.span() })
+    }
+
+    fn item_of(
+        &self,
+        key: &'static str,
+        value: &'a Spanned<DeValue<'a>>,
+        example: &str,
+    ) -> Option<Item<'a>> {
+        let span = value.span();
+        let number = |text: &str, radix| u64::from_str_radix(text, radix).ok();
+        let item = match value.get_ref() {
+            DeValue::String(text) if !text.is_empty() => {
+                Some(Item::Text(At { value: text.to_string(), span }))
+            }
+            DeValue::Integer(integer) => number(integer.as_str(), integer.radix())
+                .map(|value| Item::Integer(At { value, span })),
+            DeValue::Table(table) => Some(Item::Table(self.child(key, span, table))),
+            _ => None,
+        };
+        if item.is_none() {
+            self.wrong_type(key, value, "a name, a number from 0, or a table", example);
+        }
+        item
     }
 
     /// All keys with text values: for a table whose keys are free.

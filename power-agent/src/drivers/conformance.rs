@@ -12,6 +12,11 @@ use super::{Driver, DriverError, OUTLETS_MAX, OutletNumber};
 pub(crate) trait Bench: Sized {
     type Driver: Driver;
 
+    /// Runs a test where the device can be: here, or in a kernel of its own.
+    fn on_its_host<F: FnOnce() -> anyhow::Result<()>>(body: F) -> anyhow::Result<()> {
+        body()
+    }
+
     /// One bench for each dialect or kind of device that the driver speaks to.
     fn each_kind() -> Vec<Self>;
     fn driver(&mut self) -> &mut Self::Driver;
@@ -147,6 +152,13 @@ pub(crate) async fn a_set_that_was_given_up_does_not_spoil_the_next<B: Bench>() 
     }
 }
 
+/// Runs a test on a clock of its own, which stands while something happens.
+pub(crate) fn run(test: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(true).build()?.block_on(test);
+    Ok(())
+}
+
 fn outlets<B: Bench>(bench: &B) -> Vec<OutletNumber> {
     let outlets: Vec<OutletNumber> = bench.relays().into_iter().map(|(outlet, _)| outlet).collect();
     assert!(outlets.len() > 1, "a bench has at least two outlets");
@@ -184,9 +196,10 @@ macro_rules! suite {
         );
     };
     ($bench:ty: $($test:ident)*) => {$(
-        #[tokio::test(start_paused = true)]
-        async fn $test() {
-            $crate::drivers::conformance::$test::<$bench>().await;
+        #[test]
+        fn $test() {
+            use $crate::drivers::conformance::{self, Bench as _};
+            <$bench>::on_its_host(|| conformance::run(conformance::$test::<$bench>())).unwrap();
         }
     )*};
 }

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub mod gpio;
 pub mod lcus;
 mod line;
 
@@ -15,9 +16,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::PowerState;
+use fleet::{DeviceName, PowerState};
 
-use crate::config::Section;
+use crate::config::{Finding, Section};
+use crate::descriptors::Descriptors;
 
 /// The largest number of outlets of one device: rack PDUs have up to 54, chained ones some hundreds.
 pub const OUTLETS_MAX: u16 = 512;
@@ -69,6 +71,11 @@ impl FromIterator<(OutletNumber, PowerState)> for Readings {
 pub enum OwnerGone {
     /// It stays as it is: the device latches it and is powered by itself or by the bus.
     Stays,
+    /// It stays while the service manager starts the agent anew, because that keeps the descriptor; it falls back to
+    /// what the wiring makes of it when the service is stopped.
+    StaysOverRestart,
+    /// It falls back to what the wiring makes of it: a pull, a resistor.
+    FallsBack,
     /// Nobody promises anything.
     Undefined,
 }
@@ -152,6 +159,9 @@ pub(crate) trait Driver: Send {
 
     /// What an outlet can do.
     fn capabilities(&self, outlet: OutletNumber) -> Capabilities;
+
+    /// Tells the driver which device it drives, and who keeps descriptors beyond its own end. Comes before all else.
+    fn introduce(&mut self, _device: &DeviceName, _descriptors: &Descriptors) {}
 }
 
 /// What a rack file says of one device: read by the driver, because only it knows its keys.
@@ -169,6 +179,14 @@ pub(crate) trait Settings: Sized {
     fn port(&self) -> Option<&Path>;
     /// The driver; opens nothing yet.
     fn driver(&self) -> Self::Driver;
+    /// What can be said of these settings only by looking at this host. Opens no port and moves nothing.
+    fn look(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+    /// Why a device with these settings can not take over from one with the old ones while the agent runs.
+    fn hinders(&self, _old: &Self) -> Option<String> {
+        None
+    }
 }
 
 /// The table of drivers: expands to the closed enums and to what delegates to them.
@@ -214,6 +232,19 @@ macro_rules! drivers {
                 match self { $(DriverConfig::$variant(config) => config.port(),)* }
             }
 
+            /// What can be said of the device only by looking at this host.
+            pub(crate) fn look(&self) -> Vec<Finding> {
+                match self { $(DriverConfig::$variant(config) => config.look(),)* }
+            }
+
+            /// Why this can not take over from the old settings while the agent runs.
+            pub(crate) fn hinders(&self, old: &Self) -> Option<String> {
+                match (self, old) {
+                    $((DriverConfig::$variant(new), DriverConfig::$variant(old)) => new.hinders(old),)*
+                    _ => None,
+                }
+            }
+
             pub(crate) fn driver(&self) -> AnyDriver {
                 match self { $(DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)* }
             }
@@ -238,6 +269,10 @@ macro_rules! drivers {
             fn capabilities(&self, outlet: OutletNumber) -> Capabilities {
                 match self { $(AnyDriver::$variant(driver) => driver.capabilities(outlet),)* }
             }
+
+            fn introduce(&mut self, device: &DeviceName, descriptors: &Descriptors) {
+                match self { $(AnyDriver::$variant(driver) => driver.introduce(device, descriptors),)* }
+            }
         }
     };
 }
@@ -245,4 +280,6 @@ macro_rules! drivers {
 drivers! {
     /// LC Technology's serial relay boards, LCUS-1 to LCUS-8.
     Lcus => lcus,
+    /// Lines of a GPIO chip: a Raspberry Pi's header, an expander.
+    Gpio => gpio,
 }

@@ -37,6 +37,11 @@ pub const NODE_POLL: Duration = Duration::from_secs(1);
 /// How long a machine waits for room on its feeds: sixty others whose inrush lasts a minute each, one after the other.
 pub const ROOM_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// How long a machine waits for a feed that what runs there fills: as long as somebody at the rack takes to take back a
+/// button that he has pressed, or to switch off another machine. Then its place is given up and it is told why, so that
+/// its pool counts it no more.
+pub const ROOM_FULL_DEADLINE: Duration = Duration::from_secs(300);
+
 /// How often feeds that have no room are asked again, beside the moments at which an inrush ends: a machine may have been
 /// switched off meanwhile.
 pub const ROOM_POLL: Duration = Duration::from_secs(1);

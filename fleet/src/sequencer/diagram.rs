@@ -3,7 +3,10 @@
 use super::state::{
     Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Record, Room, State, Step,
 };
-use super::{DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, ROOM_DEADLINE, UNDRAIN_DEADLINE};
+use super::{
+    DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, ROOM_DEADLINE, ROOM_FULL_DEADLINE,
+    UNDRAIN_DEADLINE,
+};
 use crate::lines::Agreement;
 use crate::{Fault, LinesSeen, Moment, PowerState, Verb};
 
@@ -106,11 +109,15 @@ fn roomed(record: &mut Record, state: State, event: Event, now: Moment) -> State
         Event::Told(Input::Room(Room::Taken { ask_at, why })) => {
             State::AwaitingRoom { until, to, ask_at, why }
         }
+        Event::Told(Input::Room(Room::Full { ask_at, why })) => {
+            let until = until.min(now + ROOM_FULL_DEADLINE);
+            State::AwaitingRoom { until, to, ask_at, why }
+        }
         Event::Told(Input::CalledOff(why)) if !returns => undrain(record, why, now),
         Event::Told(_) => State::AwaitingRoom { until, to, ask_at, why },
         Event::Expired if returns => {
             record.add_evidence(&format!("its feeds had no room for it in time: {why}"));
-            record.add_evidence("the machine was left off");
+            record.add_evidence("the machine was left off; `on` lights it once there is room");
             State::Failed { untouched: false }
         }
         Event::Expired => {

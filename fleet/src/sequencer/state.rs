@@ -89,6 +89,14 @@ pub enum Room {
         /// What stands in the way, as a sentence.
         why: String,
     },
+    /// What runs fills one, whatever was promised: somebody has lit more by hand. Waiting alone brings no room; to be asked
+    /// again then.
+    Full {
+        /// Asked again then.
+        ask_at: Moment,
+        /// What fills it, as a sentence.
+        why: String,
+    },
 }
 
 /// What the executor has to do now. Each is bounded by its moment: later than that, ask again.

@@ -185,13 +185,13 @@ impl Rack {
         if to == PowerState::Off {
             return match self.ledger.promise(name) {
                 Ok(()) => Room::Free,
-                Err(full) => Room::Taken { ask_at: now + ROOM_POLL, why: full.to_string() },
+                Err(full) => Room::Full { ask_at: now + ROOM_POLL, why: full.to_string() },
             };
         }
         match self.ledger.admit(name, now) {
             Admission::Now => Room::Free,
             Admission::Later { ask_at, .. } => Room::Taken { ask_at, why: String::new() },
-            Admission::Full(full) => Room::Taken { ask_at: now + ROOM_POLL, why: full.to_string() },
+            Admission::Full(full) => Room::Full { ask_at: now + ROOM_POLL, why: full.to_string() },
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::feeds::{Admission, Ledger, Load, Stand};
-use fleet::sequencer::{Action, Input, ROOM_DEADLINE, Room, State, Task};
+use fleet::sequencer::{Action, Input, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task};
 use fleet::{
     LinesSeen, Milliamps, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Supply, Verb,
 };
@@ -83,6 +83,34 @@ fn a_cycle_whose_power_was_taken_is_not_called_off_while_it_waits_to_return() {
     assert_eq!(sequencer.record().phase(), Phase::Dwelling);
     let resumed = Sequencer::resume(sequencer.record().clone(), back).unwrap();
     assert!(matches!(resumed.record().state, State::AwaitingRoom { ask_at, .. } if ask_at == back));
+}
+
+#[test]
+fn a_machine_whose_feed_others_fill_gives_its_place_up_in_minutes_and_says_why() {
+    let full = |ask_at| Input::Room(Room::Full { ask_at, why: "9 of 10 A are taken".to_owned() });
+    for (verb, line, untouched) in [
+        (Verb::Cycle, PowerState::Off, false),
+        (Verb::Cycle, PowerState::On, true),
+        (Verb::On, PowerState::Off, true),
+    ] {
+        let mut sequencer = looked(verb, line);
+        let asked = NOW + Duration::from_secs(10);
+        assert!(matches!(sequencer.poll(asked), Action::AskRoom { .. }), "{verb:?}, {line}");
+        sequencer.handle(full(asked), asked);
+        let again = asked + ROOM_FULL_DEADLINE / 2;
+        sequencer.handle(full(again), again);
+        assert_eq!(sequencer.record().progress(), "9 of 10 A are taken");
+        let end = asked + ROOM_FULL_DEADLINE;
+        assert_eq!(sequencer.poll(end), Action::Finished, "asking again gains no time");
+        let record = sequencer.record();
+        assert_eq!(record.left_untouched(), untouched, "{record:?}");
+        assert!(record.evidence.contains("9 of 10 A are taken"), "{record:?}");
+        assert_eq!(record.evidence.contains("left off"), !untouched, "{record:?}");
+    }
+    // Only others' inrush: that passes, and takes what it takes.
+    let mut sequencer = looked(Verb::On, PowerState::Off);
+    sequencer.handle(taken(NOW), NOW);
+    assert!(matches!(sequencer.poll(NOW + ROOM_FULL_DEADLINE), Action::AskRoom { .. }));
 }
 
 /// Feed f0 of 10 A and machines of 1 A, 3 A for two seconds.

@@ -44,7 +44,7 @@ impl Agent {
         let room = match to {
             PowerState::Off => match ledger.promise(name) {
                 Ok(()) => Room::Free,
-                Err(full) => Room::Taken { ask_at: poll, why: full.to_string() },
+                Err(full) => Room::Full { ask_at: poll, why: full.to_string() },
             },
             PowerState::On => match ledger.admit(name, now) {
                 Admission::Now => Room::Free,
@@ -55,7 +55,7 @@ impl Agent {
                         number(current)
                     ),
                 },
-                Admission::Full(full) => Room::Taken { ask_at: poll, why: full.to_string() },
+                Admission::Full(full) => Room::Full { ask_at: poll, why: full.to_string() },
             },
         };
         if let Some(live) = &mut machine.state().live {

@@ -41,14 +41,14 @@ impl Agent {
         let room = match to {
             PowerState::Off => match ledger.promise(&name) {
                 Ok(()) => Room::Free,
-                Err(full) => Room::Taken { ask_at: poll, why: full.to_string() },
+                Err(full) => Room::Full { ask_at: poll, why: full.to_string() },
             },
             PowerState::On => match ledger.admit(&name, at) {
                 Admission::Now => Room::Free,
                 Admission::Later { feed, .. } => {
                     Room::Taken { ask_at: poll, why: format!("others start on {feed}") }
                 }
-                Admission::Full(full) => Room::Taken { ask_at: poll, why: full.to_string() },
+                Admission::Full(full) => Room::Full { ask_at: poll, why: full.to_string() },
             },
         };
         if room == Room::Free {

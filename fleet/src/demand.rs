@@ -67,6 +67,17 @@ struct Voice {
     lower_since: Option<Moment>,
     lower: VecDeque<(Moment, NodeCount)>,
     told: Option<Told>,
+    /// The last tick was silent about a count above the level, and was not believed: see [`Demand::told`].
+    doubted: bool,
+}
+
+/// What is told to a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The count.
+    pub count: NodeCount,
+    /// Whether a machine that counts is on its way out.
+    pub falls: bool,
 }
 
 /// A Status that was answered ready and not asked about since.
@@ -75,6 +86,8 @@ struct Told {
     at: Moment,
     /// What silence asks for; none while the count is in motion.
     count: Option<NodeCount>,
+    /// Whether a machine was on its way out then.
+    fell: bool,
 }
 
 impl Demand {
@@ -109,6 +122,7 @@ impl Demand {
         let desired = self.desired();
         let voice = self.voice(voice);
         voice.told = None;
+        voice.doubted = false;
         let count = match direction {
             Direction::Up => count.max(voice.level),
             // Of the pool's desired, and not of its own level: who asks for 3 where others want 5 wants
@@ -120,13 +134,15 @@ impl Demand {
         self.settle(damping, now);
     }
 
-    /// Status was answered ready with `count`. A full tick after the last answer without an ask in
-    /// between is an ask for what was told then. The host asks for Status twice in one tick: an
-    /// answer sooner than half a `tick` after the last one is the same tick's.
+    /// Status was answered ready. A full tick after the last answer without an ask in between is an ask for
+    /// what was told then. Where that is more than the voice wanted and a machine is on its way out, only the
+    /// second such tick in a row is: one ask that is lost in a scale-in is not to light again what just went
+    /// dark. The host asks for Status twice in one tick: an answer sooner than half a `tick` after the last one
+    /// is the same tick's.
     pub fn told(
         &mut self,
         voice: &str,
-        count: NodeCount,
+        answer: Answer,
         tick: Duration,
         damping: Damping,
         now: Moment,
@@ -136,13 +152,16 @@ impl Demand {
         match voice.told {
             // The host asks twice in a tick, and its strategy is given the second answer.
             Some(told) if now.since(told.at) < tick / 2 => {
-                voice.told = Some(Told { at: told.at, count: Some(count) });
+                voice.told = Some(Told { at: told.at, ..Told::by(answer, now) });
             }
             Some(told) => {
-                voice.hear(told.count.unwrap_or(voice.level), now);
-                voice.told = Some(Told { at: now, count: Some(count) });
+                let asked = told.count.unwrap_or(voice.level);
+                let falls = told.fell || answer.falls;
+                voice.doubted = falls && asked > voice.level && !voice.doubted;
+                voice.hear(if voice.doubted { voice.level } else { asked }, now);
+                voice.told = Some(Told::by(answer, now));
             }
-            None => voice.told = Some(Told { at: now, count: Some(count) }),
+            None => voice.told = Some(Told::by(answer, now)),
         }
         self.settle(damping, now);
     }
@@ -156,7 +175,8 @@ impl Demand {
         if voice.told.is_some() && same_tick.is_none() {
             voice.hear(voice.level, now);
         }
-        voice.told = Some(Told { at: same_tick.map_or(now, |told| told.at), count: None });
+        let at = same_tick.map_or(now, |told| told.at);
+        voice.told = Some(Told { at, count: None, fell: true });
         self.settle(damping, now);
     }
 
@@ -236,9 +256,22 @@ impl Demand {
     }
 }
 
+impl Told {
+    const fn by(answer: Answer, at: Moment) -> Self {
+        Self { at, count: Some(answer.count), fell: answer.falls }
+    }
+}
+
 impl Voice {
     fn at(level: NodeCount) -> Self {
-        Self { level, heard: None, lower_since: None, lower: VecDeque::new(), told: None }
+        Self {
+            level,
+            heard: None,
+            lower_since: None,
+            lower: VecDeque::new(),
+            told: None,
+            doubted: false,
+        }
     }
 
     fn hear(&mut self, count: NodeCount, now: Moment) {

@@ -9,7 +9,7 @@ mod orders;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::demand::{Caller, Demand, Direction};
+use crate::demand::{Answer, Caller, Demand, Direction};
 pub use crate::effect::{Done, Effect};
 use crate::marks::{Mark, Ownership, Restored};
 use crate::planner::{Doing, Memory, Plan, Scene, plan};
@@ -275,11 +275,13 @@ impl Reconciler {
         let damping = self.knobs.damping();
         // The host's own APM fails while a node drains, so a utilisation policy is silent without being
         // content: taken for content, its silence would end every drain that outlasts a tick.
-        let blind = while_starting == WhileStarting::Wait
-            && self.leaving.values().any(|scale_in| !matches!(scale_in.stage, Stage::Stuck(_)));
+        let falls =
+            self.leaving.values().any(|scale_in| !matches!(scale_in.stage, Stage::Stuck(_)));
+        let blind = while_starting == WhileStarting::Wait && falls;
+        let answer = Answer { count, falls };
         match &mut self.demand {
             Some(demand) if blind => demand.told_in_motion(voice, tick, damping, now),
-            Some(demand) => demand.told(voice, count, tick, damping, now),
+            Some(demand) => demand.told(voice, answer, tick, damping, now),
             None => {}
         }
     }

@@ -18,6 +18,10 @@ fn ask(demand: &mut Demand, count: u32, direction: Direction, seconds: u64) {
     demand.ask("default", NodeCount(count), direction, DAMPING, at(seconds));
 }
 
+fn told(demand: &mut Demand, count: u32, falls: bool, seconds: u64) {
+    demand.told("default", Answer { count: NodeCount(count), falls }, TICK, DAMPING, at(seconds));
+}
+
 #[test]
 fn a_higher_ask_holds_at_once_and_a_lower_one_after_its_window() {
     let mut demand = demand(1);
@@ -36,7 +40,7 @@ fn a_higher_ask_holds_at_once_and_a_lower_one_after_its_window() {
 fn silence_while_the_count_is_in_motion_neither_raises_nor_lets_a_window_run_out() {
     let mut demand = demand(4);
     ask(&mut demand, 2, Direction::Down, 0);
-    demand.told("default", NodeCount(4), TICK, DAMPING, at(59));
+    told(&mut demand, 4, false, 59);
     demand.settle(DAMPING, at(60));
     assert_eq!(demand.desired(), NodeCount(2));
     demand.told_in_motion("default", TICK, DAMPING, at(69));
@@ -44,10 +48,10 @@ fn silence_while_the_count_is_in_motion_neither_raises_nor_lets_a_window_run_out
     ask(&mut demand, 1, Direction::Down, 70);
     demand.told_in_motion("default", TICK, DAMPING, at(80));
     demand.told_in_motion("default", TICK, DAMPING, at(90));
-    demand.told("default", NodeCount(2), TICK, DAMPING, at(131));
+    told(&mut demand, 2, false, 131);
     assert_eq!(demand.desired(), NodeCount(2), "it was silent at 80, so not every ask was lower");
-    demand.told("default", NodeCount(3), TICK, DAMPING, at(141));
-    demand.told("default", NodeCount(3), TICK, DAMPING, at(151));
+    told(&mut demand, 3, false, 141);
+    told(&mut demand, 3, false, 151);
     assert_eq!(demand.desired(), NodeCount(3), "what is not in motion is asked for by silence");
 }
 
@@ -69,7 +73,7 @@ fn the_highest_ask_of_the_window_wins() {
 fn silence_asks_for_what_was_told_and_restarts_the_window() {
     let mut demand = demand(3);
     let told = |demand: &mut Demand, seconds| {
-        demand.told("default", NodeCount(3), TICK, DAMPING, at(seconds));
+        told(demand, 3, false, seconds);
     };
     ask(&mut demand, 1, Direction::Down, 0);
     told(&mut demand, 10);
@@ -85,24 +89,52 @@ fn silence_asks_for_what_was_told_and_restarts_the_window() {
 fn silence_asks_for_the_last_count_of_a_tick_and_for_none_where_the_last_answer_was_not_ready() {
     let mut demand = demand(1);
     // A machine has left between the tick's two calls of Status; the strategy is given the second.
-    demand.told("default", NodeCount(2), TICK, DAMPING, at(100));
-    demand.told("default", NodeCount(1), TICK, DAMPING, at(101));
-    demand.told("default", NodeCount(1), TICK, DAMPING, at(110));
+    told(&mut demand, 2, false, 100);
+    told(&mut demand, 1, false, 101);
+    told(&mut demand, 1, false, 110);
     assert_eq!(demand.desired(), NodeCount(1));
-    demand.told("default", NodeCount(2), TICK, DAMPING, at(120));
+    told(&mut demand, 2, false, 120);
     demand.told_not_ready("default", TICK, at(121));
-    demand.told("default", NodeCount(2), TICK, DAMPING, at(130));
+    told(&mut demand, 2, false, 130);
     assert_eq!(demand.desired(), NodeCount(1), "the evaluation of 120 was broken off");
     demand.told_not_ready("default", TICK, at(140));
-    demand.told("default", NodeCount(2), TICK, DAMPING, at(150));
+    told(&mut demand, 2, false, 150);
     assert_eq!(demand.desired(), NodeCount(2), "that of 130 was not");
+}
+
+#[test]
+fn an_ask_that_is_lost_while_a_machine_leaves_raises_nothing_and_two_in_a_row_are_content() {
+    for (at_the_answer, at_the_silence) in [(true, true), (true, false), (false, true)] {
+        let mut demand = demand(4);
+        for second in [0, 10, 20, 30, 40, 50, 60] {
+            told(&mut demand, 4, false, second);
+            ask(&mut demand, 2, Direction::Down, second);
+        }
+        assert_eq!(demand.desired(), NodeCount(2));
+        told(&mut demand, 4, at_the_answer, 70); // its ask is lost
+        told(&mut demand, 3, at_the_silence, 80);
+        assert_eq!(demand.desired(), NodeCount(2), "one was lost");
+        ask(&mut demand, 1, Direction::Down, 80);
+        for second in [90, 100, 110, 120] {
+            told(&mut demand, 3, true, second); // every other ask is lost
+            if second % 20 == 0 {
+                ask(&mut demand, 1, Direction::Down, second);
+            }
+        }
+        demand.settle(DAMPING, at(150));
+        assert_eq!(demand.desired(), NodeCount(2), "a window that was not of lower asks alone");
+        for second in [160, 170, 180] {
+            told(&mut demand, 3, true, second);
+        }
+        assert_eq!(demand.desired(), NodeCount(3), "content");
+    }
 }
 
 #[test]
 fn an_ask_between_two_status_calls_is_no_silence() {
     let mut demand = demand(3);
     for tick in 0..10 {
-        demand.told("default", NodeCount(3), TICK, DAMPING, at(tick * 10));
+        told(&mut demand, 3, false, tick * 10);
         ask(&mut demand, 0, Direction::Down, tick * 10);
     }
     assert_eq!(demand.desired(), NodeCount(0));

@@ -7,7 +7,7 @@ use fleet::demand::{Caller, Direction};
 use fleet::{NodeCount, WhileStarting};
 
 use crate::world::agent::Rig;
-use crate::world::{Policy, World};
+use crate::world::{Policy, TICK, World};
 
 /// How many seeds each scenario runs with, where nothing else is said.
 const RUNS: u64 = 8;
@@ -33,8 +33,8 @@ fn runs() -> u64 {
     std::env::var("LAMPLIGHTER_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)
 }
 
-/// The other policy calls: it is told, and asks unless it is content.
-fn call(world: &mut World, want: u32) {
+/// The other policy calls: it is told, and asks unless it is content, or its ask is lost.
+fn call(world: &mut World, want: u32, is_lost: bool) {
     let at = world.at();
     let status = world.rec.status(at);
     world.rec.call("other", at);
@@ -45,23 +45,36 @@ fn call(world: &mut World, want: u32) {
     let caller = Caller { voice: "other", tick, while_starting: WhileStarting::Ready };
     world.rec.told(caller, status.count, at);
     let direction = if want < status.count.0 { Direction::Down } else { Direction::Up };
-    if want != status.count.0 {
+    if want != status.count.0 && !is_lost {
         world.rec.ask("other", NodeCount(want), direction, at);
     }
 }
 
-/// An hour of both; returns how often relays closed and opened.
-fn hour(seed: u64, default: Wants, other: Wants) -> (u32, u32) {
+/// An hour of both; returns how often relays closed and opened. Of the asks of each one in `lost` is lost, where that is
+/// above 0, and never two in a row: the host was told a count, and its evaluation was broken off.
+fn hour(seed: u64, default: Wants, other: Wants, lost: u32) -> (u32, u32) {
     let mut dice = Dice(seed);
+    // Of their own, so that the same seed has the same wishes with and without losses.
+    let mut losses = Dice(seed);
+    let mut loses = move |before: bool| lost > 0 && losses.below(lost) == 0 && !before;
+    let mut lost_last = [false; 2];
     let rigs = ["n1", "n2", "n3", "n4", "n5"].map(|name| (name, Rig::dark(true)));
     let mut world = World::new(rigs.into(), Some(0));
     let mut due = OTHER_TICK;
     for second in 0..HOUR {
-        world.policy = Policy::Fixed(default(second, &mut dice));
+        let want = default(second, &mut dice);
+        // It asks in seconds that are full tens.
+        let asks = world.now % TICK == TICK - 1;
+        let is_lost = asks && loses(lost_last[0]);
+        if asks {
+            lost_last[0] = is_lost;
+        }
+        world.policy = if is_lost { Policy::Silent } else { Policy::Fixed(want) };
         world.step();
         if second >= due {
             let want = other(second, &mut dice);
-            call(&mut world, want);
+            lost_last[1] = loses(lost_last[1]);
+            call(&mut world, want, lost_last[1]);
             // In one tick of six it is silent for a while, as in a cooldown.
             let pause = if dice.below(6) == 0 { 4 * OTHER_TICK } else { 0 };
             due = second + OTHER_TICK + pause - 2 + u64::from(dice.below(5));
@@ -76,7 +89,7 @@ fn hour(seed: u64, default: Wants, other: Wants) -> (u32, u32) {
 fn check(what: &str, default: Wants, other: Wants, expected: (u32, u32)) {
     let mut told = Vec::new();
     for seed in 1..=runs() {
-        let edges = hour(seed, default, other);
+        let edges = hour(seed, default, other, 0);
         if edges != expected {
             told.push((seed, edges));
         }
@@ -105,4 +118,36 @@ fn two_that_take_turns_wanting_four_keep_four() {
     let default: Wants = |second, _| if second % 600 < 400 { 4 } else { 3 };
     let other: Wants = |second, _| if (100..300).contains(&(second % 600)) { 2 } else { 4 };
     check("four by turns", default, other, (4, 0));
+}
+
+/// Runs a scenario with and without lost asks, and counts the hours in which relays moved more often with them.
+#[expect(clippy::print_stdout, reason = "the figure is for who runs it long")]
+fn with_losses(what: &str, other: Wants, lost: u32) -> Vec<u64> {
+    let steady: Wants = |_, _| 2;
+    let (mut more, mut edges) = (Vec::new(), [(0, 0); 2]);
+    for seed in 1..=runs() {
+        let [plain, losing] = [0, lost].map(|lost| hour(seed, steady, other, lost));
+        for (sum, of) in edges.iter_mut().zip([plain, losing]) {
+            *sum = (sum.0 + of.0, sum.1 + of.1);
+        }
+        if losing.0 > plain.0 || losing.1 > plain.1 {
+            more.push(seed);
+        }
+    }
+    let [plain, losing] = edges;
+    println!(
+        "{what}, one ask in {lost} lost: {} hours, {} with more edges than without; {plain:?} without, {losing:?} with",
+        runs(),
+        more.len()
+    );
+    more
+}
+
+/// Four for a part of each twelve minutes, then one or none.
+const STEPS: Wants = |second, dice| if second % 720 < 300 { 4 } else { dice.below(2) };
+
+#[test]
+fn single_asks_that_are_lost_move_no_machine() {
+    let more = with_losses("steady 2 beside 4 by turns", STEPS, 3);
+    assert!(more.is_empty(), "seeds {more:?}");
 }

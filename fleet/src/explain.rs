@@ -6,7 +6,7 @@ use crate::marks::Ownership;
 use crate::planner::Blocked;
 use crate::reconciler::{BootState, Reconciler};
 use crate::scale_in::Stage;
-use crate::{MachineName, Moment, NodeStatus, Verb};
+use crate::{MachineName, MachineView, Moment, NodeStatus, Verb};
 
 /// One sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,29 @@ impl Reconciler {
         lines
     }
 
+    /// Whether Nomad answers and has no node of this machine: not one that is cut off, whose node stays listed.
+    fn is_unknown(&self, machine: &MachineView) -> bool {
+        self.view.nomad_answers && machine.node.is_none()
+    }
+
+    fn explain_silence(&self, name: &MachineName, machine: &MachineView) -> String {
+        if self.is_unknown(machine) {
+            // A client registers again only where the server says that it knows no such node; it says that to
+            // nobody whose secret it does not know (hashicorp/nomad#20024).
+            return format!(
+                "is on, and Nomad does not know its node: either it has never registered, or Nomad was restored from \
+                 a snapshot of before it did, and then refuses its client until that is started anew (`systemctl \
+                 restart nomad` on the machine, or `power-agent cycle {name} --force`); nothing proves that it is \
+                 empty, so it counts and is left as it is"
+            );
+        }
+        format!(
+            "is on, and its node is down or not there: it may be cut off from Nomad, or hang; nothing \
+             proves that it is empty, so it counts and is left as it is; `power-agent cycle {name}` \
+             starts it anew"
+        )
+    }
+
     /// Machines that do not do what they were switched for.
     fn explain_failures(&self, now: Moment) -> Vec<Line> {
         let mut lines = Vec::new();
@@ -91,11 +114,7 @@ impl Reconciler {
                     ),
                 ));
             } else if machine.is_silent(now) {
-                lines.push(Line::machine(name, format!(
-                    "is on, and its node is down or not there: it may be cut off from Nomad, or hang; nothing \
-                     proves that it is empty, so it counts and is left as it is; `power-agent cycle {name}` \
-                     starts it anew"
-                )));
+                lines.push(Line::machine(name, self.explain_silence(name, machine)));
             } else if machine.lost_power(now) {
                 lines.push(Line::machine(name, "its power went away without an order".to_owned()));
             } else if self.boot(name, now) == BootState::Silent {
@@ -147,10 +166,18 @@ impl Reconciler {
                 )));
             }
         }
-        let silent = self.view.machines.values().filter(|machine| machine.is_silent(now)).count();
-        if silent > 0 {
+        let silent = self.view.machines.values().filter(|machine| machine.is_silent(now));
+        let (unknown, silent): (Vec<_>, Vec<_>) = silent.partition(|it| self.is_unknown(it));
+        if !silent.is_empty() {
             lines.push(Line::pool(format!(
-                "partition suspected: {silent} on whose nodes are silent; nothing is moved in their place"
+                "partition suspected: {} on whose nodes are silent; nothing is moved in their place",
+                silent.len()
+            )));
+        }
+        if !unknown.is_empty() {
+            lines.push(Line::pool(format!(
+                "{} on whose nodes Nomad does not know; nothing is moved in their place",
+                unknown.len()
             )));
         }
         if self.last_plan.short > 0 {

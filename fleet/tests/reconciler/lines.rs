@@ -82,3 +82,36 @@ fn whoever_touched_a_node_is_told_of_it() {
     n2: its node takes no work, and that is not our doing; `nomad node eligibility -enable` frees it
     "#);
 }
+
+#[test]
+fn a_machine_whose_node_nomad_has_forgotten_is_told_from_one_that_is_cut_off() {
+    let mut world = working(3);
+    world.rigs.get_mut("n2").unwrap().cut_off = true;
+    world.run(60);
+    let text = told(&world);
+    assert!(text.contains("partition suspected: 1 on whose nodes are silent"), "{text}");
+    assert!(!text.contains("does not know"), "{text}");
+
+    // Restored from a snapshot of before it registered: its client is refused.
+    world.operator("n2").purge("n2");
+    world.run(60);
+    let text = told(&world);
+    assert!(!text.contains("partition"), "{text}");
+    assert!(text.contains("1 on whose nodes Nomad does not know"), "{text}");
+    let line = text.lines().find(|line| line.starts_with("n2: ")).unwrap();
+    for words in ["Nomad does not know its node", "systemctl restart nomad", "cycle n2 --force"] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert_eq!((world.lit().len(), world.rec.status(world.at()).count.0), (3, 3), "it counts");
+
+    // Nomad's own silence says nothing of what it knows.
+    world.nomad.silent = true;
+    world.run(10);
+    assert!(!told(&world).contains("does not know"), "{}", told(&world));
+    world.nomad.silent = false;
+
+    world.rigs.get_mut("n2").unwrap().cut_off = false;
+    world.run(10);
+    assert!(!told(&world).contains("n2"), "{}", told(&world));
+    assert_eq!(["n1", "n2", "n3"].map(|name| world.edges(name)), [(1, 0); 3]);
+}

@@ -19,6 +19,7 @@ mod over_the_network;
 mod people;
 mod people_and_placements;
 mod pools;
+mod restored;
 mod several;
 mod under_work;
 mod utilisation;

@@ -71,3 +71,30 @@ async fn a_stale_claim_is_refused_and_a_repeated_one_or_that_of_another_cluster_
     assert_eq!(lines[1]["by"], "autoscaler of global, pool rack, fence 5");
     assert_eq!(lines[3]["by"], "ada");
 }
+
+#[tokio::test]
+async fn an_agent_that_was_away_while_nomad_was_restored_refuses_the_younger_claim_until_a_reset() {
+    let mut bench = bench::start("100ms").await;
+    bench.client.claim(&fence(9)).await.expect("it is taken");
+    bench.kill_agent().await;
+    bench.start_agent().await;
+    for id in ["op-1", "op-2"] {
+        let text = bench.client.claim(&fence(4)).await.expect_err("it is stale").to_string();
+        let said = "with fence 9 of cluster global: this claim carries 4";
+        assert!(text.contains(said), "{text}");
+        let order = order(id, "read", Verb::On, autoscaler(4));
+        let (code, text) = refused(bench.client.set_power(&order).await.expect("an answer"));
+        assert_eq!(code, RefusalCode::StaleFence, "{text}");
+    }
+    let known = bench.client.inventory().await.expect("an inventory").fences;
+    assert_eq!(known, [fence(9)], "what is refused is not remembered");
+    assert_eq!(bench.moves().await, []);
+
+    let rack = fence(9).pool;
+    let why = "Nomad was restored from a snapshot";
+    bench.client.reset_fence(&rack, None, "ada", why).await.expect("a fence");
+    bench.client.claim(&fence(4)).await.expect("it is taken");
+    let known = bench.client.inventory().await.expect("an inventory").fences;
+    assert_eq!(known, [fence(4)]);
+    bench.done(&order("op-3", "read", Verb::On, autoscaler(4))).await;
+}

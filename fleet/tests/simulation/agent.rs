@@ -157,7 +157,7 @@ impl Agent {
             never_off: self.never_off == Some(name),
             running,
             feed_full: self
-                .feeds(around)
+                .feeds(around.rack, around.now)
                 .promise(&Self::machine(name))
                 .err()
                 .map(|f| f.to_string()),

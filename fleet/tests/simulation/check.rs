@@ -5,6 +5,7 @@ mod locks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleet::reconciler::Effect;
 use fleet::sequencer::{Record, State};
 use fleet::{FenceNumber, NodeStatus, OperationId, Order, Origin, Phase, PowerState, Verb};
 
@@ -13,6 +14,7 @@ use crate::agent::RunningOrder;
 use crate::hardware::{Board, Rack};
 use crate::nomad::Nomad;
 use crate::orders::LIMITS;
+use crate::plugin::BEAT;
 use crate::site::{BUDGETS, INRUSH, INRUSH_FOR, RUNNING, rack_of};
 
 /// Seconds for which nobody can know what somebody else has just done to a node.
@@ -20,6 +22,9 @@ const UNKNOWN: u64 = 40;
 
 /// Seconds between an agent's last look at its board and the end of its sequence.
 const UNREAD: u64 = 3;
+
+/// Heartbeats that a lease may miss before another may take it.
+const STALE_BEATS: u64 = 3;
 
 /// A command that reached a board.
 #[derive(Clone, Copy)]
@@ -57,7 +62,7 @@ pub(crate) struct Check {
     /// Nodes that somebody else touched, and when.
     touched: BTreeMap<String, u64>,
     /// Nodes that somebody else took out of scheduling, and when.
-    theirs: BTreeMap<String, u64>,
+    pub(crate) theirs: BTreeMap<String, u64>,
     /// When each node registered for the first time.
     pub(crate) registered: BTreeMap<String, u64>,
     /// When each machine was told last that its feed has room.
@@ -91,11 +96,6 @@ impl Check {
         self.theirs.contains_key(name)
     }
 
-    /// Nomad was restored: who has done what is as it was then.
-    pub(crate) fn forget_hands(&mut self) {
-        self.theirs.clear();
-    }
-
     /// The plugin makes a node eligible: never one that is somebody else's.
     pub(crate) fn freed(&mut self, name: &str, now: u64) {
         let at = self.theirs.remove(name);
@@ -104,6 +104,12 @@ impl Check {
             excused,
             "at {now}: {name}'s node is freed, and somebody else took it out at {at:?}"
         );
+    }
+
+    /// A plugin process acts for its pool: never once another may have taken its lease.
+    pub(crate) fn acts(&self, who: &str, effect: &Effect, beaten: u64, now: u64) {
+        let overdue = beaten + BEAT * STALE_BEATS <= now;
+        assert!(!overdue, "at {now}: {who}, whose record was written at {beaten}, does {effect:?}");
     }
 
     pub(crate) fn tell(&mut self, now: u64, what: String) {

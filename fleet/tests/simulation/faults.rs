@@ -40,9 +40,10 @@ pub(crate) enum Kind {
     PluginAlone,
     Split,
     Ticks,
+    OldOrder,
 }
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 27] = [
     Kind::AgentKilled,
     Kind::AgentRebooted,
     Kind::AgentCutOff,
@@ -69,6 +70,7 @@ const KINDS: [Kind; 26] = [
     Kind::PluginAlone,
     Kind::Split,
     Kind::Ticks,
+    Kind::OldOrder,
 ];
 
 /// How long an agent is away at least for which a week passes, in seconds: longer than any dwell, for the hardware's
@@ -162,6 +164,19 @@ impl Faults {
                     *chance.pick(&[Board::Silent, Board::Deaf, Board::Mumbles]);
             }
             Kind::MainsFail => self.mains_fail(place, all, chance),
+            Kind::OldOrder => {
+                // Where one is out of service, that one: it is there that the order surprises.
+                let is_out = |name: &&&str| all.agents[place].is_quarantined(name);
+                let name = RACKS[place].iter().find(is_out).unwrap_or(&name);
+                all.old_order(name, chance);
+            }
+            Kind::Locks if chance.once_in(2) => {
+                // Of a machine that goes: what has begun is not called off, and its agent dies over it.
+                let goes = |name: &&&str| all.agents[place].goes_by_policy(name);
+                let name = RACKS[place].iter().find(goes).copied().unwrap_or(name);
+                people::happen(kind, name, all, chance);
+                all.agents[place].kill(now + lasts);
+            }
             Kind::Person | Kind::Button | Kind::Locks | Kind::Operator => {
                 people::happen(kind, name, all, chance);
             }

@@ -9,7 +9,8 @@ use fleet::arbiter::HoldAsked;
 use fleet::reconciler::{Done, Effect};
 use fleet::sequencer::Eligible;
 use fleet::{
-    Fence, FleetView, HoldKind, MachineName, MachineView, OnSoftOffTimeout, Order, Origin, Verb,
+    FedView, Fence, FleetView, HoldKind, MachineName, MachineView, OnSoftOffTimeout, Order, Origin,
+    Verb,
 };
 
 use crate::agent::{self, Agent};
@@ -20,7 +21,7 @@ use crate::nomad::Nomad;
 use crate::orders;
 use crate::plugin::{self, Flight, Network, Plugin, Shown, Variable};
 use crate::policy::Policies;
-use crate::site::{BUDGETS, INRUSH, POOLS, Pool, RACKS, RUNNING, rack_of};
+use crate::site::{self, BUDGETS, INRUSH, POOLS, Pool, RACKS, RUNNING, rack_of};
 use crate::snapshot::Snapshot;
 
 /// Who the plugin's drains say they are by.
@@ -167,6 +168,7 @@ impl Installation {
                     network: self.network,
                     chance,
                     policies: &self.policies[pool],
+                    check: &self.check,
                     now,
                 },
             );
@@ -204,6 +206,7 @@ impl Installation {
             fences.push(heard.then(|| agent.highest(&pool.name())));
             if heard {
                 view.agents_heard += 1;
+                view.feeds.rooms.extend(agent.feed_rooms(rack, now));
             } else {
                 view.agents_missing.push("an agent".to_owned());
             }
@@ -212,6 +215,7 @@ impl Installation {
                     agent: heard.then(|| agent.facts(name, rack, now)).flatten(),
                     node: self.nomad.view(name).filter(|_| !silent),
                     boot_deadline: Duration::from_secs(3 * BOOT),
+                    fed: if heard { agent.fed(name, rack, now) } else { FedView::default() },
                     ..MachineView::default()
                 };
                 view.machines.insert(MachineName::new(*name).unwrap(), machine);
@@ -342,6 +346,16 @@ impl Installation {
             self.agents.iter_mut().for_each(|agent| agent.reset_fence(&pool.name(), now));
             self.note("fences are reset".to_owned());
         }
+    }
+
+    /// An order to light a machine that was decided upon long ago arrives, by whoever holds the lease.
+    pub(crate) fn old_order(&mut self, name: &str, chance: &mut Chance) {
+        self.by_hand += 1;
+        let (place, pool) = (rack_of(name), site::pool_of(name));
+        let fence = plugin::fence(pool, self.agents[place].highest(&pool.name()));
+        let order = orders::by_policy(format!("old-{}", self.by_hand), name, fence);
+        self.busy_at = self.now;
+        self.order(place, &order, chance);
     }
 
     /// A person ends locks.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use fleet::arbiter::{Limits, Wear, Work};
 use fleet::sequencer::Task;
-use fleet::{MachineName, Moment, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb};
+use fleet::{
+    Fence, MachineName, Moment, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb,
+};
 
 use crate::agent::Around;
 
@@ -14,7 +16,8 @@ const SOFT_OFF: u64 = 15;
 const OFF_DWELL: u64 = 5;
 /// What protects the hardware.
 pub(crate) const LIMITS: Limits = Limits {
-    min_on: Duration::from_secs(10),
+    // Longer than a boot: else no machine is up, and asked to go down, before it is over.
+    min_on: Duration::from_secs(40),
     min_off: Duration::from_secs(8),
     cycles_per_hour: 40,
 };
@@ -56,6 +59,13 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
         may_light_at: wear.may_light_at(LIMITS),
         fed: true,
     }
+}
+
+/// An order of an autoscaler to light a machine.
+pub(crate) fn by_policy(id: String, name: &str, fence: Fence) -> Order {
+    let order = by_hand(id, (name, ""), Verb::On, (false, false));
+    let reason = Reason::new("it was wanted long ago");
+    Order { origin: Origin::Autoscaler(fence), reason, ..order }
 }
 
 /// A person's order.

@@ -14,6 +14,7 @@ use fleet::{
 };
 
 use crate::chance::Chance;
+use crate::check::Check;
 use crate::clock::plugin_at as at;
 use crate::nomad::Nomad;
 use crate::policy::{Call, Policies};
@@ -22,7 +23,7 @@ use crate::site::{Pool, RACKS};
 /// The policy's evaluation interval, in seconds.
 pub(crate) const TICK: u64 = 10;
 /// The lease's heartbeat.
-const BEAT: u64 = 5;
+pub(crate) const BEAT: u64 = 5;
 /// Seconds after which a claim that does not show is made again.
 const CLAIM_AGAIN: u64 = 2;
 /// Polls in a row that may each end something.
@@ -94,6 +95,8 @@ pub(crate) struct Plugin {
     record: Variable,
     pub(crate) reconciler: Option<Reconciler>,
     queued: VecDeque<(u64, Effect)>,
+    /// When its record was written last, by the simulation's own book.
+    beaten: u64,
     watch_at: u64,
     claim_at: u64,
     views: VecDeque<Shown>,
@@ -120,10 +123,11 @@ pub(crate) struct Around<'a> {
     pub(crate) network: Network,
     pub(crate) chance: &'a mut Chance,
     pub(crate) policies: &'a Policies,
+    pub(crate) check: &'a Check,
     pub(crate) now: u64,
 }
 
-fn fence(pool: &Pool, number: FenceNumber) -> Fence {
+pub(crate) fn fence(pool: &Pool, number: FenceNumber) -> Fence {
     Fence { cluster: ClusterId::new("global").unwrap(), pool: pool.name(), number }
 }
 
@@ -167,6 +171,7 @@ impl Plugin {
             record: Variable::default(),
             reconciler: None,
             queued: VecDeque::new(),
+            beaten: 0,
             watch_at: 0,
             claim_at: 0,
             views: VecDeque::new(),
@@ -317,6 +322,7 @@ impl Plugin {
         };
         self.record = around.variable.clone();
         self.highest_seen = self.highest_seen.max(fence);
+        self.beaten = around.now;
         self.lease.written(self.record.index, fence, at(around.now));
         if self.reconciler.is_none() {
             self.life += 1;
@@ -392,6 +398,7 @@ impl Plugin {
         }
         let fence = fence(self.pool, number);
         for (_, effect) in std::mem::take(&mut self.queued) {
+            around.check.acts(self.name, &effect, self.beaten, now);
             let Network { repeats, slow, .. } = around.network;
             let order = matches!(
                 effect,

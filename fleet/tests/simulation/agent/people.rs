@@ -3,7 +3,7 @@
 use fleet::arbiter::{HoldAsked, HoldKind, check_word};
 use fleet::boots::{Boot, Quarantine};
 use fleet::reconciler::{Done, Effect};
-use fleet::{Fence, Origin, PoolName, PowerState};
+use fleet::{Fence, Origin, Phase, PoolName, PowerState};
 
 use super::{Agent, Around};
 
@@ -95,6 +95,15 @@ impl Agent {
     pub(crate) fn wants_on(&self, name: &str) -> bool {
         let commanded = self.journal.machines[name].commanded.as_ref();
         commanded.is_some_and(|commanded| commanded.state == PowerState::On)
+    }
+
+    /// Whether it was asked to go by a policy, and is not cut yet.
+    pub(crate) fn goes_by_policy(&self, name: &str) -> bool {
+        self.live.get(name).is_some_and(|live| {
+            let phase = live.sequencer.record().phase();
+            let asked = matches!(phase, Phase::SoftOff | Phase::Settling);
+            asked && matches!(live.order.origin, Origin::Autoscaler(_))
+        })
     }
 
     pub(crate) fn is_quarantined(&self, name: &str) -> bool {

@@ -81,6 +81,24 @@ pub fn wall_text(wall_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// The end of a day in UTC that is written like `2027-12-31`, in milliseconds since 1970; `None`: it is no such day.
+#[must_use]
+pub fn end_of_day_ms(day: &str) -> Option<u64> {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    // Ten characters and only such days as are written back the same way.
+    let mut numbers = day.split('-').map(|part| part.parse::<u64>().ok());
+    let (year, month, date) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&date) {
+        return None;
+    }
+    let (march_year, march_month) =
+        if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = march_year / 4 - march_year / 100 + march_year / 400;
+    let days = 365 * march_year + leaps + (153 * march_month + 2) / 5 + date - 1 - 719_468;
+    let begins = days * DAY_MS;
+    wall_text(begins).starts_with(&format!("{day}T")).then_some(begins + DAY_MS)
+}
+
 /// The kernel's clock since boot, which counts suspended time and which nobody can set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
@@ -132,6 +150,23 @@ mod tests {
         assert_eq!(wall_text(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(wall_text(1_709_251_199_999), "2024-02-29T23:59:59.999Z");
         assert_eq!(wall_text(1_795_381_678_120), "2026-11-22T21:07:58.120Z");
+    }
+
+    #[test]
+    fn a_day_is_read_as_it_is_written_and_others_are_none() {
+        assert_eq!(end_of_day_ms("1970-01-01"), Some(86_400_000));
+        assert_eq!(end_of_day_ms("2024-02-29"), Some(1_709_251_200_000));
+        for none in
+            ["2023-02-29", "2024-2-29", "2024-13-01", "1969-12-31", "2024-02-29-1", "soon", ""]
+        {
+            assert_eq!(end_of_day_ms(none), None, "{none}");
+        }
+        let mut at = 0;
+        while at < 4_102_444_800_000 {
+            let day = wall_text(at).get(..10).unwrap_or_default().to_owned();
+            at += 86_400_000;
+            assert_eq!(end_of_day_ms(&day), Some(at), "{day}");
+        }
     }
 
     #[test]

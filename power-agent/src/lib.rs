@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 pub mod metrics;
 mod node;
+mod page;
 pub mod quota;
 mod rack;
 mod reload;

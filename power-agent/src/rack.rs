@@ -6,7 +6,9 @@ use std::sync::Arc;
 use fleet::feeds::Ledger;
 use fleet::{DeviceName, FeedName, MachineName, Milliamps};
 
-use crate::config::{AgentConfig, Config, MachineConfig, Network, NomadConfig, OutletPath};
+use crate::config::{
+    AgentConfig, Config, MachineConfig, Network, NomadConfig, OutletPath, PageConfig,
+};
 use crate::device::DeviceHandle;
 use crate::drivers::DriverConfig;
 use crate::machine::{Machine, MachineOutlet};
@@ -25,6 +27,7 @@ pub(crate) struct Device {
 pub(crate) struct Rack {
     pub(crate) config: AgentConfig,
     pub(crate) network: Option<Network>,
+    pub(crate) page: Option<PageConfig>,
     pub(crate) nomad: Option<NomadConfig>,
     pub(crate) nodes: Nodes,
     pub(crate) devices: BTreeMap<DeviceName, Device>,
@@ -61,6 +64,7 @@ impl Draft<'_> {
         Rack {
             config: self.config.agent.clone(),
             network: self.config.network.clone(),
+            page: self.config.page.clone(),
             nomad: self.config.nomad.clone(),
             nodes: self.nodes,
             devices: self.devices,

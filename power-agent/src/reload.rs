@@ -108,6 +108,7 @@ fn check_fixed(old: &Rack, new: &Config) -> Result<(), String> {
         ("agent.state", old.config.state == new.agent.state),
         ("agent.metrics", old.config.metrics == new.agent.metrics),
         ("the network section", old.network == new.network),
+        ("[page]", old.page == new.page),
     ];
     let changed: Vec<&str> =
         fixed.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect();

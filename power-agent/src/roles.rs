@@ -7,6 +7,8 @@ use std::fmt;
 
 use fleet::{MachineName, PoolName, hostlist};
 
+use crate::identity::Token;
+
 /// The most names that one rack file may give a role: a person each for a large machine room.
 pub const GRANTS_MAX: usize = 1024;
 
@@ -202,6 +204,8 @@ pub struct Grant {
     pub scope: Scope,
     /// How many orders it may give within a minute.
     pub orders_per_minute: u32,
+    /// What proves the name at the page, where no certificate does.
+    pub token: Option<Token>,
 }
 
 /// Who may what: names of certificates and of local users, and `%group` for local groups, as in sudo's own file.

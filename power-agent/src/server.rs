@@ -40,6 +40,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// For callers in this process, who bring the identity that the gate would.
+    pub(crate) const fn new(agent: Arc<Agent>) -> Self {
+        Self { agent }
+    }
+
     pub(crate) fn server(agent: Arc<Agent>) -> PowerAgentServer<Self> {
         PowerAgentServer::new(Self { agent })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

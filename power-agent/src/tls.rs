@@ -10,11 +10,14 @@ use std::time::SystemTime;
 use agent_api::credentials::{ALPN, FileError, Part, certificates, key, provider, revoked};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::config::TlsConfig;
+
+/// What browsers speak with the page.
+const PAGE_ALPN: &[u8] = b"http/1.1";
 
 /// How files looked: when one changes, so does this.
 type Stamp = Vec<Option<(SystemTime, u64, u64)>>;
@@ -37,6 +40,8 @@ struct State {
 #[derive(Debug)]
 struct Loaded {
     server: Arc<ServerConfig>,
+    /// For browsers, which may come without a certificate.
+    page: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
@@ -103,6 +108,11 @@ impl Trust {
         Arc::clone(&self.loaded().server)
     }
 
+    /// For the page: a certificate is checked where one is shown.
+    pub(crate) fn page(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.loaded().page)
+    }
+
     fn loaded(&self) -> Arc<Loaded> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&state.loaded)
@@ -124,31 +134,39 @@ impl Loaded {
             Some(file) => revoked(file)?,
             None => Vec::new(),
         };
+        let authorities = Arc::new(authorities);
         // A list says who is revoked; that it is old is no reason to lock everybody out of a rack at an edge site.
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider())
-                .with_crls(lists)
+        let checking = || {
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities), provider())
+                .with_crls(lists.clone())
                 .only_check_end_entity_revocation()
-                .build()
-                .map_err(|error| {
-                    let (part, path): (_, &Path) = match &files.crl_file {
-                        Some(file) => (Part::Revoked, file),
-                        None => (Part::Authority, &files.ca_file),
-                    };
-                    FileError::new(part, path, error)
-                })?;
-        let config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| of_ca(&error))?
-            .with_client_cert_verifier(Arc::clone(&verifier))
-            .with_single_cert(own, key);
-        let mut server =
-            config.map_err(|error| FileError::new(Part::Key, &files.key_file, error))?;
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        // A resumed session would skip the certificate; connections are few and long.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        Ok(Self { server: Arc::new(server), verifier })
+        };
+        let of_lists = |error: VerifierBuilderError| {
+            let (part, path): (_, &Path) = match &files.crl_file {
+                Some(file) => (Part::Revoked, file),
+                None => (Part::Authority, &files.ca_file),
+            };
+            FileError::new(part, path, error)
+        };
+        let verifier = checking().build().map_err(of_lists)?;
+        let lenient = checking().allow_unauthenticated().build().map_err(of_lists)?;
+        let of_key = |error| FileError::new(Part::Key, &files.key_file, error);
+        let proven = |verifier, alpn: &[u8]| {
+            let mut server = ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[&TLS13, &TLS12])
+                .map_err(|error| of_ca(&error))?
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(own.clone(), key.clone_key())
+                .map_err(of_key)?;
+            server.alpn_protocols = vec![alpn.to_vec()];
+            // A resumed session would skip the certificate; connections are few and long.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+            Ok::<_, FileError>(Arc::new(server))
+        };
+        let server = proven(Arc::clone(&verifier), ALPN)?;
+        let page = proven(lenient, PAGE_ALPN)?;
+        Ok(Self { server, page, verifier })
     }
 }
 

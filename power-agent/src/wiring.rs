@@ -159,11 +159,15 @@ async fn serve_reloading(
     // The journal's lock is what makes this the only agent of its hardware: it comes first.
     let store = Store::open(&config.agent.state, boot)?;
     let nodes = Nodes::new(config.nomad.as_ref())?;
+    let of_page = config.page.as_ref().and_then(|page| page.tls.as_ref());
+    let tls = config.network.as_ref().map(|network| &network.tls).or(of_page);
+    let trust = tls.map(Trust::load).transpose()?.map(Arc::new);
     let network = match &config.network {
-        Some(network) => {
-            let listener = bind(network.listen, "listens on the network, by mutual TLS").await?;
-            Some((Arc::new(Trust::load(&network.tls)?), listener))
-        }
+        Some(network) => Some(bind(network.listen, "listens on the network, by mutual TLS").await?),
+        None => None,
+    };
+    let page = match &config.page {
+        Some(page) => Some((bind(page.listen, "serves the page").await?, page.tls.is_some())),
         None => None,
     };
     let metrics = match config.agent.metrics {
@@ -184,7 +188,6 @@ async fn serve_reloading(
             "lines of a device that the rack file no longer names are kept as they are; they are let go when the service is stopped"
         );
     }
-    let trust = network.as_ref().map(|(trust, _)| Arc::clone(trust));
     let keeper = Keeper::new(std::mem::take(&mut config.access), trust);
     let draft = Draft { config: &config, nodes, devices };
     let (agent, half_done) = Agent::new(draft, store, keeper, descriptors)?;
@@ -199,6 +202,9 @@ async fn serve_reloading(
     tracing::info!(socket = %socket.display(), machines = config.machines.len(), "agent serves");
     if let Some(listener) = metrics {
         agent.spawn(crate::metrics::serve(Arc::clone(&agent), listener));
+    }
+    if let Some((listener, secure)) = page {
+        agent.spawn(crate::page::serve(Arc::clone(&agent), listener, secure));
     }
     let links = open_doors(&agent, (listener, socket_group(&socket)?), network);
     let served = tokio::select! {
@@ -230,13 +236,15 @@ async fn reloads(
 fn open_doors(
     agent: &Arc<Agent>,
     (socket, group): (UnixListener, u32),
-    network: Option<(Arc<Trust>, TcpListener)>,
+    network: Option<TcpListener>,
 ) -> mpsc::Receiver<std::io::Result<Link>> {
     let (sender, links) = mpsc::channel(door::WAITING_MAX);
-    if let Some((trust, listener)) = network {
+    if let Some(trust) = agent.keeper.trust.clone() {
         agent.spawn(door::renew(Arc::clone(agent), Arc::clone(&trust)));
-        let door = Door::new(Arc::clone(agent), trust, sender.clone());
-        agent.spawn(door.open(listener));
+        if let Some(listener) = network {
+            let door = Door::new(Arc::clone(agent), trust, sender.clone());
+            agent.spawn(door.open(listener));
+        }
     }
     agent.spawn(door::local(Arc::clone(agent), socket, group, sender));
     links

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod bench;
+pub mod browser;
 pub mod cluster;
 pub mod diary;
 pub mod evidence;

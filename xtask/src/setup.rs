@@ -40,6 +40,13 @@ const KERNELS: &[Need] = &[
     Need { program: "perl", package: "perl-base", why: "switches a kernel of its own off" },
 ];
 
+/// What the page is looked at with: installed where that is possible, else its tests are skipped and say so.
+const BROWSER: &[Need] = &[Need {
+    program: testkit::browser::PROGRAM,
+    package: "chromium",
+    why: "shows the page as people see it",
+}];
+
 /// What a test runs beside ours to compare: installed where that is possible, else its test is skipped and says so.
 const COMPARED: &[Need] = &[Need {
     program: "powermand",
@@ -99,6 +106,7 @@ pub(crate) async fn for_test() -> Result<()> {
     if may_install() {
         install(COMPARED).await?;
         install(KERNELS).await?;
+        install(BROWSER).await?;
         install(&kernel_needs()?).await?;
         if testkit::uml::available().is_err() {
             // A machine that has the programs may have no lists, and the kernel's source is looked up in them.

@@ -88,6 +88,8 @@ pub enum Known {
     },
     /// A certificate that our authority signed.
     Certificate,
+    /// A token that the rack file knows by its hash.
+    Token,
     /// The order carries the fence of a lease.
     Fence,
     /// The journal has it: the order was given earlier.
@@ -105,6 +107,7 @@ impl Known {
         match self {
             Known::Socket { uid } => format!("socket uid {uid}"),
             Known::Certificate => "certificate".to_owned(),
+            Known::Token => "token".to_owned(),
             Known::Fence => "fence".to_owned(),
             Known::Journal => "journal".to_owned(),
             Known::Agent => "agent".to_owned(),

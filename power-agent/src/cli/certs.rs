@@ -95,7 +95,7 @@ struct Term {
     days: u32,
 }
 
-fn role(word: &str) -> Result<Role, String> {
+pub(super) fn role(word: &str) -> Result<Role, String> {
     let found = Role::WORDS.iter().find(|(known, _)| *known == word);
     found.map(|(_, role)| *role).ok_or_else(|| {
         let words: Vec<&str> = Role::WORDS.iter().map(|(word, _)| *word).collect();
@@ -150,7 +150,7 @@ pub(crate) fn certs(certs: Certs, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 /// The lines of a rack file that give the role, held against the rules of the rack file itself.
-fn access(
+pub(super) fn access(
     name: &str,
     role: Role,
     machines: Option<&str>,

@@ -17,9 +17,10 @@ mod plan;
 mod screen;
 mod serve;
 mod status;
+mod token;
 mod watch;
-mod why;
-mod words;
+pub(crate) mod why;
+pub(crate) mod words;
 
 use std::io;
 use std::path::PathBuf;
@@ -145,6 +146,9 @@ enum Command {
     Audit(audit::Question),
     /// Make and revoke the certificates by which agents and clients know each other on the network
     Certs(certs::Certs),
+    /// Make the tokens by which people prove their names at the page
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Tell every change as it happens, until Ctrl-C
     Watch {
         /// Host lists like node[1-3,5]; all machines if none is named
@@ -333,13 +337,16 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     let address = cli.agent.unwrap_or_else(|| AgentAddress::socket(SOCKET_DEFAULT));
     let credentials = match &cli.command {
         // These ask no agent.
-        Command::Check { .. } | Command::Serve { .. } | Command::Certs(_) => None,
+        Command::Check { .. } | Command::Serve { .. } | Command::Certs(_) | Command::Token(_) => {
+            None
+        }
         _ => cli.credentials.for_agent(&address)?,
     };
     let client = Client::connect_lazy_with(&address, credentials.as_ref());
     match cli.command {
         Command::Check { file } => check::check(&file, screen),
         Command::Certs(command) => certs::certs(command, screen),
+        Command::Token(command) => token::token(command, screen),
         Command::Doctor { config } => doctor::doctor(&config, screen).await,
         Command::Serve { config } => serve::serve(&config, screen).await,
         Command::Status { hosts } => status::status(&client, &hosts, screen).await,

@@ -1,6 +1,6 @@
 //! `why MACHINE`: all that is known of how a machine stands and why, each with its source and age.
 
-use agent_api::{Client, History, HistoryAsked, Machine, Plan};
+use agent_api::{Client, History, HistoryAsked, HistoryEntry, Machine, Plan};
 use fleet::duration::show_duration;
 use fleet::{BootEnd, MachineName, Milliamps, Supply};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::screen::Screen;
 use super::{Failure, hosts, words};
 
 /// How many of the last operations are told.
-const OPERATIONS_SHOWN: u32 = 3;
+pub(crate) const OPERATIONS_SHOWN: u32 = 3;
 
 #[derive(Debug, Serialize)]
 struct WhyJson<'a> {
@@ -62,28 +62,32 @@ async fn of_machine(
         })?;
         return Ok(Exit::Ok);
     }
-    screen.answer(&format!("{}: {}", machine.name, words::observed(machine)))?;
-    for line in lines {
-        screen.answer(&format!("  {line}"))?;
-    }
-    screen.answer("last operations:")?;
-    for entry in &entries {
-        screen.answer(&format!("  {}", sentence(entry).replace('\n', "\n  ")))?;
-    }
-    if entries.is_empty() {
-        screen.answer("  none is remembered")?;
-    }
-    for plan in &plans {
-        let (pool, age) = (&plan.pool, words::ago(plan.age));
-        screen.answer(&format!("plan {} of pool {pool} ({}, {age} ago):", plan.id, plan.author))?;
-        for line in lines_of(plan, &machine.name) {
-            screen.answer(&format!("  {line}"))?;
-        }
-    }
-    if machine.pool.is_some() && plans.is_empty() {
-        screen.answer("no plan of its pool has come to this agent: no autoscaler speaks of it")?;
+    for line in told(machine, &entries, &plans) {
+        screen.answer(&line)?;
     }
     Ok(Exit::Ok)
+}
+
+/// The whole answer, line by line.
+pub(crate) fn told(machine: &Machine, entries: &[HistoryEntry], plans: &[Plan]) -> Vec<String> {
+    let mut told = vec![format!("{}: {}", machine.name, words::observed(machine))];
+    told.extend(stands(machine).iter().map(|line| format!("  {line}")));
+    told.push("last operations:".to_owned());
+    told.extend(entries.iter().map(|entry| format!("  {}", sentence(entry).replace('\n', "\n  "))));
+    if entries.is_empty() {
+        told.push("  none is remembered".to_owned());
+    }
+    for plan in plans {
+        let (pool, age) = (&plan.pool, words::ago(plan.age));
+        told.push(format!("plan {} of pool {pool} ({}, {age} ago):", plan.id, plan.author));
+        told.extend(lines_of(plan, &machine.name).iter().map(|line| format!("  {line}")));
+    }
+    if machine.pool.is_some() && plans.is_empty() {
+        told.push(
+            "no plan of its pool has come to this agent: no autoscaler speaks of it".to_owned(),
+        );
+    }
+    told
 }
 
 impl<'a> PlanJson<'a> {

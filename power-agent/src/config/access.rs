@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use fleet::{PoolName, hostlist};
 
 use super::finding::{Finding, Report};
+use super::page::{self, PageConfig};
 use super::section::{At, Section};
 use crate::identity::is_name;
 use crate::quota::{ORDERS_PER_MINUTE_DEFAULT, ORDERS_PER_MINUTE_MAX};
@@ -48,6 +49,7 @@ pub(crate) struct AccessDraft {
     tls: Option<At<TlsConfig>>,
     files: BTreeMap<&'static str, Range<usize>>,
     grants: Vec<GrantDraft>,
+    page: Option<At<SocketAddr>>,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl AccessDraft {
         if let Some(section) = root.section("tls", "a section [tls]") {
             draft.read_tls(section);
         }
+        draft.page = root.section("page", "a section [page]").and_then(page::read);
         for (name, section) in root.named("access") {
             draft.read_grant(name, section);
         }
@@ -152,6 +155,7 @@ impl AccessDraft {
             1..=u64::from(ORDERS_PER_MINUTE_MAX),
             &ORDERS_PER_MINUTE_DEFAULT.to_string(),
         );
+        let token = page::read_token(&mut section, &name.value);
         let pools_named = pools.is_some();
         let pools = read_pools(&section, pools);
         let machines_span = machines.as_ref().map_or(0..0, |at| at.span.clone());
@@ -168,7 +172,7 @@ impl AccessDraft {
         let orders = orders.and_then(|orders| u32::try_from(orders.value).ok());
         let orders_per_minute = orders.unwrap_or(ORDERS_PER_MINUTE_DEFAULT);
         if let Some(role) = role {
-            let grant = Grant { role: role.value, scope, orders_per_minute };
+            let grant = Grant { role: role.value, scope, orders_per_minute, token };
             self.grants.push(GrantDraft {
                 name: name.value,
                 grant,
@@ -181,6 +185,7 @@ impl AccessDraft {
     /// The rules between these places and the rest of the file.
     pub(crate) fn check(&self, machines: &BTreeSet<&str>, pools: &BTreeSet<&str>, report: &Report) {
         self.check_listen(report);
+        page::check_tokens(self.grants.iter().map(|draft| (&draft.name, &draft.grant)), report);
         if self.grants.len() > GRANTS_MAX {
             let found = format!("{} names", self.grants.len());
             report.tell(
@@ -222,15 +227,25 @@ impl AccessDraft {
                         "`power-agent certs init DIR` makes an authority, `certs agent` the files",
                     ),
             ),
-            (None, Some(tls)) => report.tell(
+            (None, Some(tls)) if !self.page_is_open() => report.tell(
                 Finding::error("[tls] without `listen` in [agent]", tls.span.clone())
                     .found("nothing listens on the network, so nothing reads these files")
                     .remedy(format!(
-                        "add `listen = {LISTEN_EXAMPLE}` to [agent], or leave [tls] out"
+                        "add `listen = {LISTEN_EXAMPLE}` to [agent] or such an address to [page], or leave [tls] out"
                     )),
             ),
             _ => {}
         }
+        if let Some(page) =
+            self.page.as_ref().filter(|_| self.page_is_open() && self.files.is_empty())
+        {
+            report.tell(page::without_tls(page));
+        }
+    }
+
+    /// Whether the page is for others than this host.
+    fn page_is_open(&self) -> bool {
+        self.page.as_ref().is_some_and(|page| !page.value.ip().is_loopback())
     }
 
     /// The files of `[tls]`, where they are told.
@@ -247,11 +262,13 @@ impl AccessDraft {
             .remedy("look with `openssl x509 -noout -text -in FILE`, or make it with `power-agent certs`")
     }
 
-    pub(crate) fn into_parts(self) -> (Option<Network>, Access) {
+    pub(crate) fn into_parts(self) -> (Option<Network>, Option<PageConfig>, Access) {
+        let tls = self.tls.as_ref().filter(|_| self.page_is_open()).map(|tls| tls.value.clone());
+        let page = self.page.map(|page| PageConfig { listen: page.value, tls });
         let network = self.listen.zip(self.tls);
         let network = network.map(|(listen, tls)| Network { listen: listen.value, tls: tls.value });
         let grants = self.grants.into_iter();
-        (network, grants.map(|draft| (draft.name, draft.grant)).collect())
+        (network, page, grants.map(|draft| (draft.name, draft.grant)).collect())
     }
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod feeds;
 mod finding;
+mod page;
 mod placeholder;
 mod read;
 mod rules;
@@ -25,6 +26,7 @@ use crate::tls::Trust;
 pub use access::{Network, TlsConfig};
 pub use finding::{Finding, Findings, Severity};
 pub use fleet::duration::{DurationError, parse_duration, show_duration};
+pub use page::PageConfig;
 pub use placeholder::fill;
 pub(crate) use section::{Item, Section};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub machines: BTreeMap<MachineName, MachineConfig>,
     /// Where the agent listens on the network; `None`: nowhere.
     pub network: Option<Network>,
+    /// Where the page is served; `None`: nowhere.
+    pub page: Option<PageConfig>,
     /// Who may what.
     pub access: Access,
 }

@@ -81,7 +81,7 @@ impl Draft {
     pub(crate) fn into_config(self) -> Config {
         let devices = self.devices.into_iter();
         let machines = self.machines.into_iter();
-        let (network, access) = self.access.into_parts();
+        let (network, page, access) = self.access.into_parts();
         Config {
             agent: self.agent.value,
             nomad: self.nomad,
@@ -98,6 +98,7 @@ impl Draft {
                 .map(|machine| (machine.config.name.clone(), machine.config))
                 .collect(),
             network,
+            page,
             access,
         }
     }

@@ -62,8 +62,9 @@ where
                 let agent = Arc::clone(&self.agent);
                 Box::pin(async move {
                     let answer = answering.await?;
-                    if !identity.left_a_line() {
-                        agent.note_refusal(&caller, &call, &answer);
+                    let status = Status::from_header_map(answer.headers());
+                    if let Some(status) = status.filter(|_| !identity.left_a_line()) {
+                        agent.note_refusal(&caller, &call, &status);
                     }
                     Ok(answer)
                 })
@@ -89,7 +90,9 @@ impl Agent {
     ) {
         let (what, code, why) = match turned {
             Turned::Overdrawn { .. } => (What::OverQuota, "over-quota", Why::OverQuota),
-            Turned::Unproven { .. } => (What::Denied, "unproven", Why::Unproven),
+            Turned::Unproven { .. } | Turned::BadToken { .. } => {
+                (What::Denied, "unproven", Why::Unproven)
+            }
             Turned::Denied(_) => (What::Denied, RefusalCode::Forbidden.as_str(), Why::Denied),
         };
         let refused = Outcome::Refused { code: code.to_owned(), text: turned.to_string() };
@@ -98,9 +101,10 @@ impl Agent {
     }
 
     /// The same of a call that was let in and then refused, where nothing else tells of it.
-    fn note_refusal(self: &Arc<Self>, caller: &Caller, call: &str, answer: &Response<Body>) {
-        let status = Status::from_header_map(answer.headers());
-        let Some(status) = status.filter(|status| status.code() != Code::Ok) else { return };
+    pub(crate) fn note_refusal(self: &Arc<Self>, caller: &Caller, call: &str, status: &Status) {
+        if status.code() == Code::Ok {
+            return;
+        }
         let refused =
             Outcome::Refused { code: word(status.code()), text: status.message().to_owned() };
         let event = Event::new(What::Call, caller.who(), call).with(refused);

@@ -1,6 +1,7 @@
 //! Who may come in: roles as the rack file has them, certificates as the authority has them now, and how often.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use fleet::Moment;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use super::{Account, Caller, Identity, Remote};
+use super::{Account, Bearer, Caller, Identity, Remote, hash_of};
+use crate::clock::Clock;
 use crate::quota::{CALLS_PER_MINUTE, CONNECTIONS_PER_NAME_MAX, ORDERS_PER_MINUTE_DEFAULT, Quota};
 use crate::roles::{Access, Denied, Grant, Role, Scope, deed_of};
 use crate::tls::Trust;
@@ -37,6 +39,12 @@ pub(crate) enum Turned {
         /// What is wrong with it.
         problem: String,
     },
+    /// A token that was taken back or has expired since.
+    #[error("the token of {who:?} is no longer good; `power-agent token add` makes another")]
+    BadToken {
+        /// Whose it was.
+        who: String,
+    },
     /// The role does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -61,7 +69,7 @@ impl Turned {
     /// As it is answered.
     pub(crate) fn status(&self) -> Status {
         let code = match self {
-            Turned::Unproven { .. } => Code::Unauthenticated,
+            Turned::Unproven { .. } | Turned::BadToken { .. } => Code::Unauthenticated,
             Turned::Denied(_) => Code::PermissionDenied,
             Turned::Overdrawn { .. } => Code::ResourceExhausted,
         };
@@ -144,6 +152,15 @@ impl Keeper {
                 let name = self.proven(remote)?;
                 (name, access.get(name).cloned())
             }
+            Caller::Bearer(bearer) => {
+                let grant = access.get(&bearer.name).cloned();
+                let token = grant.as_ref().and_then(|grant| grant.token.as_ref());
+                let good = token.is_some_and(|token| token.is(&bearer.hash, Clock.wall_ms()));
+                if !good {
+                    return Err(Turned::BadToken { who: bearer.name.clone() });
+                }
+                (&bearer.name, grant)
+            }
         };
         match grant {
             Some(grant) => {
@@ -154,11 +171,27 @@ impl Keeper {
         }
     }
 
+    /// Whose token this is. All are compared, each to its end, so that no time tells how near a guess was.
+    pub(crate) fn bearer(&self, token: &str, peer: SocketAddr) -> Option<Caller> {
+        let access = Arc::clone(&lock(&self.access));
+        let (hash, now) = (hash_of(token), Clock.wall_ms());
+        let holds = |grant: &Grant| grant.token.as_ref().is_some_and(|token| token.is(&hash, now));
+        let mut found = None;
+        for (name, _) in access.iter().filter(|(_, grant)| holds(grant)) {
+            found = Some(name.clone());
+        }
+        Some(Caller::Bearer(Arc::new(Bearer { name: found?, hash, peer })))
+    }
+
     /// Root and the agent's own user could write the rack file or the journal anyway. Others have what the rack file
     /// gives to them or to their groups; the socket's group is there to give orders.
     fn grant_of(&self, account: &Account, access: &Access) -> Option<Grant> {
-        let everywhere =
-            |role| Grant { role, scope: Scope::All, orders_per_minute: ORDERS_PER_MINUTE_DEFAULT };
+        let everywhere = |role| Grant {
+            role,
+            scope: Scope::All,
+            orders_per_minute: ORDERS_PER_MINUTE_DEFAULT,
+            token: None,
+        };
         if account.uid == 0 || account.uid == self.own_uid {
             return Some(everywhere(Role::BreakGlass));
         }
@@ -240,7 +273,7 @@ mod tests {
     use crate::roles::Deed;
 
     fn keeper(names: &[(&str, Role)]) -> Keeper {
-        let grant = |role| Grant { role, scope: Scope::All, orders_per_minute: 2 };
+        let grant = |role| Grant { role, scope: Scope::All, orders_per_minute: 2, token: None };
         let access = names.iter().map(|(name, role)| ((*name).to_owned(), grant(*role)));
         Keeper { own_uid: 990, ..Keeper::new(access.collect(), None) }
     }

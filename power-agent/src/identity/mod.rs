@@ -3,6 +3,7 @@
 mod account;
 mod gate;
 mod keeper;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::roles::{Deed, Denied, Grant};
 pub(crate) use account::Account;
 pub(crate) use gate::GateLayer;
 pub(crate) use keeper::{Keeper, Place, Turned};
+pub(crate) use token::{Bearer, hash_of};
+pub use token::{SHA256_BYTES, Token};
 
 /// What stands before the name in a certificate: its subject alternative name `lamplighter://NAME`, of the kind URI.
 pub const NAME_PREFIX: &str = "lamplighter://";
@@ -41,6 +44,8 @@ pub(crate) enum Caller {
     Local(Arc<Account>),
     /// On the network, named by a certificate that our authority has signed.
     Remote(Arc<Remote>),
+    /// At the page, named by a token that the rack file knows.
+    Bearer(Arc<Bearer>),
 }
 
 /// Who is at the other end of a connection from the network.
@@ -62,6 +67,7 @@ impl Caller {
             Caller::Remote(remote) => {
                 remote.name.as_deref().unwrap_or("a certificate without a name")
             }
+            Caller::Bearer(bearer) => &bearer.name,
         }
     }
 
@@ -78,6 +84,11 @@ impl Caller {
                 name: name.to_owned(),
                 known: Known::Certificate,
                 peer: Some(remote.peer.to_string()),
+            },
+            Caller::Bearer(bearer) => Who {
+                name: name.to_owned(),
+                known: Known::Token,
+                peer: Some(bearer.peer.to_string()),
             },
         }
     }
@@ -113,7 +124,7 @@ impl Identity {
     pub(crate) fn person(&self, claimed: &str) -> String {
         match &self.caller {
             Caller::Local(account) => account.person(claimed),
-            Caller::Remote(_) => self.name.clone(),
+            Caller::Remote(_) | Caller::Bearer(_) => self.name.clone(),
         }
     }
 

@@ -42,7 +42,7 @@ fn example() -> PathBuf {
 
 /// What the agent says of itself and of the example, whose boards are not there: that is a warning.
 fn is_the_agent(words: &str) {
-    for word in ["power-agent 0.1.0", "agent rack-a: 2 devices", "status 1"] {
+    for word in ["power-agent 0.1.0", "agent rack-a: ", "status 1"] {
         assert!(words.contains(word), "{word:?} is not in\n{words}");
     }
 }

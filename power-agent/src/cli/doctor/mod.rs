@@ -1,5 +1,6 @@
 //! `doctor`: what stands in the agent's way on this host, each with its remedy. Opens no port and moves no line.
 
+mod gpio;
 mod host;
 mod reach;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::screen::Screen;
 use super::{Failure, check};
+use crate::drivers::DriverConfig;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,6 +61,9 @@ pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Fai
     for (name, device) in &config.devices {
         if let Some(port) = device.port() {
             looked.push(host::port(name.as_str(), port, &processes));
+        }
+        if let DriverConfig::Gpio(device) = device {
+            looked.extend(gpio::look(name.as_str(), device));
         }
     }
     looked.extend(host::grabbers(&processes));

@@ -30,6 +30,8 @@ pub struct Looked {
     pub lines: Vec<(Standing, String)>,
     /// What they do when the agent ends, in a sentence.
     pub owner_gone: String,
+    /// Whether they stay as they are then, or at least while the agent is started anew.
+    pub stays: bool,
     /// Lines that are on whenever nobody drives them, with what to do about it.
     pub on_by_default: Vec<String>,
 }
@@ -188,7 +190,9 @@ pub fn look_at(config: &Config) -> Looked {
             (config.chip.clone(), vec![(Standing::Unusable, error.to_string())], Vec::new())
         }
     };
-    let owner_gone = match after(&label) {
+    let gone = after(&label);
+    let stays = matches!(gone, OwnerGone::Stays | OwnerGone::StaysOverRestart);
+    let owner_gone = match gone {
         OwnerGone::Stays => "the kernel leaves its outputs as they are when the agent ends",
         OwnerGone::StaysOverRestart => {
             "systemd keeps its lines while it starts the agent anew; they fall back to their pulls when the service is \
@@ -198,7 +202,7 @@ pub fn look_at(config: &Config) -> Looked {
             "its lines fall back to their pulls whenever the agent ends, also by a crash"
         }
     };
-    Looked { lines, owner_gone: owner_gone.to_owned(), on_by_default }
+    Looked { lines, owner_gone: owner_gone.to_owned(), stays, on_by_default }
 }
 
 fn stand(found: &Found, config: &Config) -> (Vec<(Standing, String)>, Vec<String>) {

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::sequencer::{Action, Eligible, Input, NODE_POLL, NodeSign, Record, Room, State};
+use crate::sequencer::{
+    Action, Eligible, Input, NODE_POLL, NodeSign, Record, Room, State, WakeStep,
+};
 use crate::{Fault, FaultClass, LinesSeen, Moment, PowerState, Sequencer};
 
 /// More actions than a sequence can ask for: its states, and within the first look, which alone repeats itself while
@@ -27,6 +29,8 @@ pub struct Assumed {
     pub room_at: Option<Moment>,
     /// What Nomad will say of the node once it was asked to shut down.
     pub node: NodeSign,
+    /// The sign of life that the machine gives now; `None`: none that is seen.
+    pub life: Option<String>,
 }
 
 /// How one outlet stands.
@@ -59,6 +63,8 @@ pub enum Doing {
     Restore,
     /// The outlets are left open.
     Dwell,
+    /// It is woken.
+    Wake,
 }
 
 impl Doing {
@@ -78,6 +84,7 @@ impl Doing {
             Doing::Drive(PowerState::On) => "close",
             Doing::Restore => "restore",
             Doing::Dwell => "dwell",
+            Doing::Wake => "wake",
         }
     }
 }
@@ -160,7 +167,11 @@ impl Course {
             let action = sequencer.poll(course.now);
             let state = &sequencer.record().state;
             if let Some(doing) = doing(state) {
-                let lasts = state.until().unwrap_or(course.now).since(course.now);
+                let end = match state {
+                    State::Waking { until, .. } => Some(*until),
+                    other => other.until(),
+                };
+                let lasts = end.unwrap_or(course.now).since(course.now);
                 course.note(doing, lasts, Vec::new());
             }
             if let Action::Drive { state, until } = action {
@@ -209,6 +220,14 @@ impl Course {
             Action::CancelDrain { until } => (until, Input::Undrained(Ok(())), Duration::ZERO),
             Action::SoftOff { until } => (until, Input::SoftOffEnded(Ok(())), Duration::ZERO),
             Action::WatchNode { until } => (until, Input::NodeSeen(assumed.node), Duration::ZERO),
+            Action::Wake { until } => (until, Input::WakeSent(Ok(())), Duration::ZERO),
+            Action::LookForLife { until } => {
+                let seen = assumed.life.clone().ok_or_else(String::new);
+                (until, Input::LifeSeen(seen), Duration::ZERO)
+            }
+            Action::WatchLife { until, .. } => {
+                (until, Input::LifeSeen(Ok("it answers".to_owned())), Duration::ZERO)
+            }
             Action::AskRoom { ask_at, .. } => {
                 self.now = self.now.max(ask_at);
                 let Some(ask_at) = assumed.room_at.filter(|at| *at > self.now) else {
@@ -242,9 +261,11 @@ const fn doing(state: &State) -> Option<Doing> {
         State::Settling { .. } => Some(Doing::Settle),
         State::Restoring { .. } => Some(Doing::Restore),
         State::Dwelling { .. } => Some(Doing::Dwell),
+        State::Waking { step: WakeStep::Send | WakeStep::Watch { .. }, .. } => Some(Doing::Wake),
         State::Looking { .. }
         | State::Cutting(_)
         | State::Energizing(_)
+        | State::Waking { .. }
         | State::Done
         | State::Failed { .. } => None,
     }

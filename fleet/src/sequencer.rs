@@ -5,13 +5,15 @@
 
 mod diagram;
 mod state;
+mod waking;
 
 use std::time::Duration;
 
 pub use self::state::{
-    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Phase, Record, Room, State, Step,
-    Task,
+    Action, Cut, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Paths, Phase, Record, Room,
+    State, Step, Task, WakeStep,
 };
+pub use self::waking::{LIFE_DEADLINE, WAKE_BURST, WAKE_GAP, WAKE_PAUSE};
 use crate::{Moment, PowerState, Verb};
 
 /// How often an outlet is driven before it is given up. A lost frame or a bouncing USB adapter is over by then; a
@@ -93,7 +95,10 @@ impl Sequencer {
     pub fn abandoned(record: Record, why: &str, now: Moment) -> Self {
         // It died between off and on, and what is history moves no relay: a person or a policy has to.
         let between = record.task.verb == Verb::Cycle
-            && matches!(record.phase(), Phase::Cutting | Phase::Dwelling | Phase::Energizing);
+            && matches!(
+                record.phase(),
+                Phase::Cutting | Phase::Dwelling | Phase::Energizing | Phase::Waking
+            );
         let mut record = moved_at_the_latest(record, now);
         record.state = State::Failed { untouched: false };
         record.add_evidence(why);
@@ -140,7 +145,7 @@ fn moved_at_the_latest(record: Record, now: Moment) -> Record {
     let mut record = record;
     match record.phase() {
         Phase::Cutting => record.cut = Some(now),
-        Phase::Energizing => record.lit = Some(now),
+        Phase::Energizing | Phase::Waking => record.lit = Some(now),
         _ => {}
     }
     record
@@ -169,6 +174,7 @@ impl Record {
             State::Cutting(_) | State::Restoring { .. } => Phase::Cutting,
             State::Dwelling { .. } => Phase::Dwelling,
             State::Energizing(_) => Phase::Energizing,
+            State::Waking { .. } => Phase::Waking,
             State::Done => Phase::Done,
             State::Failed { .. } => Phase::Failed,
         }
@@ -190,6 +196,7 @@ impl Record {
             MOVE_DEADLINE,
             task.off_dwell,
             MOVE_DEADLINE,
+            task.paths.wake.unwrap_or_default(),
             if task.fed { ROOM_DEADLINE * 2 } else { Duration::ZERO },
             RESTART_GRACE,
         ];
@@ -223,6 +230,13 @@ impl Record {
             State::Cutting(step) | State::Energizing(step) if step.attempts > 0 => {
                 format!("attempt {} of {DRIVE_ATTEMPTS_MAX}: {}", step.attempts + 1, self.trouble)
             }
+            State::Waking { step: WakeStep::Look { .. }, .. } => {
+                "looking for signs of life".to_owned()
+            }
+            State::Waking { sent, seen, .. } => [self.trouble.as_str(), seen]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .fold(format!("wake packets sent: {sent}"), |said, text| format!("{said}; {text}")),
             _ => String::new(),
         }
     }
@@ -256,6 +270,12 @@ impl State {
             State::Cutting(step) | State::Energizing(step) => Some(match step.step {
                 Step::Rest { until } => until.min(step.until),
                 Step::Look | Step::Drive | Step::Verify => step.until,
+            }),
+            State::Waking { until, step, .. } => Some(match step {
+                WakeStep::Look { until: end } | WakeStep::Watch { again_at: end } => {
+                    *until.min(end)
+                }
+                WakeStep::Send => *until,
             }),
             State::Done | State::Failed { .. } => None,
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fleet::forecast::{Assumed, Doing, Forecast, OutletNow, foretell};
-use fleet::sequencer::{Action, Eligible, Input, NodeSign, Room, Task};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, Paths, Room, Task};
 use fleet::{LinesSeen, Moment, OnSoftOffTimeout, PowerState, Sequencer, Verb};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{collection, option, prop_assert, prop_assert_eq, proptest};
@@ -30,6 +30,7 @@ fn task(verb: Verb) -> Task {
         may_cut_at: Moment::ZERO,
         may_light_at: Moment::ZERO,
         fed: false,
+        paths: Paths::default(),
     }
 }
 
@@ -39,7 +40,7 @@ fn outlet(can_read_back: bool, reading: Option<PowerState>) -> OutletNow {
 
 fn lit() -> Assumed {
     let outlets = vec![outlet(true, Some(PowerState::On))];
-    Assumed { outlets, trouble: None, room_at: None, node: NodeSign::Down }
+    Assumed { outlets, trouble: None, room_at: None, node: NodeSign::Down, life: None }
 }
 
 fn told(forecast: &Forecast) -> Vec<(Doing, u64, u64)> {
@@ -137,7 +138,10 @@ impl Bench {
     fn act(&mut self, sequencer: &mut Sequencer, share: u8) -> bool {
         let action = sequencer.poll(self.now);
         let (until, least) = match action {
-            Action::Finished => return false,
+            Action::Wake { .. }
+            | Action::LookForLife { .. }
+            | Action::WatchLife { .. }
+            | Action::Finished => return false,
             Action::Wait { until } => {
                 self.now = until;
                 return true;
@@ -173,7 +177,11 @@ impl Bench {
                 None => Room::Free,
             }),
             Action::WatchNode { .. } => Input::NodeSeen(self.node),
-            Action::Wait { .. } | Action::Finished => return false,
+            Action::Wake { .. }
+            | Action::LookForLife { .. }
+            | Action::WatchLife { .. }
+            | Action::Wait { .. }
+            | Action::Finished => return false,
         };
         sequencer.handle(input, self.now);
         if matches!(action, Action::WatchNode { .. })
@@ -229,11 +237,12 @@ proptest! {
             may_cut_at: NOW + seconds(hot),
             may_light_at: NOW + seconds(cold),
             fed,
+            paths: Paths::default(),
         };
         let node = if node { NodeSign::Down } else { NodeSign::NotKnown };
         let outlets = lines.iter().map(|(readable, state)| outlet(*readable, Some(*state)));
         let room_at = fed.then_some(NOW + seconds(room));
-        let assumed = Assumed { outlets: outlets.collect(), trouble: None, room_at, node };
+        let assumed = Assumed { outlets: outlets.collect(), trouble: None, room_at, node, life: None };
         let mut sequencer = Sequencer::begin(task, NOW);
         let forecast = foretell(&sequencer, &assumed, NOW);
         let mut bench = Bench { lines, node, room_at, now: NOW, edges: Vec::new() };

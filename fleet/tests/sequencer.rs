@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use fleet::sequencer::{Action, Eligible, Input, NodeSign, RESTART_GRACE, Room, State, Task};
+use fleet::sequencer::{
+    Action, Eligible, Input, NodeSign, Paths, RESTART_GRACE, Room, State, Task,
+};
 use fleet::{
     Fault, FaultClass, LinesSeen, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Verb,
 };
@@ -78,6 +80,9 @@ impl Bench {
                 return true;
             }
             Action::AskRoom { .. } => Input::Room(Room::Free),
+            Action::Wake { .. } | Action::LookForLife { .. } | Action::WatchLife { .. } => {
+                panic!("nothing here is woken: tests/waking.rs")
+            }
             Action::Wait { until } => {
                 assert!(until > self.now, "a wait that is over already");
                 self.now = until;
@@ -127,6 +132,7 @@ fn task(verb: Verb) -> Task {
         may_cut_at: Moment::ZERO,
         may_light_at: Moment::ZERO,
         fed: false,
+        paths: Paths::default(),
     }
 }
 
@@ -451,6 +457,7 @@ fn tasks() -> impl Strategy<Value = Task> {
             may_cut_at: Moment::from_millis(may_cut_at),
             may_light_at: Moment::from_millis(may_light_at),
             fed,
+            paths: Paths::default(),
         },
     )
 }
@@ -482,7 +489,8 @@ proptest! {
                 Action::Finished => prop_assert!(sequencer.record().phase().is_finished()),
                 Action::ReadBack { until } | Action::OrderDrain { until } | Action::WatchDrain { until }
                 | Action::CancelDrain { until, .. } | Action::SoftOff { until } | Action::WatchNode { until }
-                | Action::AskRoom { until, .. } | Action::Wait { until } => prop_assert!(until > now, "a wait without an end ahead"),
+                | Action::AskRoom { until, .. } | Action::Wait { until } | Action::Wake { until }
+                | Action::LookForLife { until } | Action::WatchLife { until, .. } => prop_assert!(until > now, "a wait without an end ahead"),
             }
             sequencer.handle(input, now);
             now = now + Duration::from_millis(millis);

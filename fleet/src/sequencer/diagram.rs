@@ -1,8 +1,12 @@
 //! The diagram: which state follows which, on what. One match for the way down, one for a movement of the outlets.
 
+use std::time::Duration;
+
 use super::state::{
-    Action, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Record, Room, State, Step,
+    Action, Cut, Eligible, Input, Move, NodeSign, OnSoftOffTimeout, Record, Room, State, Step,
+    WakeStep,
 };
+use super::waking;
 use super::{
     DRIVE_ATTEMPTS_MAX, LOOK_DEADLINE, RETRY_PAUSE, ROOM_DEADLINE, ROOM_FULL_DEADLINE,
     UNDRAIN_DEADLINE,
@@ -32,6 +36,7 @@ pub(super) fn step(record: &mut Record, event: Event, now: Moment) {
             let state = State::AwaitingRoom { until, to, ask_at, why };
             roomed(record, state, event, now)
         }
+        (state @ State::Waking { .. }, event) => waking::waking(record, state, event, now),
         (state, event) => next(record, state, event, now),
     };
 }
@@ -65,27 +70,28 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
             patience: until,
             soft_off_error: result.err(),
             quiet_since: None,
+            up: false,
         },
         (State::SoftOff { .. }, Event::Expired) => {
-            escalate(record, "the soft off did not end in time", now)
+            escalate(record, "the soft off did not end in time", true, now)
         }
-        (
-            State::Settling { patience, soft_off_error, quiet_since, .. },
-            Event::Told(Input::NodeSeen(sign)),
-        ) => settling(record, patience, soft_off_error, quiet_since, sign, now),
+        (state @ State::Settling { .. }, Event::Told(Input::NodeSeen(sign))) => {
+            settling(state, record.task.settle, sign, now)
+        }
         (State::Settling { soft_off_error, quiet_since: Some(_), .. }, Event::Expired) => {
             record.add_evidence(match soft_off_error {
                 None => "shut down",
                 Some(_) => "its node went down, though the soft off reported an error",
             });
-            cut(record, now)
+            down(record, now)
         }
-        (State::Settling { soft_off_error, quiet_since: None, .. }, Event::Expired) => {
+        (State::Settling { soft_off_error, quiet_since: None, up, .. }, Event::Expired) => {
+            let up = up || soft_off_error.is_none();
             let why = soft_off_error.map_or_else(
                 || "its node did not go down in time".to_owned(),
                 |error| format!("the soft off failed: {error}"),
             );
-            escalate(record, &why, now)
+            escalate(record, &why, up, now)
         }
 
         (State::Restoring { .. }, Event::Told(Input::Undrained(result))) => {
@@ -175,7 +181,9 @@ fn looked(record: &mut Record, seen: LinesSeen, now: Moment) -> State {
     let dark = seen.agreement(PowerState::Off) == Agreement::Confirmed;
     let lit = seen.agreement(PowerState::On) == Agreement::Confirmed;
     match record.task.verb {
-        Verb::On if lit => unchanged(record, PowerState::On, now),
+        Verb::On if lit && record.task.paths.wake.is_none() => {
+            unchanged(record, PowerState::On, now)
+        }
         Verb::On => light(record, now),
         Verb::Off if dark => unchanged(record, PowerState::Off, now),
         Verb::Cycle if dark => {
@@ -228,7 +236,7 @@ fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State
         State::Draining { .. } | State::Waiting { .. } | State::SoftOff { .. } => true,
         State::AwaitingRoom { .. } => !record.moved,
         State::Cutting(_) => record.task.soft_off.is_none() && !record.moved,
-        State::Dwelling { .. } | State::Energizing(_) => !record.moved,
+        State::Dwelling { .. } | State::Energizing(_) | State::Waking { .. } => !record.moved,
         State::Looking { .. }
         | State::Undraining { .. }
         | State::Settling { .. }
@@ -262,6 +270,9 @@ fn shut_down(record: &mut Record, now: Moment) -> State {
 fn go_down(record: &mut Record, now: Moment) -> State {
     match record.task.soft_off {
         Some(patience) => State::SoftOff { until: now + patience },
+        None if record.task.paths.cut == Cut::Never => {
+            unseen(record, "nothing can shut it down and nothing can cut its power")
+        }
         None => cut(record, now),
     }
 }
@@ -284,9 +295,16 @@ fn light(record: &mut Record, now: Moment) -> State {
     close(record, now)
 }
 
-/// Begins to close the outlets.
+/// Begins to close the outlets: those of a machine that is woken may be closed already.
 fn close(record: &mut Record, now: Moment) -> State {
+    let paths = record.task.paths;
+    if let (Cut::Never, Some(patience)) = (paths.cut, paths.wake) {
+        return waking::begin(patience, now);
+    }
     record.lit = Some(now);
+    if paths.wake.is_some() {
+        return State::Energizing(Move::first(Step::Look, now));
+    }
     State::Energizing(Move::first(Step::Drive, now))
 }
 
@@ -305,34 +323,51 @@ fn dwell(record: &Record, now: Moment) -> State {
 
 /// The signs that it is down are a soft off that went well and a node that is down, where there is one to ask;
 /// a node that went down is sign enough where the soft off reported an error, because ssh does when its host goes.
-fn settling(
-    record: &Record,
-    patience: Moment,
-    soft_off_error: Option<String>,
-    quiet_since: Option<Moment>,
-    sign: NodeSign,
-    now: Moment,
-) -> State {
+fn settling(state: State, settle: Duration, sign: NodeSign, now: Moment) -> State {
+    let State::Settling { patience, soft_off_error, quiet_since, up, .. } = state else {
+        return state;
+    };
     let quiet_since = match (sign, &soft_off_error) {
         (NodeSign::Down, _) | (NodeSign::NotKnown, None) => Some(quiet_since.unwrap_or(now)),
         (NodeSign::Up, _) | (NodeSign::NotKnown, Some(_)) => None,
         // Nomad's silence takes no sign away, but it gives none either.
         (NodeSign::Silent, _) => quiet_since,
     };
-    let until = quiet_since.map_or(patience, |since| since + record.task.settle);
-    State::Settling { until, patience, soft_off_error, quiet_since }
+    let until = quiet_since.map_or(patience, |since| since + settle);
+    let up = up || sign == NodeSign::Up;
+    State::Settling { until, patience, soft_off_error, quiet_since, up }
 }
 
-/// The machine did not go down by itself.
-fn escalate(record: &mut Record, why: &str, now: Moment) -> State {
+/// It went down by itself: its outlets open, or stay closed.
+fn down(record: &mut Record, now: Moment) -> State {
+    let evidence = match record.task.paths.cut {
+        Cut::After => return cut(record, now),
+        Cut::LastResort => "its outlets stay closed",
+        Cut::Never => "nothing cuts its power",
+    };
+    record.moved = true;
+    record.cut = Some(now);
+    arrived(record, PowerState::Off, evidence, now)
+}
+
+/// The machine did not go down by itself. Where nothing can cut it, it is put aside if it is known to be up; one that
+/// could only not be reached may be off already.
+fn escalate(record: &mut Record, why: &str, up: bool, now: Moment) -> State {
+    let never = record.task.paths.cut == Cut::Never;
     match record.task.on_soft_off_timeout {
-        OnSoftOffTimeout::Cut => {
+        OnSoftOffTimeout::Cut if !never => {
             record.add_evidence(&format!("{why}, hence a hard cut"));
             cut(record, now)
         }
-        OnSoftOffTimeout::Quarantine => {
-            record.add_evidence(&format!("{why}; its power was left as it is"));
-            record.stays_up = true;
+        OnSoftOffTimeout::Cut | OnSoftOffTimeout::Quarantine => {
+            record.add_evidence(&match (never, up) {
+                (true, true) => format!("{why}; nothing can cut its power"),
+                (true, false) => {
+                    format!("{why}; nothing can cut its power, and nothing says whether it is up")
+                }
+                (false, _) => format!("{why}; its power was left as it is"),
+            });
+            record.stays_up = !never || up;
             State::Failed { untouched: false }
         }
     }
@@ -444,7 +479,10 @@ fn arrived(record: &mut Record, state: PowerState, evidence: &str, now: Moment) 
         return dwell(record, now);
     }
     record.add_evidence(evidence);
-    State::Done
+    match (state, record.task.paths.wake) {
+        (PowerState::On, Some(patience)) => waking::begin(patience, now),
+        (PowerState::On | PowerState::Off, _) => State::Done,
+    }
 }
 
 fn restored(record: &mut Record, error: Option<&str>, now: Moment) -> State {
@@ -479,6 +517,13 @@ pub(super) fn action(record: &Record) -> Action {
         State::Cutting(movement) => movement_action(PowerState::Off, movement),
         State::Dwelling { until } => Action::Wait { until: *until },
         State::Energizing(movement) => movement_action(PowerState::On, movement),
+        State::Waking { until, step: WakeStep::Send, .. } => Action::Wake { until: *until },
+        State::Waking { step: WakeStep::Look { until }, .. } => {
+            Action::LookForLife { until: *until }
+        }
+        State::Waking { until, step: WakeStep::Watch { again_at }, .. } => {
+            Action::WatchLife { again_at: *again_at, until: *until }
+        }
         State::Done | State::Failed { .. } => Action::Finished,
     }
 }
@@ -498,13 +543,18 @@ pub(super) fn resumed(state: State, now: Moment) -> State {
         State::Looking { .. } => State::Looking { until: now + LOOK_DEADLINE, rest: None },
         State::Settling { patience, soft_off_error, .. } => {
             let until = patience.max(now + LOOK_DEADLINE);
-            State::Settling { until, patience: until, soft_off_error, quiet_since: None }
+            State::Settling { until, patience: until, soft_off_error, quiet_since: None, up: false }
         }
         State::SoftOff { until } => State::SoftOff { until: until.max(now + LOOK_DEADLINE) },
         State::Undraining { why, .. } => State::Undraining { until: now + UNDRAIN_DEADLINE, why },
         State::Restoring { .. } => State::Restoring { until: now + UNDRAIN_DEADLINE },
         State::Cutting(_) => State::Cutting(Move::first(Step::Look, now)),
         State::Energizing(_) => State::Energizing(Move::first(Step::Look, now)),
+        // To wake it twice is harmless.
+        State::Waking { until, sent, seen, .. } => {
+            let until = until.max(now + LOOK_DEADLINE);
+            State::Waking { until, step: WakeStep::Send, sent, seen }
+        }
         State::AwaitingRoom { until, to, why, .. } => {
             let until = until.max(now + LOOK_DEADLINE);
             State::AwaitingRoom { until, to, ask_at: now, why }

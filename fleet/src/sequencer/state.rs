@@ -26,6 +26,36 @@ pub struct Task {
     pub may_light_at: Moment,
     /// Whether it hangs on feeds with a budget: then it is lit only once they have room.
     pub fed: bool,
+    /// By which ways its power is given and taken.
+    pub paths: Paths,
+}
+
+/// By which ways a machine is switched, beside the soft off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paths {
+    /// When its outlets open.
+    pub cut: Cut,
+    /// It starts only when woken, and how long that may take. `None`: power is enough.
+    pub wake: Option<Duration>,
+}
+
+impl Default for Paths {
+    /// Outlets alone.
+    fn default() -> Self {
+        Self { cut: Cut::After, wake: None }
+    }
+}
+
+/// When a machine's outlets open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cut {
+    /// Whenever it goes, after the signs that it is down.
+    #[default]
+    After,
+    /// Only when it does not go down by itself; else they stay closed.
+    LastResort,
+    /// Never: it has none.
+    Never,
 }
 
 /// What Nomad says of the machine's node.
@@ -65,8 +95,12 @@ pub enum Input {
     Undrained(Result<(), String>),
     /// The soft off ended, well or not.
     SoftOffEnded(Result<(), String>),
-    /// What Nomad says of the node.
+    /// What Nomad says of the node; [`NodeSign::Up`] also where the machine itself gives a sign of life.
     NodeSeen(NodeSign),
+    /// A wake packet went out, or could not.
+    WakeSent(Result<(), Fault>),
+    /// The sign of life that the machine gives; or what was looked for and not seen.
+    LifeSeen(Result<String, String>),
     /// What the feeds have room for. Where that is [`Room::Free`] and the outlets are to close next, the machine takes
     /// the room with this: to ask and to tell is one step.
     Room(Room),
@@ -149,6 +183,23 @@ pub enum Action {
         /// Given up then.
         until: Moment,
     },
+    /// Send one wake packet; answer with [`Input::WakeSent`].
+    Wake {
+        /// Given up then.
+        until: Moment,
+    },
+    /// Look for a sign of life before anything is sent; answer with [`Input::LifeSeen`].
+    LookForLife {
+        /// Given up then.
+        until: Moment,
+    },
+    /// The same, as often as a [`crate::sequencer::NODE_POLL`] allows, because packets were sent.
+    WatchLife {
+        /// The next packet is sent then.
+        again_at: Moment,
+        /// Given up then.
+        until: Moment,
+    },
     /// Nothing until then.
     Wait {
         /// Something is decided then.
@@ -217,6 +268,8 @@ pub enum State {
         quiet_since: Option<Moment>,
         /// When the machine's time to go down is over.
         patience: Moment,
+        /// Whether it was seen to be up after it was asked.
+        up: bool,
     },
     /// Opens the outlets.
     Cutting(Move),
@@ -232,6 +285,17 @@ pub enum State {
     },
     /// Closes the outlets.
     Energizing(Move),
+    /// Wakes it, until it gives a sign of life.
+    Waking {
+        /// Given up then.
+        until: Moment,
+        /// What comes next.
+        step: WakeStep,
+        /// How many packets were sent.
+        sent: u32,
+        /// What was looked for last and not seen.
+        seen: String,
+    },
     /// Ended as ordered.
     Done,
     /// Ended otherwise.
@@ -265,6 +329,23 @@ pub enum Step {
     Rest {
         /// Looks then.
         until: Moment,
+    },
+}
+
+/// One step of waking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WakeStep {
+    /// Look whether it is awake.
+    Look {
+        /// Sends then.
+        until: Moment,
+    },
+    /// Send a packet.
+    Send,
+    /// Look for signs of life.
+    Watch {
+        /// Sends again then.
+        again_at: Moment,
     },
 }
 
@@ -332,6 +413,8 @@ pub enum Phase {
     Dwelling,
     /// Closing its outlets.
     Energizing,
+    /// Woken, until it gives a sign of life.
+    Waking,
     /// Finished as ordered.
     Done,
     /// Finished otherwise.
@@ -357,6 +440,7 @@ impl Phase {
             Phase::Cutting => "cutting",
             Phase::Dwelling => "dwelling",
             Phase::Energizing => "energizing",
+            Phase::Waking => "waking",
             Phase::Done => "done",
             Phase::Failed => "failed",
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::feeds::{Admission, Ledger, Load, stand};
-use fleet::sequencer::{Action, Input, ROOM_POLL, Room, State, Task};
+use fleet::sequencer::{Action, Input, Paths, ROOM_POLL, Room, State, Task};
 use fleet::{
     Fault, FaultClass, FeedName, LinesSeen, MachineName, Milliamps, Moment, OnSoftOffTimeout,
     PowerState, Sequencer, Supply, Verb,
@@ -91,6 +91,7 @@ impl Rack {
             may_cut_at: Moment::ZERO,
             may_light_at: Moment::ZERO,
             fed: true,
+            paths: Paths::default(),
         };
         self.machines[index].live = Some(Sequencer::begin(task, at(self.now)));
         self.entered(index);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::feeds::{Admission, Ledger, Load, Stand};
-use fleet::sequencer::{Action, Input, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task};
+use fleet::sequencer::{
+    Action, Input, Paths, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task,
+};
 use fleet::{
     LinesSeen, Milliamps, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Supply, Verb,
 };
@@ -24,6 +26,7 @@ fn task(verb: Verb) -> Task {
         may_cut_at: Moment::ZERO,
         may_light_at: Moment::ZERO,
         fed: true,
+        paths: Paths::default(),
     }
 }
 

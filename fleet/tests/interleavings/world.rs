@@ -8,7 +8,7 @@ use fleet::arbiter::{
     Hearing, HoldAsked, HoldKind, Holds, Limits, MachineLedger, Running, Verdict, Wear, Work,
     judge, may_resume, needs_proof,
 };
-use fleet::sequencer::{Action, Eligible, Input, NodeSign, Record, Room, State, Task};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, Paths, Record, Room, State, Task};
 use fleet::{
     Fault, FaultClass, Fences, LinesSeen, MachineName, Moment, OperationId, Order, Origin, Phase,
     PoolName, PowerState, Reason, RefusalCode, Sequencer, Verb,
@@ -199,6 +199,7 @@ impl World {
             may_cut_at: if forced { Moment::ZERO } else { may_cut_at },
             may_light_at: self.wear.may_light_at(self.limits),
             fed: self.fed,
+            paths: Paths::default(),
         };
         let sequencer = Sequencer::begin(task, self.now);
         self.check.begun(order);
@@ -282,7 +283,11 @@ impl World {
                     Room::Free
                 }))
             }
-            Action::Finished => None,
+            // The rack has outlets alone: tests/waking.rs has the others.
+            Action::Wake { .. }
+            | Action::LookForLife { .. }
+            | Action::WatchLife { .. }
+            | Action::Finished => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet::arbiter::{Limits, Wear, Work};
-use fleet::sequencer::Task;
+use fleet::sequencer::{Paths, Task};
 use fleet::{
     Fence, MachineName, Moment, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb,
 };
@@ -58,6 +58,7 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
         may_cut_at: if order.force { Moment::ZERO } else { wear.may_cut_at(LIMITS) },
         may_light_at: wear.may_light_at(LIMITS),
         fed: true,
+        paths: Paths::default(),
     }
 }
 

@@ -128,7 +128,11 @@ impl Agent {
                 Some(NodeStatus::Ready | NodeStatus::Initializing) => NodeSign::Up,
             })),
             Action::AskRoom { to, .. } => Some(Input::Room(self.room(name, to, around))),
-            Action::Wait { .. } | Action::Finished => None,
+            Action::Wake { .. }
+            | Action::LookForLife { .. }
+            | Action::WatchLife { .. }
+            | Action::Wait { .. }
+            | Action::Finished => None,
         }
     }
 
@@ -186,7 +190,10 @@ fn duration(action: Action, at: Moment, chance: &mut Chance) -> Option<u64> {
         Action::OrderDrain { .. } | Action::CancelDrain { .. } | Action::SoftOff { .. } => {
             Some(chance.between(0, 2))
         }
-        Action::Finished => None,
+        Action::Wake { .. }
+        | Action::LookForLife { .. }
+        | Action::WatchLife { .. }
+        | Action::Finished => None,
     }
 }
 

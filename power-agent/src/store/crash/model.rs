@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_api::{Plan, PlanLine};
 use fleet::arbiter::{Expiry, Hold, HoldKind};
-use fleet::sequencer::{Move, OnSoftOffTimeout, Record, State, Step, Task};
+use fleet::sequencer::{Move, OnSoftOffTimeout, Paths, Record, State, Step, Task};
 use fleet::{
     BOOTS_MAX, Boot, BootEnd, ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment,
     OperationId, Origin, PlanId, PoolName, PowerState, Quarantine, QuarantineCause, Reason, Verb,
@@ -277,6 +277,7 @@ fn record(verb: Verb, state: State, began: Moment) -> Record {
             may_cut_at: began,
             may_light_at: began,
             fed: true,
+            paths: Paths::default(),
         },
         state,
         began,

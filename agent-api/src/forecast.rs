@@ -120,6 +120,7 @@ impl ForecastStep {
             Doing::Settle => format!("the signs that it is down must hold (up to {lasts})"),
             Doing::Restore => "its node may take work again once it is back".to_owned(),
             Doing::Dwell => format!("dwells {lasts}"),
+            Doing::Wake => format!("is woken, until it gives a sign of life (up to {lasts})"),
             Doing::Drive(state) if self.outlets.is_empty() => {
                 format!("its outlets are driven {state}, as they read already")
             }

@@ -66,6 +66,39 @@ pub struct Machine {
     pub drift: Option<Drift>,
     /// What it takes of its feeds.
     pub fed: Fed,
+    /// By what it is switched beside its outlets, and its signs of life.
+    pub paths: Paths,
+}
+
+/// The paths of a machine beside its outlets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Paths {
+    /// What wakes it: power alone does not start it.
+    pub wake: Option<WakePath>,
+    /// Whether its outlets open only where it does not go down by itself: closed, they say nothing of it.
+    pub outlets_stay: bool,
+    /// Whether nothing can switch it off.
+    pub on_only: bool,
+    /// What was seen of it on the network. `None`: nobody looks, or has not looked yet.
+    pub life: Option<Life>,
+}
+
+/// A path that can wake, and neither cut nor tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakePath {
+    /// The device that sends.
+    pub device: DeviceName,
+    /// The network card that hears it.
+    pub mac: String,
+}
+
+/// What was seen of a machine on the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// The signs that it gave: it is on. `Err`: those that were looked for, which says nothing of its power.
+    pub seen: Result<String, String>,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// What a machine takes of its feeds, and how it stands towards them.

@@ -35,8 +35,8 @@ pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
 pub use forecast::{DryRun, Forecast, ForecastStep, Foretold, Pending};
 pub use hold::{Hold, HoldEnds, Locks, Release, Released, TakeHold, Taken};
 pub use inventory::{
-    Boot, CommandedAge, Drift, Event, Fed, Inventory, Machine, Operation, Outlet, Plan, PlanLine,
-    Quarantine,
+    Boot, CommandedAge, Drift, Event, Fed, Inventory, Life, Machine, Operation, Outlet, Paths,
+    Plan, PlanLine, Quarantine, WakePath,
 };
 pub use order::{Answer, Service};
 pub use told::{AuditHead, History, HistoryAsked, HistoryEntry};

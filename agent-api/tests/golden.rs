@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use agent_api::{
     Answer, Boot, CommandedAge, Drift, DryRun, Event, Fed, Forecast, ForecastStep, Foretold,
-    HistoryEntry, Hold, HoldEnds, Inventory, Locks, Machine, OnSoftOffTimeout, Operation, Order,
-    Outlet, Pending, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode, Release, Released,
-    Service, TakeHold, Taken, wire,
+    HistoryEntry, Hold, HoldEnds, Inventory, Life, Locks, Machine, OnSoftOffTimeout, Operation,
+    Order, Outlet, Paths, Pending, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode,
+    Release, Released, Service, TakeHold, Taken, WakePath, wire,
 };
 use fleet::feeds::FeedSum;
 use fleet::forecast::Doing;
@@ -143,6 +143,7 @@ fn machine() -> Machine {
         boots: Vec::new(),
         locks: Locks::default(),
         fed: Fed::default(),
+        paths: Paths::default(),
     }
 }
 
@@ -165,6 +166,7 @@ fn dark_machine() -> Machine {
         boots: Vec::new(),
         locks: Locks::default(),
         fed: Fed::default(),
+        paths: Paths::default(),
     }
 }
 
@@ -464,6 +466,24 @@ fn a_reset_of_a_fence() {
 }
 
 #[test]
+fn a_machine_that_is_woken_is_these_bytes() {
+    let life = Life { seen: Ok("ping".to_owned()), age: Duration::from_millis(1500) };
+    let wake =
+        WakePath { device: DeviceName::new("lan").unwrap(), mac: "52:54:00:12:34:56".to_owned() };
+    let paths = Paths { wake: Some(wake), outlets_stay: true, on_only: false, life: Some(life) };
+    let woken = Machine {
+        operation: Some(operation(Phase::Waking)),
+        paths: paths.clone(),
+        ..dark_machine()
+    };
+    check::<_, wire::Machine>("machine_paths.hex", &woken);
+    let silent = Life { seen: Err("ping: no answer".to_owned()), age: Duration::ZERO };
+    let paths = Paths { wake: None, on_only: true, life: Some(silent), ..paths };
+    let told = Machine { paths, ..dark_machine() };
+    assert_eq!(Machine::try_from(wire::Machine::from(&told)).unwrap(), told);
+}
+
+#[test]
 fn every_phase_verb_and_refusal_code_survives_the_wire() {
     let phases = [
         Phase::Accepted,
@@ -474,6 +494,7 @@ fn every_phase_verb_and_refusal_code_survives_the_wire() {
         Phase::Cutting,
         Phase::Dwelling,
         Phase::Energizing,
+        Phase::Waking,
         Phase::Done,
         Phase::Failed,
     ];

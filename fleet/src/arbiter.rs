@@ -133,6 +133,8 @@ pub struct MachineLedger {
     pub holds: Holds,
     /// Whether the rack file says that its power is never taken.
     pub never_off: bool,
+    /// Whether nothing can switch it off: it has neither an outlet nor a soft off.
+    pub on_only: bool,
     /// How it was switched lately.
     pub wear: Wear,
     /// How often and how soon it may be.
@@ -380,6 +382,13 @@ fn check_own(order: &Order, machine: &MachineLedger) -> Result<(), Refusal> {
 
 /// The locks that stand against an order, whoever gives it.
 fn check_locks(order: &Order, machine: &MachineLedger, now: Moment) -> Result<(), Refusal> {
+    if machine.on_only && order.verb != Verb::On {
+        let text = format!(
+            "nothing can switch {} off: its rack file names neither an outlet nor a `soft_off`; add one, or shut it down on the machine itself",
+            order.machine
+        );
+        return Err(Refusal { code: RefusalCode::NeverOff, text });
+    }
     let held = match &order.origin {
         Origin::Autoscaler(_) | Origin::Agent => machine.holds.foremost(now),
         Origin::Person(_) if order.force => return Ok(()),

@@ -193,6 +193,7 @@ fn dark(name: &str) -> Machine {
         boots: Vec::new(),
         locks: agent_api::Locks::default(),
         fed: agent_api::Fed::default(),
+        paths: agent_api::Paths::default(),
     }
 }
 

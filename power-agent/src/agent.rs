@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use agent_api::{Inventory, Plan};
+use fleet::sequencer::NodeSign;
 use fleet::{
     DeviceName, Fault, FaultClass, Fence, FenceNumber, LinesSeen, MachineName, Moment, PlanId,
     PoolName, Shape,
@@ -35,6 +36,7 @@ use crate::identity::Keeper;
 use crate::machine::Machine;
 use crate::memory::{AUTHOR_BYTES_MAX, Change, KeptPlan, PLAN_LINE_BYTES_MAX, PLAN_LINES_MAX};
 use crate::node::chain;
+use crate::presence;
 use crate::rack::{Draft, Rack};
 use crate::store::{Store, StoreError};
 
@@ -357,6 +359,35 @@ impl Agent {
             self.read_device(device).await.map_err(|error| fault(&error))?;
         }
         Ok(machine.lines_seen())
+    }
+
+    /// Looks for the machine's signs of life: on the network, and by its node. `Err`: what was looked for and not seen.
+    pub(crate) async fn life(&self, machine: &Machine) -> Result<String, String> {
+        let nodes = self.rack().nodes.clone();
+        let sign =
+            tokio::time::timeout(presence::ANSWER_DEADLINE, nodes.sign(&machine.config.node));
+        let (seen, sign) = tokio::join!(self.presence(machine), sign);
+        let missing = match seen {
+            Some(Ok(sign)) => return Ok(sign),
+            Some(Err(missing)) => missing,
+            None => String::new(),
+        };
+        match sign.unwrap_or(NodeSign::Silent) {
+            NodeSign::Up if !machine.may_look_up(Clock.now()) => Ok("its node is up".to_owned()),
+            NodeSign::Up | NodeSign::NotKnown => Err(missing),
+            told @ (NodeSign::Down | NodeSign::Silent) => {
+                let node =
+                    if told == NodeSign::Down { "its node is down" } else { "Nomad is silent" };
+                Err(if missing.is_empty() { node.to_owned() } else { format!("{missing}; {node}") })
+            }
+        }
+    }
+
+    /// Looks whether the machine answers on the network; `None`: its file says of no way.
+    pub(crate) async fn presence(&self, machine: &Machine) -> Option<Result<String, String>> {
+        let seen = presence::look(machine.config.presence.as_ref()?).await;
+        machine.note_life(seen.clone(), Clock.now());
+        Some(seen)
     }
 
     /// Tells those who watch that a machine is not as it was.

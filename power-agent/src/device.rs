@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::descriptors::Descriptors;
 use crate::drivers::{
     AnyDriver, Capabilities, Driver, DriverConfig, DriverError, OutletNumber, Readings,
+    wol::WakeCall,
 };
 
 /// Requests that may wait for one device. Each outlet has one sequence at a time and the poll one
@@ -28,6 +29,11 @@ enum Request {
         deadline: Instant,
         reply: oneshot::Sender<Result<Readings, DriverError>>,
     },
+    Wake {
+        call: WakeCall,
+        deadline: Instant,
+        reply: oneshot::Sender<Result<(), DriverError>>,
+    },
 }
 
 /// The way to a device; cheap to clone. The device's task ends when the last handle is dropped.
@@ -43,6 +49,7 @@ impl std::fmt::Debug for Request {
         match self {
             Request::Set { wanted, .. } => f.debug_tuple("Set").field(wanted).finish(),
             Request::ReadAll { .. } => f.write_str("ReadAll"),
+            Request::Wake { call, .. } => f.debug_tuple("Wake").field(call).finish(),
         }
     }
 }
@@ -107,6 +114,17 @@ impl DeviceHandle {
             .unwrap_or_else(|_stopped| Err(indeterminate(&self.name, "its task has stopped")))
     }
 
+    /// Sends one wake packet. `Ok` says that it went out, and nothing of the machine.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Misconfigured`: nothing was sent.
+    pub async fn wake(&self, call: WakeCall, patience: Duration) -> Result<(), DriverError> {
+        let deadline = Instant::now() + patience;
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Wake { call, deadline, reply })?;
+        answer.await.unwrap_or_else(|_stopped| Err(self.unreachable("its task has stopped")))
+    }
+
     /// Asks for the state of all outlets; an outlet that can not be told has no entry.
     ///
     /// # Errors
@@ -138,6 +156,11 @@ async fn serve<D: Driver>(name: DeviceName, mut driver: D, mut queue: mpsc::Rece
         match request {
             Request::Set { wanted, deadline, reply } => {
                 answer(reply, set(&name, &mut driver, &wanted, deadline).await);
+            }
+            Request::Wake { call, deadline, reply } => {
+                let woken = timeout_at(deadline, driver.wake(&call)).await;
+                let late = |_elapsed| Err(unreachable(&name, "the deadline passed"));
+                answer(reply, woken.unwrap_or_else(late));
             }
             Request::ReadAll { deadline, reply } => {
                 answer(reply, read_all(&name, &mut driver, deadline).await);

@@ -16,6 +16,7 @@ mod memory;
 pub mod metrics;
 mod node;
 mod page;
+pub mod presence;
 pub mod quota;
 mod rack;
 mod reload;

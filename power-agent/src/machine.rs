@@ -19,11 +19,17 @@ use crate::config::{MachineConfig, OutletPath};
 use crate::device::DeviceHandle;
 use crate::memory::{MachineMemory, Operation, Outcome, RunningOrder};
 
+/// How long Nomad may tell a node as up whose machine has lost its power: its heartbeat may be due in thirty seconds and be
+/// waited for as long again.
+const HEARTBEAT_MISSED: Duration = Duration::from_secs(60);
+
 /// A machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) config: MachineConfig,
     pub(crate) outlets: Vec<MachineOutlet>,
+    /// What wakes it.
+    pub(crate) waker: Option<DeviceHandle>,
     state: Mutex<State>,
 }
 
@@ -53,6 +59,8 @@ pub(crate) struct State {
     /// Whether it is as it was ordered. Not remembered beyond the agent's life: see [`fleet::drift`].
     drift: DriftWatch,
     lines: BTreeMap<OutletPath, Line>,
+    /// The signs of life that were seen last, or what was looked for and not seen.
+    life: Option<(Result<String, String>, Moment)>,
 }
 
 /// The sequence that runs.
@@ -77,6 +85,7 @@ impl Machine {
     pub(crate) fn new(
         config: MachineConfig,
         outlets: Vec<MachineOutlet>,
+        waker: Option<DeviceHandle>,
         memory: MachineMemory,
     ) -> Self {
         let state = State {
@@ -92,14 +101,20 @@ impl Machine {
             owed: memory.owed,
             drift: DriftWatch::default(),
             lines: BTreeMap::new(),
+            life: None,
         };
-        Self { config, outlets, state: Mutex::new(state) }
+        Self { config, outlets, waker, state: Mutex::new(state) }
     }
 
     /// The machine as the rack file now has it, at rest: with all that is remembered, and with what its outlets said that
     /// still hang on the same device.
-    pub(crate) fn succeeded(&self, config: MachineConfig, outlets: Vec<MachineOutlet>) -> Self {
-        let next = Self::new(config, outlets, self.memory());
+    pub(crate) fn succeeded(
+        &self,
+        config: MachineConfig,
+        outlets: Vec<MachineOutlet>,
+        waker: Option<DeviceHandle>,
+    ) -> Self {
+        let next = Self::new(config, outlets, waker, self.memory());
         let stays = |path: &OutletPath| {
             let device = |machine: &Self| {
                 machine.outlets.iter().find(|outlet| outlet.path == *path).map(|o| o.device.clone())
@@ -123,7 +138,9 @@ impl Machine {
     pub(crate) fn outlet_names(&self) -> Vec<String> {
         let name =
             |outlet: &MachineOutlet| format!("{}/{}", outlet.path.device, outlet.path.outlet);
-        self.outlets.iter().map(name).collect()
+        let wake = self.config.wake.as_ref();
+        let wake = wake.map(|wake| format!("{} wakes {}", wake.device, wake.call.mac));
+        self.outlets.iter().map(name).chain(wake).collect()
     }
 
     /// All that must survive the agent.
@@ -182,7 +199,7 @@ impl Machine {
 
     /// What decides about orders; of its feeds only the agent as a whole can say.
     pub(crate) fn ledger(&self, now: Moment) -> MachineLedger {
-        let reading = self.lines_seen().machine();
+        let reading = self.power_seen().machine();
         let state = self.state();
         let running = state.live.as_ref().map(|live| {
             let record = live.sequencer.record();
@@ -197,6 +214,7 @@ impl Machine {
             pool: self.config.pool.clone(),
             holds: state.holds.clone(),
             never_off: self.config.never_off,
+            on_only: self.config.is_on_only(),
             wear: state.wear.clone(),
             limits: self.config.limits,
             quarantine: state.quarantine.clone(),
@@ -225,7 +243,7 @@ impl Machine {
 
     /// When the agent lights it again, because it reads otherwise than it was ordered.
     pub(crate) fn relit_at(&self, last_try: Option<Moment>, now: Moment) -> Option<Moment> {
-        let lines = self.lines_seen();
+        let lines = self.power_seen();
         let mut state = self.state();
         let (drift, seen) = self.seen(&mut state, lines, last_try, now);
         drift.relit_at(seen, now)
@@ -233,7 +251,7 @@ impl Machine {
 
     /// Weighs what its outlets said last against what was ordered.
     pub(crate) fn weigh_drift(&self, last_try: Option<Moment>, now: Moment) -> Verdict {
-        let lines = self.lines_seen();
+        let lines = self.power_seen();
         let mut state = self.state();
         let (drift, seen) = self.seen(&mut state, lines, last_try, now);
         drift.see(seen, now)
@@ -301,14 +319,66 @@ impl Machine {
         self.outlets.iter().map(reading).fold(LinesSeen::default(), LinesSeen::and)
     }
 
+    /// What they say of the machine's power, with its signs of life. One that answers is on. One that has to be woken is
+    /// not on because it has power; without power it is off. Silence says nothing.
+    pub(crate) fn power_seen(&self) -> LinesSeen {
+        let lines = self.lines_seen();
+        match (self.is_alive(), &self.config.wake) {
+            (true, _) => LinesSeen { on: lines.on.max(1), ..lines },
+            (false, Some(_)) => LinesSeen { on: 0, untold: lines.untold + lines.on, ..lines },
+            (false, None) => lines,
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        matches!(self.state().life, Some((Ok(_), _)))
+    }
+
+    /// Takes the signs of life that were seen, or what was looked for and not seen.
+    pub(crate) fn note_life(&self, seen: Result<String, String>, now: Moment) {
+        self.state().life = Some((seen, now));
+    }
+
+    /// The signs of life that were seen last; `None`: none.
+    pub(crate) fn life(&self) -> Option<String> {
+        self.state().life.clone().and_then(|(seen, _)| seen.ok())
+    }
+
+    /// Whether its node may still be told as up though its power was taken: Nomad has not missed its heartbeat yet.
+    pub(crate) fn may_look_up(&self, now: Moment) -> bool {
+        let state = self.state();
+        let ordered = state.commanded.as_ref().filter(|last| last.state == PowerState::Off);
+        let cut = state.live.as_ref().and_then(|live| live.sequencer.record().cut);
+        let latest = ordered.map(|last| last.at).max(cut);
+        latest.is_some_and(|at| now.since(at) < HEARTBEAT_MISSED)
+    }
+
+    /// Its paths, as they are told of.
+    fn paths(&self, state: &State, now: Moment) -> agent_api::Paths {
+        agent_api::Paths {
+            wake: self.config.wake.as_ref().map(|wake| agent_api::WakePath {
+                device: wake.device.clone(),
+                mac: wake.call.mac.to_string(),
+            }),
+            outlets_stay: self.config.last_resort,
+            on_only: self.config.is_on_only(),
+            life: state
+                .life
+                .as_ref()
+                .map(|(seen, at)| agent_api::Life { seen: seen.clone(), age: now.since(*at) }),
+        }
+    }
+
     /// The machine as it is told of.
     pub(crate) fn view(&self, now: Moment) -> agent_api::Machine {
-        let reading = self.lines_seen().machine();
+        let reading = self.power_seen().machine();
         let drift = self.drift(now);
         let stand = self.load().map(|load| load.stand);
         let state = self.state();
         let holds = state.all_holds(&self.config, now);
-        let read_at = state.lines.values().filter_map(|line| line.reading).map(|(_, at)| at).min();
+        let lines = state.lines.values().filter_map(|line| line.reading).map(|(_, at)| at).min();
+        let life = state.life.as_ref().filter(|(seen, _)| seen.is_ok()).map(|(_, at)| *at);
+        let read_at = life.or(lines);
         agent_api::Machine {
             name: self.config.name.clone(),
             pool: self.config.pool.clone(),
@@ -335,6 +405,7 @@ impl Machine {
             }),
             drift,
             boots: state.boots.iter().map(|boot| boot_view(boot, now)).collect(),
+            paths: self.paths(&state, now),
             locks: Locks {
                 holds: holds.iter().map(|hold| hold_view(hold, now)).collect(),
                 never_off: self.config.never_off,

@@ -57,7 +57,14 @@ impl Draft<'_> {
 
     /// A machine with its memory, as none stood there before.
     pub(crate) fn machine(&self, machine: &MachineConfig, memory: MachineMemory) -> Arc<Machine> {
-        Arc::new(Machine::new(machine.clone(), self.outlets(machine), memory))
+        let (outlets, waker) = (self.outlets(machine), self.waker(machine));
+        Arc::new(Machine::new(machine.clone(), outlets, waker, memory))
+    }
+
+    /// The way to the device that wakes it.
+    pub(crate) fn waker(&self, machine: &MachineConfig) -> Option<DeviceHandle> {
+        let wake = machine.wake.as_ref()?;
+        self.devices.get(&wake.device).map(|device| device.handle.clone())
     }
 
     pub(crate) fn rack(self, machines: BTreeMap<MachineName, Arc<Machine>>) -> Rack {

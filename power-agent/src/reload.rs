@@ -178,7 +178,10 @@ fn machines(
     for (name, config) in &draft.config.machines {
         let machine = match old.machines.get(name) {
             Some(machine) if is_same(machine, draft) => Arc::clone(machine),
-            Some(machine) => Arc::new(machine.succeeded(config.clone(), draft.outlets(config))),
+            Some(machine) => {
+                let (outlets, waker) = (draft.outlets(config), draft.waker(config));
+                Arc::new(machine.succeeded(config.clone(), outlets, waker))
+            }
             None => {
                 let memory = remembered.remove(name).unwrap_or_default();
                 let running = memory.running.clone();
@@ -201,7 +204,13 @@ fn machines(
 /// Its section, and those of its devices.
 fn is_same(machine: &Machine, draft: &Draft<'_>) -> bool {
     let outlets = &machine.outlets;
-    draft.config.machines.get(&machine.config.name) == Some(&machine.config)
+    let waker = draft.waker(&machine.config);
+    let same_waker = match (&machine.waker, &waker) {
+        (Some(one), Some(other)) => one.is_same(other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    same_waker
+        && draft.config.machines.get(&machine.config.name) == Some(&machine.config)
         && outlets.iter().all(|outlet| {
             let device = draft.devices.get(&outlet.path.device);
             device.is_some_and(|device| device.handle.is_same(&outlet.device))

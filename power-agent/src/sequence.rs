@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::sequencer::{Action, Input, NODE_POLL, State};
+use fleet::sequencer::{Action, Input, NODE_POLL, NodeSign, State};
 use fleet::{
     Commanded, DeviceName, Fault, FaultClass, Moment, Origin, Phase, PowerState, Quarantine,
     QuarantineCause, Reason, Verb,
@@ -84,7 +84,12 @@ fn calls_off(machine: &Machine, why: &str) -> bool {
 const fn may_stop(phase: Phase) -> bool {
     matches!(
         phase,
-        Phase::Accepted | Phase::Draining | Phase::Waiting | Phase::SoftOff | Phase::Settling
+        Phase::Accepted
+            | Phase::Draining
+            | Phase::Waiting
+            | Phase::SoftOff
+            | Phase::Settling
+            | Phase::Waking
     )
 }
 
@@ -132,16 +137,7 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
             within(until, nodes.undrain(node, &operation)).await.map(Input::Undrained)
         }
         Action::SoftOff { until } => within(until, ask(machine)).await.map(Input::SoftOffEnded),
-        Action::WatchNode { until } => {
-            let asked = Clock.now();
-            let sign = within(until, nodes.sign(node)).await?;
-            if let Some(live) = &mut machine.state().live {
-                live.sequencer.handle(Input::NodeSeen(sign), Clock.now());
-            }
-            // The sign may have shortened the wait.
-            sleep_until(state_end(machine).unwrap_or(until).min(asked + NODE_POLL)).await;
-            None
-        }
+        Action::WatchNode { until } => watch_node(agent, machine, until).await,
         Action::AskRoom { to, ask_at, until } => {
             if ask_at <= Clock.now() {
                 agent.ask_room(machine, to).await;
@@ -150,6 +146,13 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
                 sleep_until(ask_at.min(until).min(Clock.now() + NODE_POLL)).await;
             }
             None
+        }
+        Action::Wake { until } => Some(Input::WakeSent(wake(machine, until).await)),
+        Action::LookForLife { until } => {
+            within(until, agent.life(machine)).await.map(Input::LifeSeen)
+        }
+        Action::WatchLife { again_at, until } => {
+            watch_life(agent, machine, again_at.min(until)).await
         }
         Action::Wait { until } => {
             // A wait may be called off.
@@ -195,6 +198,55 @@ async fn drive(machine: &Machine, state: PowerState) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Looks whether the node is down, and the machine with it; again when a sign may have changed.
+async fn watch_node(agent: &Agent, machine: &Machine, until: Moment) -> Option<Input> {
+    let asked = Clock.now();
+    let nodes = agent.rack().nodes.clone();
+    let looks = async { tokio::join!(nodes.sign(&machine.config.node), agent.presence(machine)) };
+    let (sign, seen) = within(until, looks).await?;
+    // Whatever Nomad has heard of it: who answers is up.
+    let sign = if matches!(seen, Some(Ok(_))) { NodeSign::Up } else { sign };
+    if let Some(live) = &mut machine.state().live {
+        live.sequencer.handle(Input::NodeSeen(sign), Clock.now());
+    }
+    // The sign may have shortened the wait.
+    sleep_until(state_end(machine).unwrap_or(until).min(asked + NODE_POLL)).await;
+    None
+}
+
+/// Looks for signs of life once, until the next packet is due.
+async fn watch_life(agent: &Agent, machine: &Machine, next: Moment) -> Option<Input> {
+    let seen = within(next, agent.life(machine)).await?;
+    if seen.is_ok() {
+        return Some(Input::LifeSeen(seen));
+    }
+    if let Some(live) = &mut machine.state().live {
+        live.sequencer.handle(Input::LifeSeen(seen), Clock.now());
+    }
+    sleep_until(next).await;
+    None
+}
+
+/// Sends one wake packet.
+async fn wake(machine: &Machine, until: Moment) -> Result<(), Fault> {
+    let (Some(device), Some(wake)) = (&machine.waker, &machine.config.wake) else {
+        let text = "it has no wake path".to_owned();
+        return Err(Fault { class: FaultClass::Misconfigured, text });
+    };
+    let (node, mac) = (&machine.config.name, &wake.call.mac);
+    match device.wake(wake.call.clone(), SET_PATIENCE.min(left_until(until))).await {
+        Ok(()) => {
+            tracing::debug!(%node, device = %device.name(), %mac, "wake packet sent");
+            Ok(())
+        }
+        Err(error) => {
+            let err = chain(&error);
+            tracing::info!(%node, device = %device.name(), %mac, err, "wake packet not sent");
+            Err(fault(&error))
+        }
+    }
 }
 
 async fn ask(machine: &Machine) -> Result<(), String> {

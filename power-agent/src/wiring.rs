@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use agent_api::client::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
 use fleet::DeviceName;
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -199,6 +200,7 @@ async fn serve_reloading(
         agent.spawn(poll(Arc::clone(&agent), device.handle.clone()));
     }
     agent.spawn(give_back(Arc::clone(&agent)));
+    agent.spawn(watch_life(Arc::clone(&agent)));
     tracing::info!(socket = %socket.display(), machines = config.machines.len(), "agent serves");
     if let Some(listener) = metrics {
         agent.spawn(crate::metrics::serve(Arc::clone(&agent), listener));
@@ -312,6 +314,30 @@ async fn give_back(agent: Arc<Agent>) {
             () = tokio::time::sleep(GIVE_BACK_AGAIN) => {}
         }
         agent.give_back_drains().await;
+    }
+}
+
+/// Looks again and again which machines answer on the network, so that the signs are as old as they say. The sequence of
+/// one that moves looks for itself.
+async fn watch_life(agent: Arc<Agent>) {
+    let mut stopping = agent.stop.subscribe();
+    let mut reloads = agent.reloads.subscribe();
+    loop {
+        let rack = agent.rack();
+        let look = join_all(rack.machines.values().map(|machine| async {
+            if agent.presence(machine).await.is_some() {
+                agent.publish(&machine.config.name);
+            }
+        }));
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            _ = look => {}
+        }
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            _ = reloads.changed() => {}
+            () = tokio::time::sleep(rack.config.poll) => {}
+        }
     }
 }
 

@@ -21,6 +21,7 @@ const DOINGS: &[(Doing, wire::Doing)] = &[
     (Doing::Drive(PowerState::On), wire::Doing::Close),
     (Doing::Restore, wire::Doing::Restore),
     (Doing::Dwell, wire::Doing::Dwell),
+    (Doing::Wake, wire::Doing::Wake),
 ];
 
 fn doing(number: i32) -> Result<Doing, FieldError> {

@@ -11,7 +11,9 @@ use super::{
     FieldError, each, name, optional, optional_name, required, span, state, state_number, verb,
     verb_number,
 };
-use crate::{CommandedAge, Event, Fed, Inventory, Machine, Operation, Outlet, wire};
+use crate::{
+    CommandedAge, Event, Fed, Inventory, Life, Machine, Operation, Outlet, Paths, WakePath, wire,
+};
 
 /// A reading as a pair; a type of its own only so that the conversions can be written down.
 struct Reading(PowerState, Duration);
@@ -89,6 +91,7 @@ fn phase(number: i32) -> Result<Phase, FieldError> {
         Ok(wire::Phase::Cutting) => Ok(Phase::Cutting),
         Ok(wire::Phase::Dwelling) => Ok(Phase::Dwelling),
         Ok(wire::Phase::Energizing) => Ok(Phase::Energizing),
+        Ok(wire::Phase::Waking) => Ok(Phase::Waking),
         Ok(wire::Phase::Done) => Ok(Phase::Done),
         Ok(wire::Phase::Failed) => Ok(Phase::Failed),
         Ok(wire::Phase::Unspecified) | Err(_) => Err(FieldError::unknown("phase", number, "phase")),
@@ -105,6 +108,7 @@ fn phase_number(phase: Phase) -> i32 {
         Phase::Cutting => wire::Phase::Cutting,
         Phase::Dwelling => wire::Phase::Dwelling,
         Phase::Energizing => wire::Phase::Energizing,
+        Phase::Waking => wire::Phase::Waking,
         Phase::Done => wire::Phase::Done,
         Phase::Failed => wire::Phase::Failed,
     }
@@ -170,7 +174,44 @@ impl From<&Machine> for wire::Machine {
             supplies: machine.fed.supplies.iter().map(Into::into).collect(),
             counted: machine.fed.counted,
             starts: machine.fed.starts,
+            paths: wire_paths(&machine.paths),
         }
+    }
+}
+
+/// Nothing is said of a machine of outlets alone, as it was before there were others.
+fn wire_paths(paths: &Paths) -> Option<wire::Paths> {
+    (*paths != Paths::default()).then(|| wire::Paths {
+        wake: paths
+            .wake
+            .as_ref()
+            .map(|wake| wire::WakePath { device: wake.device.to_string(), mac: wake.mac.clone() }),
+        outlets_stay: paths.outlets_stay,
+        on_only: paths.on_only,
+        life: paths.life.as_ref().map(|life| wire::Life {
+            alive: life.seen.is_ok(),
+            text: life.seen.clone().unwrap_or_else(|missing| missing),
+            age_ms: millis(life.age),
+        }),
+    })
+}
+
+impl TryFrom<wire::Paths> for Paths {
+    type Error = FieldError;
+    fn try_from(paths: wire::Paths) -> Result<Self, FieldError> {
+        let wake = |wake: wire::WakePath| {
+            let device = name("device", wake.device, DeviceName::new)?;
+            Ok(WakePath { device, mac: wake.mac })
+        };
+        Ok(Self {
+            wake: paths.wake.map(wake).transpose()?,
+            outlets_stay: paths.outlets_stay,
+            on_only: paths.on_only,
+            life: paths.life.map(|life| Life {
+                seen: if life.alive { Ok(life.text) } else { Err(life.text) },
+                age: span(life.age_ms),
+            }),
+        })
     }
 }
 
@@ -199,6 +240,7 @@ impl TryFrom<wire::Machine> for Machine {
                 counted: machine.counted,
                 starts: machine.starts,
             },
+            paths: optional("paths", machine.paths)?.unwrap_or_default(),
         })
     }
 }

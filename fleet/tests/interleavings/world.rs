@@ -132,6 +132,7 @@ impl World {
             pool: Some(self.pool.clone()),
             holds: self.holds.clone(),
             never_off: false,
+            on_only: false,
             wear: self.wear.clone(),
             limits: self.limits,
             quarantine: None,

@@ -155,6 +155,7 @@ impl Agent {
             pool: Some(site::pool_of(name).name()),
             holds: kept.holds.clone(),
             never_off: self.never_off == Some(name),
+            on_only: false,
             running,
             feed_full: self
                 .feeds(around.rack, around.now)

@@ -221,6 +221,7 @@ mod tests {
             boots: Vec::new(),
             locks: Locks::default(),
             fed: agent_api::Fed::default(),
+            paths: agent_api::Paths::default(),
         }
     }
 

@@ -193,7 +193,7 @@ fn agent_facts(machine: &Machine, at: Moment, host_booted: Option<Moment>) -> Ag
             commanded,
         },
         held_by: machine.hold.as_ref().map(|hold| hold.by.clone()),
-        never_off: machine.locks.never_off,
+        never_off: machine.locks.never_off || machine.paths.on_only,
         operation,
         quarantine,
         last_boot,

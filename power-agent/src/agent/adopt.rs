@@ -123,7 +123,8 @@ impl Agent {
 /// begun to cut after it goes on. A machine that nobody asks to shut down is up until the cut, and may have got work;
 /// but a cycle that may have cut it is never left there.
 fn is_to_be_proven((verb, phase): (Verb, Phase), soft_off: bool) -> bool {
-    let cuts = matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing);
+    let cuts =
+        matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing | Phase::Waking);
     match verb {
         Verb::On => false,
         Verb::Off => !(cuts && soft_off),

@@ -148,7 +148,7 @@ impl Agent {
         let (contacts, outlets, trouble) = machine.outlets_now();
         let room_at = self.room_at(machine, now);
         let node = self.rack().nodes.sign_to_come();
-        let assumed = Assumed { outlets, trouble, room_at, node };
+        let assumed = Assumed { outlets, trouble, room_at, node, life: machine.life() };
         let told = foretell(sequencer, &assumed, now);
         let steps = told.steps.into_iter().map(|step| ForecastStep {
             doing: step.doing,

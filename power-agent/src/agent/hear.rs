@@ -286,6 +286,7 @@ pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         may_cut_at: if in_a_hurry { Moment::ZERO } else { may_cut_at },
         may_light_at,
         fed: !config.supplies.is_empty(),
+        paths: config.paths(),
     }
 }
 

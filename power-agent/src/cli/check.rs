@@ -118,8 +118,9 @@ fn count(number: usize, what: &str) -> String {
 }
 
 fn row(machine: &MachineConfig) -> [String; 7] {
-    let outlets: Vec<String> =
+    let mut outlets: Vec<String> =
         machine.outlets.iter().map(|path| format!("{}/{}", path.device, path.outlet)).collect();
+    outlets.extend(machine.wake.as_ref().map(|wake| format!("woken by {}", wake.device)));
     let soft_off = machine.soft_off.as_ref().map(|soft_off| {
         let way = match &soft_off.way {
             SoftOffWay::Exec { .. } => "exec",
@@ -137,7 +138,10 @@ fn row(machine: &MachineConfig) -> [String; 7] {
         machine.pool.as_ref().map_or_else(dash, ToString::to_string),
         machine.node.clone(),
         outlets.join(" "),
-        soft_off.unwrap_or_else(|| "none: cut at once".to_owned()),
+        soft_off.unwrap_or_else(|| {
+            let nothing = if machine.is_on_only() { "none: on only" } else { "none: cut at once" };
+            nothing.to_owned()
+        }),
         show_duration(machine.boot_deadline),
         shape.unwrap_or_else(|| "as last seen".to_owned()),
     ]

@@ -82,6 +82,26 @@ pub(crate) struct MachineJson {
     never_off: bool,
     /// It reads otherwise than it was last ordered.
     drift: Option<DriftJson>,
+    /// The card that wakes it; power alone does not start it.
+    wake: Option<WakeJson>,
+    outlets_stay: bool,
+    on_only: bool,
+    life: Option<LifeJson>,
+}
+
+/// A path that wakes.
+#[derive(Debug, Serialize)]
+struct WakeJson {
+    device: String,
+    mac: String,
+}
+
+/// What was seen on the network.
+#[derive(Debug, Serialize)]
+struct LifeJson {
+    alive: bool,
+    text: String,
+    age_ms: u64,
 }
 
 /// A machine that reads otherwise than it was last ordered.
@@ -206,6 +226,18 @@ impl From<&Machine> for MachineJson {
             never_off: machine.locks.never_off,
             quarantine: machine.quarantine.as_ref().map(QuarantineJson::from),
             drift: machine.drift.as_ref().map(DriftJson::from),
+            wake: machine
+                .paths
+                .wake
+                .as_ref()
+                .map(|wake| WakeJson { device: wake.device.to_string(), mac: wake.mac.clone() }),
+            outlets_stay: machine.paths.outlets_stay,
+            on_only: machine.paths.on_only,
+            life: machine.paths.life.as_ref().map(|life| LifeJson {
+                alive: life.seen.is_ok(),
+                text: life.seen.clone().unwrap_or_else(|missing| missing),
+                age_ms: millis(life.age),
+            }),
             boots: BootsJson::of(machine),
         }
     }

@@ -234,6 +234,7 @@ mod tests {
             boots: Vec::new(),
             locks: Locks { holds: vec![hold], never_off: false },
             fed: agent_api::Fed::default(),
+            paths: agent_api::Paths::default(),
         };
         Inventory {
             agent: "bench".to_owned(),

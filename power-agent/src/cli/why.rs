@@ -115,7 +115,11 @@ fn lines_of(plan: &Plan, machine: &MachineName) -> Vec<String> {
 fn stands(machine: &Machine) -> Vec<String> {
     let mut lines = Vec::new();
     lines.push(match &machine.reading {
-        Some((state, age)) => format!("read {state} {} ago, from its outlets", words::ago(*age)),
+        Some((state, age)) => {
+            let alive = machine.paths.life.as_ref().is_some_and(|life| life.seen.is_ok());
+            let source = if alive { "signs of life" } else { "outlets" };
+            format!("read {state} {} ago, from its {source}", words::ago(*age))
+        }
         None => "nothing is read of it".to_owned(),
     });
     for outlet in &machine.outlets {
@@ -128,6 +132,7 @@ fn stands(machine: &Machine) -> Vec<String> {
         };
         lines.push(format!("outlet {device}/{number}: {said}"));
     }
+    lines.extend(words::paths(machine));
     lines.push(match &machine.commanded {
         Some(commanded) => format!(
             "commanded {} {} ago by {} ({})",

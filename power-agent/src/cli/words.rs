@@ -21,6 +21,9 @@ pub(crate) fn observed(machine: &Machine) -> Observed {
 
 /// Whether every outlet of the machine reads so: a machine is on when one outlet is, which is less.
 pub(crate) fn confirms(machine: &Machine, wanted: PowerState) -> bool {
+    if machine.paths.wake.is_some() {
+        return machine.reading.is_some_and(|(state, _age)| state == wanted);
+    }
     let readings = machine.outlets.iter().map(|outlet| outlet.reading.map(|(state, _age)| state));
     let seen = readings.fold(LinesSeen::default(), LinesSeen::and);
     seen.agreement(wanted) == Agreement::Confirmed
@@ -33,6 +36,30 @@ fn commanded_now(commanded: &CommandedAge) -> Commanded {
         origin: commanded.origin.clone(),
         operation: commanded.operation.clone(),
     }
+}
+
+/// By what it is switched beside its outlets, and what was seen of it: a line each.
+pub(crate) fn paths(machine: &Machine) -> Vec<String> {
+    let paths = &machine.paths;
+    let mut lines = Vec::new();
+    if let Some(wake) = &paths.wake {
+        let (device, mac) = (&wake.device, &wake.mac);
+        lines.push(format!("woken by {device} ({mac}): that path can neither cut nor be read"));
+    }
+    if paths.outlets_stay {
+        lines.push("its outlets open only where it does not go down by itself".to_owned());
+    }
+    if paths.on_only {
+        lines.push("nothing can switch it off: it has neither an outlet nor a soft off".to_owned());
+    }
+    if let Some(life) = &paths.life {
+        let age = ago(life.age);
+        lines.push(match &life.seen {
+            Ok(signs) => format!("alive {age} ago: {signs}"),
+            Err(missing) => format!("no sign of life {age} ago, which says nothing: {missing}"),
+        });
+    }
+    lines
 }
 
 /// Who gave an order.

@@ -6,6 +6,7 @@ mod access;
 mod feeds;
 mod finding;
 mod page;
+mod paths;
 mod placeholder;
 mod read;
 mod rules;
@@ -17,9 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet::arbiter::Limits;
+use fleet::sequencer::{Cut, Paths};
 use fleet::{DeviceName, DriftPolicy, FeedName, MachineName, Milliamps, PoolName, Shape, Supply};
 
+use crate::drivers::wol::WakeCall;
 use crate::drivers::{DriverConfig, OutletNumber};
+use crate::presence::PresenceConfig;
 use crate::roles::Access;
 use crate::tls::Trust;
 
@@ -28,7 +32,7 @@ pub use finding::{Finding, Findings, Severity};
 pub use fleet::duration::{DurationError, parse_duration, show_duration};
 pub use page::PageConfig;
 pub use placeholder::fill;
-pub(crate) use section::{Item, Section};
+pub(crate) use section::{At, Item, Section};
 
 /// The largest rack file that is read, in bytes: a thousand machines with shapes are some 300 KiB.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -127,6 +131,42 @@ pub struct MachineConfig {
     pub shape: Option<Shape>,
     /// What is done when it reads otherwise than it was ordered.
     pub drift: DriftPolicy,
+    /// What wakes it; `None`: its power is enough.
+    pub wake: Option<WakeConfig>,
+    /// Whether its outlets open only where it does not go down by itself.
+    pub last_resort: bool,
+    /// How it shows on the network that it is on.
+    pub presence: Option<PresenceConfig>,
+}
+
+impl MachineConfig {
+    /// By which ways it is switched.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        let cut = match (self.outlets.is_empty(), self.last_resort) {
+            (true, _) => Cut::Never,
+            (false, true) => Cut::LastResort,
+            (false, false) => Cut::After,
+        };
+        Paths { cut, wake: self.wake.as_ref().map(|wake| wake.deadline) }
+    }
+
+    /// Whether nothing can switch it off.
+    #[must_use]
+    pub fn is_on_only(&self) -> bool {
+        self.outlets.is_empty() && self.soft_off.is_none()
+    }
+}
+
+/// What wakes a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakeConfig {
+    /// The device that sends.
+    pub device: DeviceName,
+    /// Which card is to hear it.
+    pub call: WakeCall,
+    /// How long it may take from the first packet to a sign of life.
+    pub deadline: Duration,
 }
 
 /// One switchable path.
@@ -195,6 +235,7 @@ impl Config {
                 .filter_map(|device| device.config.as_ref())
                 .flat_map(DriverConfig::look),
         );
+        found.extend(paths::look(&draft));
         if let Some(Err(error)) = draft.access.tls().map(Trust::load) {
             found.push(draft.access.unusable(&error));
         }

@@ -16,6 +16,7 @@ use toml::de::DeTable;
 use super::access::{AccessDraft, read_listen, read_metrics};
 use super::feeds::{self, FeedDraft, Figures};
 use super::finding::{Finding, Findings, Report};
+use super::paths::{self, PathsDraft};
 use super::section::{At, Section, unknown_word};
 use super::{
     AgentConfig, Config, MachineConfig, NomadConfig, OutletPath, SOCKET_DEFAULT, STATE_DEFAULT,
@@ -75,6 +76,7 @@ pub(crate) struct MachineDraft {
     pub(crate) node: Range<usize>,
     pub(crate) outlets: Vec<At<OutletPath>>,
     pub(crate) supplies: Vec<At<Supply>>,
+    pub(super) paths: PathsDraft,
 }
 
 impl Draft {
@@ -149,7 +151,9 @@ fn read_root(root: &mut Section<'_>) -> Draft {
     let mut machines = Vec::new();
     for (name, section) in root.named("machines") {
         if let Some(name) = named::<MachineName>(&name, &section) {
-            machines.push(read_machine(name, section, &defaults));
+            let mut machine = read_machine(name, section, &defaults);
+            paths::with_interface(&mut machine.config, &devices);
+            machines.push(machine);
         }
     }
     let access = AccessDraft::read(root, listen);
@@ -251,7 +255,7 @@ fn read_device(name: At<DeviceName>, mut section: Section<'_>) -> DeviceDraft {
     if let Some(driver) = driver {
         if drivers::NAMES.contains(&driver.value.as_str()) {
             config = DriverConfig::read(&driver.value, &mut section);
-            let port = section.key_span("port");
+            let port = section.key_span(if section.has("port") { "port" } else { "interface" });
             section.finish();
             return DeviceDraft { name, config, port };
         }
@@ -321,6 +325,7 @@ fn read_machine(
     let of_pool = pool_knobs.unwrap_or_default();
     let figures = own.figures.clone().or(&of_pool.figures);
     let (outlets, supplies) = read_outlets(&mut section, &figures);
+    let paths = PathsDraft::read(&mut section);
     let or =
         |own: Option<Duration>, pool: Option<Duration>, default| own.or(pool).unwrap_or(default);
     let span_of = |key| section.key_span(key);
@@ -341,10 +346,14 @@ fn read_machine(
             drift: own.drift.or(of_pool.drift).unwrap_or_default(),
             soft_off: own.soft_off.or(of_pool.soft_off),
             shape: own.shape.or(of_pool.shape),
+            wake: paths.wake.as_ref().map(|wake| wake.value.clone()),
+            last_resort: paths.last_resort.as_ref().is_some_and(|cut| cut.value),
+            presence: paths.presence.as_ref().map(|presence| presence.value.clone()),
             name: name.value,
         },
         outlets,
         supplies,
+        paths,
     };
     section.finish();
     draft
@@ -367,6 +376,9 @@ fn read_outlets(
     section: &mut Section<'_>,
     figures: &Figures,
 ) -> (Vec<At<OutletPath>>, Vec<At<Supply>>) {
+    if !section.has("outlets") && section.has("wake") {
+        return (Vec::new(), Vec::new());
+    }
     if !section.has("outlets") {
         section.missing("outlets", OUTLETS_EXAMPLE);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, Report};
 use super::read::{DeviceDraft, Draft, MachineDraft};
 use super::section::{At, listed, unknown_word};
-use super::{AgentConfig, OutletPath, feeds};
+use super::{AgentConfig, OutletPath, feeds, paths};
 
 /// The kernel's `sun_path` has 108 bytes and ends with a zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -19,6 +19,7 @@ pub(crate) fn check(draft: &Draft, report: &Report) {
     check_nodes(&draft.machines, report);
     check_outlets(draft, report);
     feeds::check(draft, report);
+    paths::check(draft, report);
     let machines = draft.machines.iter().map(|machine| machine.config.name.as_str()).collect();
     let pools = draft.pools.iter().map(|pool| pool.value.as_str()).collect();
     draft.access.check(&machines, &pools, report);

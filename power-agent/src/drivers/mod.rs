@@ -8,6 +8,7 @@ mod conformance;
 pub mod gpio;
 pub mod lcus;
 mod line;
+pub mod wol;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -157,6 +158,16 @@ pub(crate) trait Driver: Send {
     /// Asks for the state of all outlets. Never changes one.
     fn read_all(&mut self) -> impl Future<Output = Result<Readings, DriverError>> + Send;
 
+    /// Sends one wake packet. `Ok` says that it went out; nobody answers it.
+    fn wake(
+        &mut self,
+        call: &wol::WakeCall,
+    ) -> impl Future<Output = Result<(), DriverError>> + Send {
+        let what = format!("it has outlets, and can not wake {}", call.mac);
+        let who = "its driver".to_owned();
+        async move { Err(DriverError::Misconfigured { what, who, source: None }) }
+    }
+
     /// What an outlet can do.
     fn capabilities(&self, outlet: OutletNumber) -> Capabilities;
 
@@ -189,27 +200,37 @@ pub(crate) trait Settings: Sized {
     }
 }
 
-/// The table of drivers: expands to the closed enums and to what delegates to them.
+/// The table of drivers: expands to the closed enums and to what delegates to them. Those that have no outlets stand
+/// after `no outlets:`, and owe the tests of outlets nothing.
 macro_rules! drivers {
-    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
+    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*
+     ; no outlets: $($(#[$wake_doc:meta])* $wake:ident => $wake_module:ident,)*) => {
         /// What the rack file says of one device, by driver.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum DriverConfig {
             $($(#[$doc])* $variant($module::Config),)*
+            $($(#[$wake_doc])* $wake($wake_module::Config),)*
         }
 
         /// A driver of the table.
         pub(crate) enum AnyDriver {
             $($variant(<$module::Config as Settings>::Driver),)*
+            $($wake(<$wake_module::Config as Settings>::Driver),)*
         }
 
         /// The drivers' names in the rack file.
-        pub(crate) const NAMES: &[&str] = &[$(<$module::Config as Settings>::NAME,)*];
+        pub(crate) const NAMES: &[&str] = &[
+            $(<$module::Config as Settings>::NAME,)*
+            $(<$wake_module::Config as Settings>::NAME,)*
+        ];
 
         impl DriverConfig {
             pub(crate) fn read(name: &str, section: &mut Section<'_>) -> Option<Self> {
                 $(if name == <$module::Config as Settings>::NAME {
                     return <$module::Config as Settings>::read(section).map(DriverConfig::$variant);
+                })*
+                $(if name == <$wake_module::Config as Settings>::NAME {
+                    return <$wake_module::Config as Settings>::read(section).map(DriverConfig::$wake);
                 })*
                 None
             }
@@ -217,24 +238,36 @@ macro_rules! drivers {
             /// The driver's name in the rack file.
             #[must_use]
             pub fn name(&self) -> &'static str {
-                match self { $(DriverConfig::$variant(_) => <$module::Config as Settings>::NAME,)* }
+                match self {
+                    $(DriverConfig::$variant(_) => <$module::Config as Settings>::NAME,)*
+                    $(DriverConfig::$wake(_) => <$wake_module::Config as Settings>::NAME,)*
+                }
             }
 
             /// How many outlets the device has.
             #[must_use]
             pub fn outlet_count(&self) -> u16 {
-                match self { $(DriverConfig::$variant(config) => config.outlet_count(),)* }
+                match self {
+                    $(DriverConfig::$variant(config) => config.outlet_count(),)*
+                    $(DriverConfig::$wake(config) => config.outlet_count(),)*
+                }
             }
 
             /// The file by which the device is reached, if it is one.
             #[must_use]
             pub fn port(&self) -> Option<&Path> {
-                match self { $(DriverConfig::$variant(config) => config.port(),)* }
+                match self {
+                    $(DriverConfig::$variant(config) => config.port(),)*
+                    $(DriverConfig::$wake(config) => config.port(),)*
+                }
             }
 
             /// What can be said of the device only by looking at this host.
             pub(crate) fn look(&self) -> Vec<Finding> {
-                match self { $(DriverConfig::$variant(config) => config.look(),)* }
+                match self {
+                    $(DriverConfig::$variant(config) => config.look(),)*
+                    $(DriverConfig::$wake(config) => config.look(),)*
+                }
             }
 
             /// Why this can not take over from the old settings while the agent runs.
@@ -246,7 +279,10 @@ macro_rules! drivers {
             }
 
             pub(crate) fn driver(&self) -> AnyDriver {
-                match self { $(DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)* }
+                match self {
+                    $(DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)*
+                    $(DriverConfig::$wake(config) => AnyDriver::$wake(config.driver()),)*
+                }
             }
         }
 
@@ -259,19 +295,38 @@ macro_rules! drivers {
 
         impl Driver for AnyDriver {
             async fn set(&mut self, wanted: &[(OutletNumber, PowerState)]) -> Result<(), DriverError> {
-                match self { $(AnyDriver::$variant(driver) => driver.set(wanted).await,)* }
+                match self {
+                    $(AnyDriver::$variant(driver) => driver.set(wanted).await,)*
+                    $(AnyDriver::$wake(driver) => driver.set(wanted).await,)*
+                }
             }
 
             async fn read_all(&mut self) -> Result<Readings, DriverError> {
-                match self { $(AnyDriver::$variant(driver) => driver.read_all().await,)* }
+                match self {
+                    $(AnyDriver::$variant(driver) => driver.read_all().await,)*
+                    $(AnyDriver::$wake(driver) => driver.read_all().await,)*
+                }
+            }
+
+            async fn wake(&mut self, call: &wol::WakeCall) -> Result<(), DriverError> {
+                match self {
+                    $(AnyDriver::$variant(driver) => driver.wake(call).await,)*
+                    $(AnyDriver::$wake(driver) => driver.wake(call).await,)*
+                }
             }
 
             fn capabilities(&self, outlet: OutletNumber) -> Capabilities {
-                match self { $(AnyDriver::$variant(driver) => driver.capabilities(outlet),)* }
+                match self {
+                    $(AnyDriver::$variant(driver) => driver.capabilities(outlet),)*
+                    $(AnyDriver::$wake(driver) => driver.capabilities(outlet),)*
+                }
             }
 
             fn introduce(&mut self, device: &DeviceName, descriptors: &Descriptors) {
-                match self { $(AnyDriver::$variant(driver) => driver.introduce(device, descriptors),)* }
+                match self {
+                    $(AnyDriver::$variant(driver) => driver.introduce(device, descriptors),)*
+                    $(AnyDriver::$wake(driver) => driver.introduce(device, descriptors),)*
+                }
             }
         }
     };
@@ -282,4 +337,7 @@ drivers! {
     Lcus => lcus,
     /// Lines of a GPIO chip: a Raspberry Pi's header, an expander.
     Gpio => gpio,
+    ; no outlets:
+    /// A network card that sends magic packets.
+    Wol => wol,
 }

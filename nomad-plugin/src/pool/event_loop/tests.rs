@@ -56,6 +56,7 @@ fn dark_machine() -> Machine {
         boots: Vec::new(),
         locks: agent_api::Locks::default(),
         fed: agent_api::Fed::default(),
+        paths: agent_api::Paths::default(),
     }
 }
 

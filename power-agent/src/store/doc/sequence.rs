@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use fleet::Moment;
 use fleet::moment::millis;
-use fleet::sequencer::{Eligible, Move, OnSoftOffTimeout, Record, State, Step, Task};
+use fleet::sequencer::{
+    Cut, Eligible, Move, OnSoftOffTimeout, Paths, Record, State, Step, Task, WakeStep,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, StateDoc, VerbDoc};
@@ -41,6 +43,40 @@ struct TaskDoc {
     may_light_at_ms: u64,
     #[serde(default)]
     fed: bool,
+    #[serde(default)]
+    cut: CutDoc,
+    #[serde(default)]
+    wake_ms: Option<u64>,
+}
+
+/// When outlets open; what an older agent wrote says nothing of it, and it knew one way.
+#[derive(Serialize, Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum CutDoc {
+    #[default]
+    After,
+    LastResort,
+    Never,
+}
+
+impl From<Cut> for CutDoc {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::After => Self::After,
+            Cut::LastResort => Self::LastResort,
+            Cut::Never => Self::Never,
+        }
+    }
+}
+
+impl From<CutDoc> for Cut {
+    fn from(cut: CutDoc) -> Self {
+        match cut {
+            CutDoc::After => Self::After,
+            CutDoc::LastResort => Self::LastResort,
+            CutDoc::Never => Self::Never,
+        }
+    }
 }
 
 /// The state. A movement is begun anew with a look, so that its step needs no place here.
@@ -58,6 +94,7 @@ enum PlaceDoc {
     Restoring { until_ms: u64 },
     Dwelling { until_ms: u64 },
     Energizing { until_ms: u64 },
+    Waking { until_ms: u64, sent: u32 },
     Done,
     Failed { untouched: bool },
 }
@@ -76,6 +113,8 @@ impl RecordDoc {
                 may_cut_at_ms: task.may_cut_at.as_millis(),
                 may_light_at_ms: task.may_light_at.as_millis(),
                 fed: task.fed,
+                cut: task.paths.cut.into(),
+                wake_ms: task.paths.wake.map(millis),
             },
             at: PlaceDoc::of(&record.state),
             began_ms: record.began.as_millis(),
@@ -107,6 +146,10 @@ impl RecordDoc {
                 may_cut_at: epoch.at(self.task.may_cut_at_ms),
                 may_light_at: epoch.at(self.task.may_light_at_ms),
                 fed: self.task.fed,
+                paths: Paths {
+                    cut: self.task.cut.into(),
+                    wake: self.task.wake_ms.map(Duration::from_millis),
+                },
             },
             state: self.at.into_state(epoch),
             began: epoch.at(self.began_ms),
@@ -154,6 +197,9 @@ impl PlaceDoc {
             State::Energizing(movement) => {
                 Self::Energizing { until_ms: movement.until.as_millis() }
             }
+            State::Waking { until, sent, .. } => {
+                Self::Waking { until_ms: until.as_millis(), sent: *sent }
+            }
             State::Done => Self::Done,
             State::Failed { untouched } => Self::Failed { untouched: *untouched },
         }
@@ -181,12 +227,24 @@ impl PlaceDoc {
             Self::SoftOff { until_ms } => State::SoftOff { until: epoch.at(until_ms) },
             Self::Settling { patience_ms, soft_off_error } => {
                 let patience = epoch.at(patience_ms);
-                State::Settling { until: patience, patience, soft_off_error, quiet_since: None }
+                State::Settling {
+                    until: patience,
+                    patience,
+                    soft_off_error,
+                    quiet_since: None,
+                    up: false,
+                }
             }
             Self::Cutting { until_ms } => State::Cutting(look(until_ms)),
             Self::Restoring { until_ms } => State::Restoring { until: epoch.at(until_ms) },
             Self::Dwelling { until_ms } => State::Dwelling { until: epoch.at(until_ms) },
             Self::Energizing { until_ms } => State::Energizing(look(until_ms)),
+            Self::Waking { until_ms, sent } => State::Waking {
+                until: epoch.at(until_ms),
+                step: WakeStep::Send,
+                sent,
+                seen: String::new(),
+            },
             Self::Done => State::Done,
             Self::Failed { untouched } => State::Failed { untouched },
         }

@@ -1,0 +1,342 @@
+//! Machines that are woken by magic packets. Goal: the real agent's packets arrive as sent across a bridge, and what is
+//! told of a machine is what it answers. Method: each test runs itself once more in network namespaces of its own; the
+//! machine is one of them, which answers as soon as a packet for its card has arrived, by a raw socket on its port.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panic as the tests do, and what is skipped is to be seen"
+)]
+
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use agent_api::Machine;
+use fleet::{Observed, Phase, Power, PowerState, RefusalCode, Verb};
+use socket2::{Domain, Protocol, Socket, Type};
+use testkit::bench::{Bench, order, person, until};
+use tokio::process::Command;
+
+/// Says that the test stands in its namespaces already.
+const INSIDE: &str = "LAMPLIGHTER_OWN_NETWORK";
+
+/// The agent's end is `lan`, the machine's `nic` in a namespace of its own; their ports are on one bridge.
+const NETWORK: &str = r#"
+mount -t tmpfs none /run
+ip link set lo up
+ip netns add shelf
+ip link add bridge0 type bridge
+ip link add lan type veth peer name lan-port
+ip link add nic-port type veth peer name nic netns shelf
+ip link set lan-port master bridge0
+ip link set nic-port master bridge0
+ip -n shelf link set nic address 52:54:00:12:34:56
+ip address add 10.9.0.1/24 broadcast 10.9.0.255 dev lan
+for link in bridge0 lan lan-port nic-port; do ip link set $link up; done
+ip -n shelf link set nic up
+exec "$0" "$@"
+"#;
+
+const RACK: &str = r#"
+socket = "rack.sock"
+edge_log = "edges.jsonl"
+[boards.a]
+kind = "lcus-ascii"
+channels = 2
+link = "a.tty"
+"#;
+
+/// A closet of machines that are only woken, one of them behind a relay.
+const CLOSET: &str = r#"
+[agent]
+name = "closet"
+socket = "agent.sock"
+state = "state"
+poll = "200ms"
+[devices.a]
+driver = "lcus"
+port = "a.tty"
+channels = 2
+status = "ascii"
+[devices.lan]
+driver = "wol"
+interface = "lan"
+LAN
+[pools.closet]
+off_dwell = "100ms"
+cycles_per_hour = 0
+settle = "300ms"
+soft_off = { exec = ["ip", "-n", "shelf", "address", "flush", "dev", "nic"], deadline = "20s" }
+[machines.mini]
+pool = "closet"
+MINI
+wake = { device = "lan", mac = "52:54:00:12:34:56", deadline = "60s" PASSWORD }
+presence = { address = "10.9.0.21", by = ["ping", "arp"] }
+[machines.stranger]
+wake = { device = "lan", mac = "52:54:00:99:99:99", deadline = "2s" }
+presence = { address = "10.9.0.99", by = ["ping", "tcp:22"] }
+"#;
+
+/// Runs a test's body in network namespaces of its own, by running the test alone once more in there.
+async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body().await;
+    }
+    let may = Command::new("unshare").args(["-rnm", "ip", "netns"]).output().await;
+    if !may.is_ok_and(|said| said.status.success()) {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "no namespaces here: unshare -rnm and ip are needed"
+        );
+        eprintln!(
+            "SKIPPED {test}: `unshare -rnm ip netns` does not work; allow user namespaces and install iproute2"
+        );
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let said = Command::new("unshare")
+        .args(["-rnm", "sh", "-ec", NETWORK])
+        .arg(own)
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let out = String::from_utf8_lossy(&said.stdout);
+    let passed = said.status.success() && out.contains("test result: ok. 1 passed;");
+    assert!(passed, "{test}: {out}\n{}", String::from_utf8_lossy(&said.stderr));
+}
+
+async fn ip(arguments: &str) {
+    let run = Command::new("sh").args(["-ec", arguments]).output().await.unwrap();
+    assert!(run.status.success(), "{arguments}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// What passes one interface, in its order, whether or not anybody heard it.
+struct Wire {
+    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Wire {
+    /// All Ethernet frames.
+    const ALL: u16 = 0x0003;
+    const FRAME_BYTES_MAX: usize = 1600;
+
+    fn on(interface: &str) -> Self {
+        let protocol = Protocol::from(i32::from(Self::ALL.to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
+        let link = link(interface);
+        nix::sys::socket::bind(socket.as_raw_fd(), &link).unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let socket = UdpSocket::from(socket);
+        // Ends with the test's own process, which is alone in its namespaces.
+        std::thread::spawn(move || {
+            let mut frame = [0; Self::FRAME_BYTES_MAX];
+            while let Ok(length) = socket.recv(&mut frame) {
+                kept.lock().unwrap().push(frame[..length].to_vec());
+            }
+        });
+        Self { seen }
+    }
+
+    /// The magic packets for a card, whole, however they are wrapped.
+    fn magic(&self, mac: [u8; 6]) -> Vec<Vec<u8>> {
+        let magic = [vec![0xff; 6], mac.repeat(16)].concat();
+        let seen = self.seen.lock().unwrap();
+        let has = |frame: &&Vec<u8>| frame.windows(magic.len()).any(|window| window == magic);
+        seen.iter().filter(has).cloned().collect()
+    }
+}
+
+fn link(interface: &str) -> nix::sys::socket::LinkAddr {
+    let mut all = nix::ifaddrs::getifaddrs().unwrap().filter(|one| one.interface_name == interface);
+    let found = all.find_map(|one| one.address.and_then(|address| address.as_link_addr().copied()));
+    found.unwrap_or_else(|| panic!("no interface {interface}"))
+}
+
+const MINI: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+
+/// The machine's firmware: boots on a packet that arrives at its port; the first `lost` it does not hear.
+async fn boots_on_a_packet(lost: usize) {
+    let port = Wire::on("nic-port");
+    until("a packet has arrived", async || (port.magic(MINI).len() > lost).then_some(())).await;
+    ip("ip -n shelf address add 10.9.0.21/24 dev nic").await;
+}
+
+fn closet(lan: &str, mini: &str, password: &str) -> String {
+    CLOSET.replace("LAN", lan).replace("MINI", mini).replace("PASSWORD", password)
+}
+
+async fn start(file: &str) -> Bench {
+    let mut bench = Bench::new(RACK, file).await;
+    bench.start_agent().await;
+    bench
+}
+
+fn observed(machine: &Machine) -> Observed {
+    let now = fleet::Moment::ZERO;
+    let commanded = machine.commanded.as_ref().map(|commanded| fleet::Commanded {
+        state: commanded.state,
+        at: now,
+        origin: commanded.origin.clone(),
+        operation: commanded.operation.clone(),
+    });
+    Power { reading: machine.reading.map(|(state, _)| (state, now)), commanded }.observed()
+}
+
+#[tokio::test]
+async fn a_magic_packet_wakes_a_machine_that_is_shut_down_and_woken_again() {
+    in_own_network(
+        "a_magic_packet_wakes_a_machine_that_is_shut_down_and_woken_again",
+        async || {
+            let bench = start(&closet("", "", "")).await;
+            assert_eq!(observed(&bench.machine("mini").await), Observed::Unknown);
+            for round in ["1", "2"] {
+                let order_on = order(&format!("on-{round}"), "mini", Verb::On, person());
+                let (on, ()) = tokio::join!(bench.done(&order_on), boots_on_a_packet(2));
+                assert_eq!(on.phase, Phase::Done, "{}", on.evidence);
+                assert!(on.evidence.starts_with("awake after "), "{}", on.evidence);
+                let seen = bench.machine("mini").await;
+                assert_eq!(observed(&seen), Observed::Read(PowerState::On));
+                let again =
+                    bench.done(&order(&format!("again-{round}"), "mini", Verb::On, person())).await;
+                assert!(again.evidence.starts_with("awake before: "), "{}", again.evidence);
+                let off =
+                    bench.done(&order(&format!("off-{round}"), "mini", Verb::Off, person())).await;
+                assert_eq!(off.evidence, "shut down; nothing cuts its power");
+                let seen = bench.machine("mini").await;
+                assert_eq!(
+                    observed(&seen),
+                    Observed::Assumed(PowerState::Off),
+                    "silence is no off"
+                );
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_frame_on_the_wire_is_the_one_of_the_file() {
+    in_own_network("the_frame_on_the_wire_is_the_one_of_the_file", async || {
+        let wire = Wire::on("lan");
+        let own = link("lan").addr().unwrap().to_vec();
+        let payload = [vec![0xff; 6], MINI.repeat(16)].concat();
+        let password = [1, 2, 3, 4, 5, 6].to_vec();
+        let secure = ", password = \"01:02:03:04:05:06\"";
+        let bare = [vec![0xff; 6], own.clone(), vec![0x08, 0x42], payload.clone()].concat();
+        let tagged =
+            [vec![0xff; 6], own, vec![0x81, 0, 0, 12, 8, 0x42], payload.clone(), password.clone()];
+        for (lan, password_key, wanted) in [("", "", bare), ("vlan = 12", secure, tagged.concat())]
+        {
+            let before = wire.magic(MINI).len();
+            let bench = start(&closet(lan, "", password_key)).await;
+            let on = order("op-1", "mini", Verb::On, person());
+            let (ended, frame) = tokio::join!(bench.done(&on), async {
+                let frame =
+                    until("a frame is sent", async || wire.magic(MINI).get(before).cloned()).await;
+                ip("ip -n shelf address add 10.9.0.21/24 dev nic").await;
+                frame
+            });
+            assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+            assert_eq!(frame, wanted);
+            ip("ip -n shelf address flush dev nic").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_datagram_goes_to_the_networks_own_broadcast_address() {
+    in_own_network("a_datagram_goes_to_the_networks_own_broadcast_address", async || {
+        let lan = "via = \"udp\"\nbroadcast = \"10.9.0.255\"\nport = 7";
+        let bench = start(&closet(lan, "", "")).await;
+        let wire = Wire::on("lan");
+        let on = order("op-1", "mini", Verb::On, person());
+        let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(0));
+        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+        let frame = wire.magic(MINI).remove(0);
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(frame[12..14], [0x08, 0x00], "IPv4");
+        assert_eq!(frame[30..34], [10, 9, 0, 255]);
+        assert_eq!(frame[36..38], [0, 7]);
+        assert_eq!(frame.len(), 14 + 20 + 8 + 102);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_switch_port_that_sleeps_delays_the_waking_and_no_more() {
+    in_own_network("a_switch_port_that_sleeps_delays_the_waking_and_no_more", async || {
+        let bench = start(&closet("", "", "")).await;
+        ip("bridge link set dev nic-port state 0").await;
+        let wire = Wire::on("lan");
+        let on = order("op-1", "mini", Verb::On, person());
+        let (ended, ()) = tokio::join!(bench.done(&on), async {
+            let port = Wire::on("nic-port");
+            until("the burst is over", async || (wire.magic(MINI).len() > 4).then_some(())).await;
+            assert_eq!(port.magic(MINI).len(), 0, "a port that sleeps forwards nothing");
+            ip("bridge link set dev nic-port state 3").await;
+            boots_on_a_packet(0).await;
+        });
+        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_card_that_nobody_has_fails_with_what_was_tried_and_seen() {
+    in_own_network("a_card_that_nobody_has_fails_with_what_was_tried_and_seen", async || {
+        let bench = start(&closet("", "", "")).await;
+        let failed = bench.done(&order("op-1", "stranger", Verb::On, person())).await;
+        assert_eq!(failed.phase, Phase::Failed);
+        let said = &failed.evidence;
+        assert!(
+            said.contains("it did not wake in time") && said.contains("wake packets"),
+            "{said}"
+        );
+        assert!(said.contains("ping: ") && said.contains("tcp:22: "), "{said}");
+        // It has neither an outlet nor a soft off.
+        for verb in [Verb::Off, Verb::Cycle] {
+            let id = format!("no-{}", verb.as_str());
+            match bench.client.set_power(&order(&id, "stranger", verb, person())).await.unwrap() {
+                agent_api::Answer::Refused(refusal) => {
+                    assert_eq!(refusal.code, RefusalCode::NeverOff);
+                    assert!(refusal.text.contains("`soft_off`"), "{}", refusal.text);
+                }
+                agent_api::Answer::Accepted { .. } => panic!("nothing can do that"),
+            }
+        }
+        let why = bench.run(&["why", "stranger"]).await.out;
+        assert!(why.contains("nothing can switch it off"), "{why}");
+        ip("ip link set lan down").await;
+        let failed = bench.done(&order("op-2", "stranger", Verb::On, person())).await;
+        assert!(failed.evidence.contains("ip link set lan up"), "{}", failed.evidence);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_in_front_closes_first_and_opens_only_as_the_last_resort() {
+    in_own_network("a_relay_in_front_closes_first_and_opens_only_as_the_last_resort", async || {
+        let mini = "outlets = [{ device = \"a\", outlet = 1 }]\ncut = \"last-resort\"";
+        let bench = start(&closet("", mini, "")).await;
+        assert_eq!(observed(&bench.machine("mini").await), Observed::Read(PowerState::Off));
+        let on = order("op-1", "mini", Verb::On, person());
+        let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(1));
+        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+        let off = bench.done(&order("op-2", "mini", Verb::Off, person())).await;
+        assert_eq!(off.evidence, "shut down; its outlets stay closed");
+        let seen = bench.machine("mini").await;
+        assert_eq!(observed(&seen), Observed::Assumed(PowerState::Off), "a closed relay is not on");
+        assert_eq!(seen.drift, None);
+        assert_eq!(bench.moves().await.len(), 1, "closed once, and never opened");
+    })
+    .await;
+}

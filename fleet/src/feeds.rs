@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use self::amperes::{AmperesError, MILLIAMPS_MAX, Milliamps, number, parse_amperes};
 pub use self::rooms::{FedView, FeedKey, FeedRooms, NoRoom};
 pub use self::stand::{Stand, stand};
+use crate::sequencer::ROOM_POLL;
 use crate::{FeedName, MachineName, Moment};
 
 /// How many machines a refusal names of those that take the feed: enough to choose one, few enough for a line.
@@ -152,7 +153,7 @@ pub enum Admission {
     Now,
     /// Only the inrush of others stands in the way.
     Later {
-        /// To be asked again then at the latest.
+        /// To be asked again then at the latest; always later than now.
         ask_at: Moment,
         /// The feed that has no room at this moment.
         feed: FeedName,
@@ -318,19 +319,25 @@ impl Ledger {
         };
         ledger.put(machine, Stand::Promised { drawing, waits: Some(now), returns });
         let mut now = now;
-        // Each round but the first is the end of an inrush, and each machine has two at most on each feed.
+        // Each round but the first is the end of an inrush, and each machine has two at most on each feed; or it follows
+        // starts of no length, each of which a machine has once.
         let rounds_max = 1 + 2 * self.loads.len() * (1 + self.budgets.len());
         for _ in 0..rounds_max {
-            for name in ledger.admitted(now) {
-                if name == *machine {
+            let admitted = ledger.admitted(now);
+            for name in &admitted {
+                if name == machine {
                     return Some(now);
                 }
-                ledger.put(&name, Stand::Lit { since: now });
+                ledger.put(name, Stand::Lit { since: now });
             }
             let ends = ledger.loads.values().flat_map(|load| {
                 load.supplies.iter().filter_map(|supply| load.inrush_end(supply.draw, now))
             });
-            now = ends.min()?;
+            now = match ends.min() {
+                Some(end) => end,
+                None if admitted.is_empty() => return None,
+                None => now + ROOM_POLL,
+            };
         }
         None
     }
@@ -398,7 +405,8 @@ impl Ledger {
         }
     }
 
-    /// When the next inrush on this feed ends.
+    /// When the next inrush on this feed ends. One of no length, still under way, has no end that is known: it is asked
+    /// for again and again, with a pause.
     fn later(&self, feed: &FeedName, currents: &Currents<'_>, now: Moment) -> Admission {
         let ends = self.loads.values().filter_map(|load| {
             let draw = load.draw(feed)?;
@@ -409,7 +417,7 @@ impl Ledger {
             }
         });
         Admission::Later {
-            ask_at: ends.filter(|end| *end > now).min().unwrap_or(now),
+            ask_at: ends.filter(|end| *end > now).min().unwrap_or(now + ROOM_POLL),
             feed: feed.clone(),
             current: currents.get(feed).copied().unwrap_or_default(),
             budget: self.budgets.get(feed).copied().unwrap_or_default(),

@@ -13,6 +13,10 @@ use fleet::{
 
 use crate::Dice;
 
+/// How many moments a rack may take. The largest rack of four hundred takes two thousand; one that takes fifty times that
+/// stands still, and is found by its seed instead of running for ever.
+const MOMENTS_MAX: usize = 100_000;
+
 /// A contact that opened or closed, and when.
 pub(crate) struct Edge {
     pub(crate) machine: usize,
@@ -39,6 +43,8 @@ pub(crate) struct Rack {
     pub(crate) edges: Vec<Edge>,
     pub(crate) refused: usize,
     pub(crate) failed: Vec<String>,
+    /// How many moments it has gone through.
+    pub(crate) moments: usize,
     ledger: Ledger,
     /// How long a movement and a reading take at most, in milliseconds.
     slow: u64,
@@ -63,7 +69,7 @@ impl Rack {
         let loads = machines.iter().map(|machine| (machine.name.clone(), machine.load()));
         let ledger = Ledger::new(budgets, loads.collect());
         let (edges, failed) = (Vec::new(), Vec::new());
-        Self { now: START, machines, edges, refused: 0, failed, ledger, slow }
+        Self { now: START, machines, edges, refused: 0, failed, moments: 0, ledger, slow }
     }
 
     pub(crate) fn is_on(&self, machine: usize) -> bool {
@@ -97,7 +103,7 @@ impl Rack {
         self.entered(index);
     }
 
-    /// Lets everything go on until all sequences have ended or this moment has come.
+    /// Lets everything go on until all sequences have ended or this moment has come, or nothing seems to end.
     pub(crate) fn run(&mut self, until: u64, dice: &mut Dice) {
         loop {
             while self.act(dice) {}
@@ -105,6 +111,11 @@ impl Rack {
             let Some(next) = busy.map(|(_, due, _)| *due).min() else { return };
             if next > until {
                 self.now = until;
+                return;
+            }
+            self.moments += 1;
+            if self.moments > MOMENTS_MAX {
+                self.failed.push(format!("no end after {MOMENTS_MAX} moments, at {}", self.now));
                 return;
             }
             self.now = next;

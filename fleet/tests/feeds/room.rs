@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fleet::feeds::{Admission, Ledger, Load, Stand};
 use fleet::sequencer::{
-    Action, Input, Paths, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task,
+    Action, Input, Paths, ROOM_DEADLINE, ROOM_FULL_DEADLINE, ROOM_POLL, Room, State, Task,
 };
 use fleet::{
     LinesSeen, Milliamps, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Supply, Verb,
@@ -151,6 +151,25 @@ fn only_the_inrush_of_others_makes_it_wait_and_it_is_known_how_long() {
     assert!(matches!(answer, Admission::Later { ask_at, .. } if ask_at == end), "{answer:?}");
     assert_eq!(ledger.forecast(&machine(3), NOW), Some(end));
     assert_eq!(ledger.admit(&machine(3), end), Admission::Now);
+}
+
+#[test]
+fn who_waits_for_a_start_without_length_asks_again_later_and_not_at_once() {
+    let waits = Stand::Promised { drawing: None, waits: Some(NOW), returns: true };
+    let supplies = vec![Supply { feed: feed(0), draw: draw(1000, 6000, 0) }];
+    let load = |stand| Load { supplies: supplies.clone(), stand };
+    for first in [Stand::Lighting, waits] {
+        let loads = BTreeMap::from([(machine(0), load(first)), (machine(1), load(waits))]);
+        let budgets = BTreeMap::from([(feed(0), Milliamps::new(10_000))]);
+        let mut ledger = Ledger::new(budgets, loads);
+        let poll = NOW + ROOM_POLL;
+        let answer = ledger.admit(&machine(1), NOW);
+        assert!(matches!(answer, Admission::Later { ask_at, .. } if ask_at == poll), "{answer:?}");
+        let forecast = ledger.forecast(&machine(1), NOW);
+        assert_eq!(forecast, Some(if first == waits { poll } else { NOW }), "{first:?}");
+        ledger.put(&machine(0), Stand::Lit { since: NOW });
+        assert_eq!(ledger.admit(&machine(1), poll), Admission::Now);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod boots;
 mod drift;
+mod dwell;
 mod feeds;
 mod forecast;
 mod hold;
@@ -142,4 +143,13 @@ fn verb_number(verb: Verb) -> i32 {
         Verb::Cycle => wire::Verb::Cycle,
     }
     .into()
+}
+
+/// What the wire's `quarantine_on_timeout` says.
+const fn on_timeout(quarantine: bool) -> fleet::OnSoftOffTimeout {
+    if quarantine { fleet::OnSoftOffTimeout::Quarantine } else { fleet::OnSoftOffTimeout::Cut }
+}
+
+fn quarantines(on_timeout: fleet::OnSoftOffTimeout) -> bool {
+    on_timeout == fleet::OnSoftOffTimeout::Quarantine
 }

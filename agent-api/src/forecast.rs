@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fleet::duration::show_duration;
 use fleet::forecast::Doing;
-use fleet::{DeviceName, MachineName, OperationId, PowerState, Refusal, Verb};
+use fleet::{DeviceName, MachineName, OnSoftOffTimeout, OperationId, PowerState, Refusal, Verb};
 
 use crate::Hold;
 
@@ -26,6 +26,8 @@ pub struct Forecast {
     pub well: bool,
     /// On what the result will rest, or what stands against it.
     pub evidence: String,
+    /// What is done if it does not shut down in time.
+    pub on_soft_off_timeout: OnSoftOffTimeout,
 }
 
 /// One step.
@@ -97,9 +99,10 @@ impl ForecastStep {
         between(self.from, self.by)
     }
 
-    /// What is done, a line for each outlet that moves.
+    /// What is done, a line for each outlet that moves. A machine may not shut down in time: then it goes as
+    /// `on_timeout` says.
     #[must_use]
-    pub fn texts(&self) -> Vec<String> {
+    pub fn texts(&self, on_timeout: OnSoftOffTimeout) -> Vec<String> {
         let lasts = shown(self.lasts);
         let text = match self.doing {
             Doing::Drain => format!("its node is drained (up to {lasts})"),
@@ -116,7 +119,15 @@ impl ForecastStep {
             Doing::AwaitRoom(PowerState::On) => {
                 "waits until its feeds have room for its inrush".to_owned()
             }
-            Doing::SoftOff => format!("is asked to shut down (up to {lasts})"),
+            Doing::SoftOff => {
+                let otherwise = match on_timeout {
+                    OnSoftOffTimeout::Cut => "is cut all the same",
+                    OnSoftOffTimeout::Quarantine => "keeps its power and is quarantined",
+                };
+                format!(
+                    "is asked to shut down (up to {lasts}); if it does not go down, it {otherwise}"
+                )
+            }
             Doing::Settle => format!("the signs that it is down must hold (up to {lasts})"),
             Doing::Restore => "its node may take work again once it is back".to_owned(),
             Doing::Dwell => format!("dwells {lasts}"),
@@ -142,7 +153,9 @@ impl Forecast {
     pub fn lines(&self) -> Vec<(String, String)> {
         let steps = self.steps.iter();
         let mut lines: Vec<_> = steps
-            .flat_map(|step| step.texts().into_iter().map(|text| (step.when(), text)))
+            .flat_map(|step| {
+                step.texts(self.on_soft_off_timeout).into_iter().map(|text| (step.when(), text))
+            })
             .collect();
         let ends = if self.well { "done" } else { "ends otherwise" };
         let why =

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use fleet::arbiter::Dwell;
 use fleet::feeds::FeedSum;
 use fleet::{
-    BootEnd, DeviceName, DriftPolicy, Fence, MachineName, OperationId, Origin, Phase, PlanId,
-    PoolName, PowerState, QuarantineCause, Reason, Shape, Supply, Verb,
+    BootEnd, Commanded, DeviceName, DriftPolicy, Fence, MachineName, Moment, Observed,
+    OnSoftOffTimeout, OperationId, Origin, Phase, PlanId, PoolName, Power, PowerState,
+    QuarantineCause, Reason, Shape, Supply, Verb,
 };
 
 use crate::{Hold, Locks};
@@ -68,6 +70,23 @@ pub struct Machine {
     pub fed: Fed,
     /// By what it is switched beside its outlets, and its signs of life.
     pub paths: Paths,
+    /// How close it is to what its rack file allows of switching. `None`: an older agent, which does not say.
+    pub dwell: Option<Dwell>,
+}
+
+impl Machine {
+    /// What may be said of its power.
+    #[must_use]
+    pub fn observed(&self) -> Observed {
+        let commanded = self.commanded.as_ref().map(|commanded| Commanded {
+            state: commanded.state,
+            at: Moment::ZERO,
+            origin: commanded.origin.clone(),
+            operation: commanded.operation.clone(),
+        });
+        Power { reading: self.reading.map(|(state, _)| (state, Moment::ZERO)), commanded }
+            .observed()
+    }
 }
 
 /// The paths of a machine beside its outlets.
@@ -225,6 +244,8 @@ pub struct Plan {
     pub age: Duration,
     /// What it was made from.
     pub inputs: Vec<PlanLine>,
+    /// What its orders to power off say of a machine that does not shut down in time.
+    pub on_soft_off_timeout: OnSoftOffTimeout,
 }
 
 /// One line of a plan.

@@ -11,7 +11,9 @@ pub mod forecast;
 pub mod hold;
 pub mod inventory;
 pub mod order;
+pub mod story;
 pub mod told;
+pub mod words;
 
 /// The generated messages, client and server.
 #[allow(
@@ -31,6 +33,7 @@ pub use address::{AddressError, AgentAddress};
 pub use client::{AgentError, Client, Watch};
 pub use convert::FieldError;
 pub use credentials::Credentials;
+pub use fleet::arbiter::Dwell;
 pub use fleet::{OnSoftOffTimeout, Order, Phase, Refusal, RefusalCode};
 pub use forecast::{DryRun, Forecast, ForecastStep, Foretold, Pending};
 pub use hold::{Hold, HoldEnds, Locks, Release, Released, TakeHold, Taken};
@@ -39,4 +42,5 @@ pub use inventory::{
     Plan, PlanLine, Quarantine, WakePath,
 };
 pub use order::{Answer, Service};
+pub use story::{Told, When, story};
 pub use told::{AuditHead, History, HistoryAsked, HistoryEntry};

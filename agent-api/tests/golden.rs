@@ -19,6 +19,7 @@ use agent_api::{
     Order, Outlet, Paths, Pending, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode,
     Release, Released, Service, TakeHold, Taken, WakePath, wire,
 };
+use fleet::arbiter::{Dwell, Limits};
 use fleet::feeds::FeedSum;
 use fleet::forecast::Doing;
 use fleet::{
@@ -144,6 +145,7 @@ fn machine() -> Machine {
         locks: Locks::default(),
         fed: Fed::default(),
         paths: Paths::default(),
+        dwell: None,
     }
 }
 
@@ -167,6 +169,7 @@ fn dark_machine() -> Machine {
         locks: Locks::default(),
         fed: Fed::default(),
         paths: Paths::default(),
+        dwell: None,
     }
 }
 
@@ -273,6 +276,7 @@ fn forecast() -> Forecast {
         by: Duration::from_secs(838),
         well: true,
         evidence: "read back on".to_owned(),
+        on_soft_off_timeout: OnSoftOffTimeout::Cut,
     }
 }
 
@@ -283,6 +287,10 @@ fn what_is_foretold_keeps_its_bytes() {
     let work = Some("web of job web (running)".to_owned());
     let begins = DryRun { answer: Foretold::Begins(forecast()), called_off, hold, work };
     check::<DryRun, wire::DryRunReply>("dry_run_begins.hex", &begins);
+    let on_soft_off_timeout = OnSoftOffTimeout::Quarantine;
+    let other = Forecast { on_soft_off_timeout, steps: Vec::new(), ..forecast() };
+    let quarantines = DryRun { answer: Foretold::Begins(other), called_off: None, ..begins };
+    check::<DryRun, wire::DryRunReply>("dry_run_quarantines.hex", &quarantines);
     let refusal = Refusal { code: RefusalCode::Held, text: "it is ada's".to_owned() };
     check::<DryRun, wire::DryRunReply>("dry_run_refused.hex", &DryRun::refused(refusal.clone()));
     for to in [PowerState::Off, PowerState::On] {
@@ -400,12 +408,30 @@ fn a_plan_keeps_its_bytes() {
         lines: vec![line(None, "2 wanted, 1 on"), line(Some("node3"), "started: first in line")],
         age: Duration::from_millis(20),
         inputs: Vec::new(),
+        on_soft_off_timeout: OnSoftOffTimeout::Cut,
     };
     check::<Plan, wire::Plan>("plan.hex", &plan);
     let orders = PlanLine { verb: Some(Verb::On), ..line(Some("node3"), "is being lit") };
     let inputs = vec![line(None, "up asks for 2"), line(Some("node3"), "off; no node")];
     let plan = Plan { lines: vec![orders], inputs, ..plan };
     check::<Plan, wire::Plan>("plan_of_orders.hex", &plan);
+    let plan =
+        Plan { on_soft_off_timeout: OnSoftOffTimeout::Quarantine, lines: Vec::new(), ..plan };
+    check::<Plan, wire::Plan>("plan_that_quarantines.hex", &plan);
+}
+
+#[test]
+fn limits_of_switching_keep_their_bytes() {
+    let (min_on, min_off) = (Duration::from_secs(600), Duration::from_secs(10));
+    let dwell = Dwell {
+        limits: Limits { min_on, min_off, cycles_per_hour: 6 },
+        cut_in: Duration::from_millis(12_345),
+        light_in: Duration::from_millis(8_500),
+        cycles: 6,
+        cycle_in: Duration::from_secs(1800),
+    };
+    let machine = Machine { dwell: Some(dwell), ..dark_machine() };
+    check::<Machine, wire::Machine>("machine_dwell.hex", &machine);
 }
 
 fn boot(operation: &str, end: BootEnd, took: Option<u64>) -> Boot {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::hold::{Expiry, Hold, HoldAsked, HoldKind, Holds, Released};
-pub use self::wear::{Lighting, Limits, Wear};
+pub use self::wear::{Dwell, Lighting, Limits, Wear};
 use crate::{
     ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
     Phase, PlanId, PoolName, PowerState, Quarantine, Reason, Verb,

@@ -1,6 +1,7 @@
 //! What people ask of a pool: `status` and `why`, read from the agents alone, which keep all that outlives a plugin.
 
 mod plan;
+mod why;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 use agent_api::{AgentAddress, Client, Credentials, Inventory, Machine, Plan, PlanLine};
 use clap::Args;
-use fleet::{Commanded, Fence, Moment, Observed, PlanId, PoolName, Power};
+use fleet::{Fence, PlanId, PoolName};
 use serde_json::{Value, json};
 
 use crate::pool::executor::chain;
@@ -29,7 +30,7 @@ const EXIT_USAGE: u8 = 64;
 /// What both questions take.
 #[derive(Debug, Args)]
 pub struct Question {
-    /// The pool
+    /// The pool; `why` takes a machine, too
     pool: String,
     /// The agents, as in the plugin's block: unix:/path,https://host:7420
     #[arg(long, env = "LAMPLIGHTER_AGENTS", default_value = AGENTS_DEFAULT)]
@@ -68,12 +69,29 @@ struct Answers {
     clients: BTreeMap<AgentAddress, Client>,
     /// Those of the pool.
     fences: Vec<Fence>,
+    /// Whether machines that go by the pool's name are asked for, too.
+    machines_too: bool,
+    /// Those.
+    named: Vec<(AgentAddress, Machine)>,
+}
+
+/// What is asked beside the pool.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    /// For the plan of this id; `None`: for the newest.
+    id: Option<PlanId>,
+    /// For machines that go by the pool's name, too.
+    machines_too: bool,
+}
+
+fn is_named(machine: &Machine, name: &PoolName) -> bool {
+    machine.name.as_str() == name.as_str()
 }
 
 /// `lamplighter status POOL`.
 #[must_use]
 pub fn status(question: &Question) -> ExitCode {
-    answer(question, None, async |answers| {
+    answer(question, Asked::default(), async |answers| {
         if question.json {
             return format!("{:#}\n", status_json(answers));
         }
@@ -81,14 +99,15 @@ pub fn status(question: &Question) -> ExitCode {
     })
 }
 
-/// `lamplighter why POOL`.
+/// `lamplighter why POOL|MACHINE`.
 #[must_use]
 pub fn why(question: &Question) -> ExitCode {
-    answer(question, None, async |answers| {
+    let asked = Asked { machines_too: true, ..Asked::default() };
+    answer(question, asked, async |answers| {
         if question.json {
-            return format!("{:#}\n", plans_json(answers));
+            return why::as_json(answers).await;
         }
-        why_text(answers)
+        why::as_text(answers).await
     })
 }
 
@@ -101,7 +120,7 @@ pub fn plan(asked: &PlanQuestion) -> ExitCode {
         Err(error) => return complain(EXIT_USAGE, &format!("--id: {}", chain(&error))),
     };
     let live = id.is_none();
-    answer(question, id, async |answers| {
+    answer(question, Asked { id, machines_too: false }, async |answers| {
         if question.json {
             return plan::as_json(answers, live).await;
         }
@@ -109,11 +128,7 @@ pub fn plan(asked: &PlanQuestion) -> ExitCode {
     })
 }
 
-fn answer(
-    question: &Question,
-    id: Option<PlanId>,
-    render: impl AsyncFn(&Answers) -> String,
-) -> ExitCode {
+fn answer(question: &Question, asked: Asked, render: impl AsyncFn(&Answers) -> String) -> ExitCode {
     let parsed =
         (PoolName::new(question.pool.as_str()), AgentAddress::parse_list(&question.agents));
     let (pool, agents) = match parsed {
@@ -130,7 +145,7 @@ fn answer(
         Ok(runtime) => runtime,
         Err(error) => return complain(EXIT_UNREACHABLE, &error.to_string()),
     };
-    let answers = runtime.block_on(gather((pool, id), agents, credentials));
+    let answers = runtime.block_on(gather(pool, asked, agents, credentials));
     let silent: Vec<String> = answers.silent.iter().map(|(_, why)| why.clone()).collect();
     for why in &silent {
         complain(EXIT_PARTIAL, why);
@@ -142,7 +157,7 @@ fn answer(
              --agents or LAMPLIGHTER_AGENTS name others",
         );
     }
-    if answers.machines.is_empty() && answers.plans.is_empty() {
+    if answers.machines.is_empty() && answers.plans.is_empty() && answers.named.is_empty() {
         let text = format!("no agent has a machine in pool {}", answers.pool);
         return complain(EXIT_UNKNOWN, &text);
     }
@@ -179,27 +194,22 @@ fn credentials(
 }
 
 async fn gather(
-    (pool, id): (PoolName, Option<PlanId>),
+    pool: PoolName,
+    what: Asked,
     agents: Vec<AgentAddress>,
     credentials: Option<Credentials>,
 ) -> Answers {
+    let machines_too = what.machines_too;
     let mut asked = tokio::task::JoinSet::new();
     let mut clients = BTreeMap::new();
     for address in agents {
-        let (pool, id) = (pool.clone(), id.clone());
+        let (pool, what) = (pool.clone(), what.clone());
         let client = Client::connect_lazy_with(&address, credentials.as_ref());
         clients.insert(address.clone(), client.clone());
         asked.spawn(async move {
-            let found = async {
-                let inventory = client.inventory().await?;
-                let plans = match &id {
-                    Some(id) => client.plan(&pool, id).await?,
-                    None => client.plans(&pool).await?,
-                };
-                Ok::<_, agent_api::AgentError>((inventory, plans))
-            };
+            let found = ask(&client, &pool, &what).await;
             // It names agent and problem; its causes are the transport's.
-            (address, found.await.map_err(|error| error.to_string()))
+            (address, found.map_err(|error| error.to_string()))
         });
     }
     let mut answers = Answers {
@@ -210,6 +220,8 @@ async fn gather(
         heard: 0,
         clients,
         fences: Vec::new(),
+        machines_too,
+        named: Vec::new(),
     };
     while let Some(Ok((address, found))) = asked.join_next().await {
         match found {
@@ -222,9 +234,33 @@ async fn gather(
     answers
 }
 
+/// What one agent knows.
+async fn ask(
+    client: &Client,
+    pool: &PoolName,
+    what: &Asked,
+) -> Result<(Inventory, Vec<Plan>), agent_api::AgentError> {
+    let inventory = client.inventory().await?;
+    let mut machines = inventory.machines.iter();
+    let is_machine = what.machines_too
+        && machines.clone().any(|machine| is_named(machine, pool))
+        && !machines.any(|machine| machine.pool.as_ref() == Some(pool));
+    let plans = match &what.id {
+        // Who may look at one machine may not ask for plans of a pool by its name.
+        _ if is_machine => Vec::new(),
+        Some(id) => client.plan(pool, id).await?,
+        None => client.plans(pool).await?,
+    };
+    Ok((inventory, plans))
+}
+
 impl Answers {
     fn take(&mut self, address: AgentAddress, inventory: Inventory, plans: Vec<Plan>) {
         self.heard += 1;
+        if self.machines_too {
+            let named = inventory.machines.iter().filter(|machine| is_named(machine, &self.pool));
+            self.named.extend(named.map(|machine| (address.clone(), machine.clone())));
+        }
         let own = inventory.machines.into_iter();
         let own = own.filter(|machine| machine.pool.as_ref() == Some(&self.pool));
         self.machines.extend(own.map(|machine| (address.clone(), machine)));
@@ -263,17 +299,6 @@ fn add(lines: &mut Vec<PlanLine>, others: &[PlanLine]) {
     lines.extend(new);
 }
 
-/// What may be said of a machine's power.
-fn observed(machine: &Machine) -> Observed {
-    let commanded = machine.commanded.as_ref().map(|commanded| Commanded {
-        state: commanded.state,
-        at: Moment::ZERO,
-        origin: commanded.origin.clone(),
-        operation: commanded.operation.clone(),
-    });
-    Power { reading: machine.reading.map(|(state, _)| (state, Moment::ZERO)), commanded }.observed()
-}
-
 fn status_text(answers: &Answers) -> String {
     let mut text = format!("{:<20} {:<22} {:<12} {}\n", "MACHINE", "POWER", "SINCE", "OPERATION");
     for (_, machine) in &answers.machines {
@@ -287,7 +312,7 @@ fn status_text(answers: &Answers) -> String {
         if let Some(hold) = &machine.hold {
             operation = format!("held by {}: {}", hold.by, hold.reason);
         }
-        let power = observed(machine).to_string();
+        let power = machine.observed().to_string();
         text.push_str(&format!("{:<20} {power:<22} {since:<12} {operation}\n", machine.name));
     }
     if let Some(plan) = answers.merged().get("target")
@@ -298,31 +323,13 @@ fn status_text(answers: &Answers) -> String {
     text
 }
 
-fn why_text(answers: &Answers) -> String {
-    let mut text = String::new();
-    for (author, plan) in answers.merged() {
-        let what = if author == "apm" { "work that waits" } else { "machines" };
-        text.push_str(&format!("{} ({what}, {} ago)\n", answers.pool, age(plan.age)));
-        for line in plan.lines {
-            match line.machine {
-                Some(machine) => text.push_str(&format!("  {machine}: {}\n", line.text)),
-                None => text.push_str(&format!("  {}\n", line.text)),
-            }
-        }
-    }
-    if text.is_empty() {
-        text.push_str("no plugin has told the agents anything about this pool yet\n");
-    }
-    text
-}
-
 fn status_json(answers: &Answers) -> Value {
     let machines = answers.machines.iter().map(|(agent, machine)| {
         json!({
             "name": machine.name.as_str(),
             "agent": agent.to_string(),
             "node": machine.node,
-            "power": observed(machine).to_string(),
+            "power": machine.observed().to_string(),
             "reading": machine.reading.map(|(state, _)| state.as_str()),
             "reading_age_ms": machine.reading.map(|(_, age)| fleet::moment::millis(age)),
             "commanded": machine.commanded.as_ref().map(|commanded| commanded.state.as_str()),
@@ -337,21 +344,6 @@ fn status_json(answers: &Answers) -> Value {
         })
     });
     json!({ "pool": answers.pool.as_str(), "machines": machines.collect::<Vec<_>>() })
-}
-
-fn plans_json(answers: &Answers) -> Value {
-    let plans = answers.merged().into_values().map(|plan| {
-        let lines = plan.lines.iter().map(|line| {
-            json!({ "machine": line.machine.as_ref().map(|name| name.as_str()), "text": line.text })
-        });
-        json!({
-            "id": plan.id.as_str(),
-            "author": plan.author,
-            "age_ms": fleet::moment::millis(plan.age),
-            "lines": lines.collect::<Vec<_>>(),
-        })
-    });
-    json!({ "pool": answers.pool.as_str(), "plans": plans.collect::<Vec<_>>() })
 }
 
 /// An age for people: two units at most.

@@ -194,6 +194,7 @@ fn dark(name: &str) -> Machine {
         locks: agent_api::Locks::default(),
         fed: agent_api::Fed::default(),
         paths: agent_api::Paths::default(),
+        dwell: None,
     }
 }
 

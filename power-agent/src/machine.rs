@@ -415,6 +415,7 @@ impl Machine {
                 counted: stand.is_some_and(Stand::is_counted),
                 starts: stand.is_some_and(Stand::starts),
             },
+            dwell: Some(state.wear.dwell(self.config.limits, now)),
         }
     }
 }

@@ -314,7 +314,9 @@ async fn a_card_that_nobody_has_fails_with_what_was_tried_and_seen() {
             }
         }
         let why = bench.run(&["why", "stranger"]).await.out;
-        assert!(why.contains("nothing can switch it off"), "{why}");
+        for part in ["woken by lan (", "nothing can switch it off", "no sign of life, "] {
+            assert_eq!(why.matches(part).count(), 1, "{part:?} once in\n{why}");
+        }
         ip("ip link set lan down").await;
         let failed = bench.done(&order("op-2", "stranger", Verb::On, person())).await;
         assert!(failed.evidence.contains("ip link set lan up"), "{}", failed.evidence);

@@ -4,7 +4,10 @@ use fleet::forecast::Doing;
 use fleet::moment::millis;
 use fleet::{DeviceName, MachineName, OperationId, PowerState};
 
-use super::{FieldError, each, name, optional, optional_name, span, verb, verb_number};
+use super::{
+    FieldError, each, name, on_timeout, optional, optional_name, quarantines, span, verb,
+    verb_number,
+};
 use crate::{DryRun, Forecast, ForecastStep, Foretold, Pending, wire};
 
 /// Each doing with its number on the wire.
@@ -80,6 +83,7 @@ impl From<&Forecast> for wire::Forecast {
             by_ms: millis(forecast.by),
             well: forecast.well,
             evidence: forecast.evidence.clone(),
+            quarantine_on_timeout: quarantines(forecast.on_soft_off_timeout),
         }
     }
 }
@@ -95,6 +99,7 @@ impl TryFrom<wire::Forecast> for Forecast {
             by: span(forecast.by_ms),
             well: forecast.well,
             evidence: forecast.evidence,
+            on_soft_off_timeout: on_timeout(forecast.quarantine_on_timeout),
         })
     }
 }

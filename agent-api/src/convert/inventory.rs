@@ -175,6 +175,7 @@ impl From<&Machine> for wire::Machine {
             counted: machine.fed.counted,
             starts: machine.fed.starts,
             paths: wire_paths(&machine.paths),
+            dwell: machine.dwell.as_ref().map(Into::into),
         }
     }
 }
@@ -241,6 +242,7 @@ impl TryFrom<wire::Machine> for Machine {
                 starts: machine.starts,
             },
             paths: optional("paths", machine.paths)?.unwrap_or_default(),
+            dwell: machine.dwell.map(Into::into),
         })
     }
 }

@@ -3,7 +3,9 @@
 use fleet::moment::millis;
 use fleet::{MachineName, PlanId, PoolName, Resources, Shape};
 
-use super::{FieldError, each, name, optional_name, span, verb, verb_number};
+use super::{
+    FieldError, each, name, on_timeout, optional_name, quarantines, span, verb, verb_number,
+};
 use crate::{Plan, PlanLine, wire};
 
 impl From<&Shape> for wire::Shape {
@@ -66,6 +68,7 @@ impl From<&Plan> for wire::Plan {
             lines: plan.lines.iter().map(Into::into).collect(),
             age_ms: millis(plan.age),
             inputs: plan.inputs.iter().map(Into::into).collect(),
+            quarantine_on_timeout: quarantines(plan.on_soft_off_timeout),
         }
     }
 }
@@ -80,6 +83,7 @@ impl TryFrom<wire::Plan> for Plan {
             lines: each("lines", plan.lines)?,
             age: span(plan.age_ms),
             inputs: each("inputs", plan.inputs)?,
+            on_soft_off_timeout: on_timeout(plan.quarantine_on_timeout),
         })
     }
 }

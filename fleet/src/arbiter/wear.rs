@@ -42,6 +42,21 @@ pub struct Limits {
     pub cycles_per_hour: u32,
 }
 
+/// How close a machine is to its limits, in spans from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dwell {
+    /// The limits.
+    pub limits: Limits,
+    /// Until it may be cut, where it is on; zero: it may.
+    pub cut_in: Duration,
+    /// Until it may be lit, where it is off; zero: it may.
+    pub light_in: Duration,
+    /// How often it was switched on within the last hour.
+    pub cycles: u32,
+    /// Until it may be switched on once more in that hour; zero: it may.
+    pub cycle_in: Duration,
+}
+
 /// One time that a machine was given power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lighting {
@@ -94,6 +109,29 @@ impl Wear {
         self.cut.map_or(Moment::ZERO, |cut| cut + limits.min_off)
     }
 
+    /// How close it is to its limits.
+    #[must_use]
+    pub fn dwell(&self, limits: Limits, now: Moment) -> Dwell {
+        let (cycles, free_at) = self.rate(limits, now);
+        Dwell {
+            limits,
+            cut_in: self.may_cut_at(limits).since(now),
+            light_in: self.may_light_at(limits).since(now),
+            cycles: u32::try_from(cycles).unwrap_or(u32::MAX),
+            cycle_in: free_at.map_or(Duration::ZERO, |at| at.since(now)),
+        }
+    }
+
+    /// How often it was switched on within the last hour; and, where that is as often as it may be, when it may be again.
+    fn rate(&self, limits: Limits, now: Moment) -> (usize, Option<Moment>) {
+        let recent = |lighting: &&Lighting| now.since(lighting.at) < HOUR;
+        let used = self.lightings.iter().filter(recent).count();
+        let allowed = usize::try_from(limits.cycles_per_hour).unwrap_or(usize::MAX);
+        let is_full = allowed > 0 && used >= allowed;
+        let first = self.lightings.iter().find(recent).filter(|_| is_full);
+        (used, first.map(|first| first.at + HOUR))
+    }
+
     /// Whether it may be lit once more within this hour.
     pub(super) fn check_rate(
         &self,
@@ -101,17 +139,12 @@ impl Wear {
         limits: Limits,
         now: Moment,
     ) -> Result<(), Refusal> {
-        let recent = |lighting: &&Lighting| now.since(lighting.at) < HOUR;
-        let used = self.lightings.iter().filter(recent).count();
-        let allowed = usize::try_from(limits.cycles_per_hour).unwrap_or(usize::MAX);
-        let Some(first) = self.lightings.iter().find(recent) else { return Ok(()) };
-        if allowed == 0 || used < allowed {
-            return Ok(());
-        }
+        let (used, Some(free_at)) = self.rate(limits, now) else { return Ok(()) };
         let text = format!(
-            "{machine} was switched on {used} times within the last hour, and its rack file allows {allowed} \
+            "{machine} was switched on {used} times within the last hour, and its rack file allows {} \
              (cycles_per_hour); try again in {}, a person may say --force",
-            spoken((first.at + HOUR).since(now))
+            limits.cycles_per_hour,
+            spoken(free_at.since(now))
         );
         Err(Refusal { code: RefusalCode::TooManyCycles, text })
     }
@@ -148,5 +181,30 @@ impl Wear {
         for lighting in &mut self.lightings {
             lighting.by_policy = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_close_a_machine_is_to_its_limits_is_told_from_what_it_has_done() {
+        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
+        let limits = Limits {
+            min_on: Duration::from_secs(10),
+            min_off: Duration::from_secs(8),
+            cycles_per_hour: 2,
+        };
+        let lit = [10, 95].map(|seconds| Lighting { at: at(seconds), by_policy: true });
+        let wear = Wear { cut: Some(at(100)), lit: Some(at(95)), lightings: lit.into() };
+        let near = wear.dwell(limits, at(101));
+        assert_eq!((near.cut_in, near.light_in), (Duration::from_secs(4), Duration::from_secs(7)));
+        assert_eq!((near.cycles, near.cycle_in), (2, Duration::from_secs(3600 - 91)));
+        let later = wear.dwell(limits, at(3610));
+        assert_eq!((later.cycles, later.cycle_in), (1, Duration::ZERO));
+        assert_eq!((later.cut_in, later.light_in), (Duration::ZERO, Duration::ZERO));
+        let unlimited = Limits { cycles_per_hour: 0, ..limits };
+        assert_eq!(wear.dwell(unlimited, at(101)).cycle_in, Duration::ZERO);
     }
 }

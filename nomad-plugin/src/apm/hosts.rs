@@ -222,6 +222,7 @@ mod tests {
             locks: Locks::default(),
             fed: agent_api::Fed::default(),
             paths: agent_api::Paths::default(),
+            dwell: None,
         }
     }
 

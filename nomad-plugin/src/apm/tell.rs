@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_api::{AgentAddress, Client, Plan, PlanLine};
 use fleet::pending::Line;
-use fleet::{HolderId, Moment, PlanId, PoolName};
+use fleet::{HolderId, Moment, OnSoftOffTimeout, PlanId, PoolName};
 use futures_util::future::join_all;
 
 /// How often a pool's lines are told at most, changed or not: agents keep them on cards that wear.
@@ -70,6 +70,7 @@ impl Teller {
             lines: lines.iter().map(line).collect(),
             age: Duration::ZERO,
             inputs: Vec::new(),
+            on_soft_off_timeout: OnSoftOffTimeout::Cut,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_api::{DryRun, Forecast, Foretold, Plan, PlanLine};
-use fleet::{OnSoftOffTimeout, OperationId, Order, Origin, Reason};
+use fleet::{OperationId, Order, Origin, Reason};
 use serde_json::{Value, json};
 
 use super::{Answers, age};
@@ -68,7 +68,7 @@ async fn foretell(
         reason: Reason::new(&line.text),
         origin: Origin::Autoscaler(fence.clone()),
         valid_for: VALID_FOR,
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
+        on_soft_off_timeout: plan.on_soft_off_timeout,
         force: false,
         drain: false,
         plan: Some(plan.id.clone()),
@@ -163,7 +163,7 @@ fn steps_json(forecast: &Forecast) -> Value {
                 .iter()
                 .map(|(device, outlet)| format!("{device}/{outlet}"))
                 .collect::<Vec<_>>(),
-            "text": step.texts().join("; "),
+            "text": step.texts(forecast.on_soft_off_timeout).join("; "),
         })
     };
     forecast.steps.iter().map(step).collect()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_api::{AgentAddress, Plan, PlanLine};
 use fleet::explain::Line;
-use fleet::{HolderId, Moment, PlanId, PoolName};
+use fleet::{HolderId, Moment, OnSoftOffTimeout, PlanId, PoolName};
 
 use super::assemble::Heard;
 
@@ -36,6 +36,8 @@ pub(super) struct Telling<'a> {
     pub(super) inputs: &'a [Line],
     /// Whether something is ordered by it now: then what is new is told at once.
     pub(super) orders: bool,
+    /// What its orders to power off say of a machine that does not shut down in time.
+    pub(super) on_soft_off_timeout: OnSoftOffTimeout,
 }
 
 impl Teller {
@@ -91,6 +93,7 @@ impl Teller {
                 lines: of_agent(telling.lines),
                 age: Duration::ZERO,
                 inputs: of_agent(telling.inputs),
+                on_soft_off_timeout: telling.on_soft_off_timeout,
             };
             plans.push((address.clone(), plan));
         }
@@ -145,7 +148,8 @@ mod tests {
         let agents = BTreeMap::from([(address, Some(heard))]);
         let mut told = |text: &str, orders: bool, millis: u64| {
             let line = Line::pool(text.to_owned());
-            let telling = Telling { lines: &[line], inputs: &[], orders };
+            let on_soft_off_timeout = OnSoftOffTimeout::Quarantine;
+            let telling = Telling { lines: &[line], inputs: &[], orders, on_soft_off_timeout };
             let plans = teller.tell(&pool, telling, &agents, Moment::from_millis(millis));
             plans.first().map(|(_, plan)| plan.id.to_string())
         };

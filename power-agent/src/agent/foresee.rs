@@ -165,6 +165,7 @@ impl Agent {
             by: told.by,
             well: told.well,
             evidence: told.evidence,
+            on_soft_off_timeout: sequencer.record().task.on_soft_off_timeout,
         }
     }
 }

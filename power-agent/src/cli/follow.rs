@@ -133,7 +133,7 @@ impl Followed {
     }
 
     fn note(&mut self, machine: &Machine) {
-        self.power = Some(words::observed(machine));
+        self.power = Some(machine.observed());
         self.is_confirmed = words::confirms(machine, self.verb.leaves());
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent_api::words::ended;
 use agent_api::{Client, History, HistoryAsked, HistoryEntry};
 use clap::Args;
 use fleet::duration::parse_duration;
@@ -111,27 +112,8 @@ pub(crate) async fn history(
 }
 
 /// An operation as a person reads it.
-pub(crate) fn sentence(entry: &HistoryEntry) -> String {
+fn sentence(entry: &HistoryEntry) -> String {
     let time = entry.time.get(..19).unwrap_or(&entry.time).replace('T', " ");
     let ago = words::ago(entry.age);
-    let mut text = format!("{time} ({ago} ago)  {} {}: ", entry.verb, entry.machine);
-    match (entry.outcome.as_str(), entry.took) {
-        ("accepted", _) => text.push_str("taken, and not ended"),
-        ("refused", _) => text.push_str(&format!("refused ({})", entry.code)),
-        (outcome, took) => {
-            text.push_str(if outcome == "well" { "done" } else { "FAILED" });
-            if let Some(took) = took {
-                text.push_str(&format!(" in {}", words::span(took)));
-            }
-            text.push_str(if entry.changed { "" } else { ", nothing moved" });
-        }
-    }
-    if !entry.text.is_empty() {
-        text.push_str(&format!(": {}", entry.text));
-    }
-    text.push_str(&format!("\n    by {} [{}], because: {}", entry.by, entry.known, entry.reason));
-    if !entry.plan.is_empty() {
-        text.push_str(&format!(" (plan {})", entry.plan));
-    }
-    text
+    format!("{time} ({ago} ago)  {} {}: {}", entry.verb, entry.machine, ended(entry))
 }

@@ -3,14 +3,13 @@
 mod boots;
 pub(super) mod plan;
 
-use agent_api::{Drift, Hold, HoldEnds, Inventory, Machine, Operation};
+use agent_api::{Drift, Dwell, Hold, HoldEnds, Inventory, Machine, Operation};
 use fleet::feeds::FeedSum;
 use fleet::{Origin, PowerState};
 use serde::Serialize;
 
 use self::boots::{BootsJson, QuarantineJson};
 pub(crate) use self::boots::{missed, times};
-use super::words;
 
 fn millis(span: std::time::Duration) -> u64 {
     fleet::moment::millis(span)
@@ -87,6 +86,8 @@ pub(crate) struct MachineJson {
     outlets_stay: bool,
     on_only: bool,
     life: Option<LifeJson>,
+    /// How close it is to what its rack file allows of switching.
+    dwell: Option<DwellJson>,
 }
 
 /// A path that wakes.
@@ -102,6 +103,33 @@ struct LifeJson {
     alive: bool,
     text: String,
     age_ms: u64,
+}
+
+/// What may be when, from now; 0: now.
+#[derive(Debug, Serialize)]
+pub(crate) struct DwellJson {
+    min_on_ms: u64,
+    min_off_ms: u64,
+    /// 0: without limit.
+    cycles_per_hour: u32,
+    cut_in_ms: u64,
+    light_in_ms: u64,
+    cycles: u32,
+    cycle_in_ms: u64,
+}
+
+impl From<&Dwell> for DwellJson {
+    fn from(dwell: &Dwell) -> Self {
+        Self {
+            min_on_ms: millis(dwell.limits.min_on),
+            min_off_ms: millis(dwell.limits.min_off),
+            cycles_per_hour: dwell.limits.cycles_per_hour,
+            cut_in_ms: millis(dwell.cut_in),
+            light_in_ms: millis(dwell.light_in),
+            cycles: dwell.cycles,
+            cycle_in_ms: millis(dwell.cycle_in),
+        }
+    }
 }
 
 /// A machine that reads otherwise than it was last ordered.
@@ -199,7 +227,7 @@ impl From<&Machine> for MachineJson {
             name: machine.name.to_string(),
             pool: machine.pool.as_ref().map(ToString::to_string),
             node: machine.node.clone(),
-            power: words::observed(machine).to_string(),
+            power: machine.observed().to_string(),
             reading: machine.reading.map(StateJson::from),
             commanded: machine.commanded.as_ref().map(|commanded| CommandedJson {
                 state: commanded.state.as_str(),
@@ -238,6 +266,7 @@ impl From<&Machine> for MachineJson {
                 text: life.seen.clone().unwrap_or_else(|missing| missing),
                 age_ms: millis(life.age),
             }),
+            dwell: machine.dwell.as_ref().map(DwellJson::from),
             boots: BootsJson::of(machine),
         }
     }

@@ -204,7 +204,7 @@ fn running(machine: &Machine, own: &Pending) -> Vec<Item> {
         items.push(at(machine, Duration::ZERO, text));
         for step in &forecast.steps {
             let item = |text| Item { when: step.when(), ..at(machine, step.from, text) };
-            items.extend(step.texts().into_iter().map(item));
+            items.extend(step.texts(forecast.on_soft_off_timeout).into_iter().map(item));
         }
         let (when, text) = forecast.lines().pop().unwrap_or_default();
         items.push(Item { when, ..at(machine, forecast.from, text) });

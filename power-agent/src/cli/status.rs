@@ -1,10 +1,10 @@
 //! `status`: a table of the machines, and under it who stands how, as host lists.
 
+use agent_api::story::mended;
 use agent_api::{Client, Inventory, Machine};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use fleet::drift::TRIES_MAX;
+use fleet::Milliamps;
 use fleet::feeds::{FeedSum, number};
-use fleet::{DriftPolicy, Milliamps, PowerState};
 
 use super::exit::Exit;
 use super::json::{StatusJson, missed, times};
@@ -61,7 +61,7 @@ pub(crate) fn render(inventory: &Inventory, machines: &[&Machine], width: Option
     }
     let mut text = lines_of(&table);
     text.push('\n');
-    let said = machines.iter().map(|m| (words::observed(m).to_string(), &m.name));
+    let said = machines.iter().map(|m| (m.observed().to_string(), &m.name));
     for group in words::groups(said) {
         text.push_str(&group);
         text.push('\n');
@@ -102,7 +102,7 @@ fn row(machine: &Machine) -> [String; 7] {
         .unwrap_or_default();
     [
         machine.name.to_string(),
-        words::observed(machine).to_string(),
+        machine.observed().to_string(),
         commanded.map_or_else(|| "-".to_owned(), |commanded| words::ago(commanded.age)),
         commanded.map_or_else(|| "-".to_owned(), |commanded| words::who(&commanded.origin)),
         dash(words::shortened(reason, REASON_CHARS_MAX)),
@@ -126,24 +126,11 @@ fn quarantine(machine: &Machine) -> Option<String> {
 }
 
 /// That it reads otherwise than it was ordered, and what is done about it.
-pub(super) fn drift(machine: &Machine) -> Option<String> {
-    let drift = machine.drift.as_ref()?;
-    let name = &machine.name;
-    let done = match (drift.policy, drift.tries, drift.gave_up) {
-        (_, tries, true) => {
-            format!(
-                "given up after it was lit again {tries} times; look at its relay and its board"
-            )
-        }
-        (DriftPolicy::Enforce, tries, false) if drift.wanted == PowerState::On => {
-            format!("lit again {tries} of at most {TRIES_MAX} times")
-        }
-        (DriftPolicy::Enforce | DriftPolicy::Report, ..) => {
-            format!("only reported; `power-agent {} {name}` makes it so", drift.wanted)
-        }
-    };
-    let age = words::ago(drift.age);
-    Some(format!("{name} reads {} since {age}, ordered {}: {done}", drift.read, drift.wanted))
+fn drift(machine: &Machine) -> Option<String> {
+    let found = machine.drift.as_ref()?;
+    let (name, age) = (&machine.name, words::ago(found.age));
+    let done = mended(machine, found);
+    Some(format!("{name} reads {} since {age}, ordered {}: {done}", found.read, found.wanted))
 }
 
 /// How a feed is taken.
@@ -235,6 +222,7 @@ mod tests {
             locks: Locks { holds: vec![hold], never_off: false },
             fed: agent_api::Fed::default(),
             paths: agent_api::Paths::default(),
+            dwell: None,
         };
         Inventory {
             agent: "bench".to_owned(),

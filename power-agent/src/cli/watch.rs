@@ -73,7 +73,7 @@ pub(crate) async fn watch(
 
 /// What a person would call a change.
 fn line(machine: &Machine) -> String {
-    let mut text = words::observed(machine).to_string();
+    let mut text = machine.observed().to_string();
     if let Some(operation) = &machine.operation {
         let by = words::who(&operation.origin);
         let verb = operation.verb.as_str();

@@ -340,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn what_an_order_would_do_may_be_asked_as_often_as_anything_is_looked_at() {
+        let keeper = keeper(&[]);
+        let (root, now) = (local(0, "root", &[], true), Moment::ZERO);
+        let asked = (0..=CALLS_PER_MINUTE).filter(|_| keeper.admit(&root, "DryRun", now).is_ok());
+        assert_eq!(asked.count(), usize::try_from(CALLS_PER_MINUTE).unwrap());
+        let turned = keeper.admit(&root, "Inventory", now).unwrap_err();
+        assert_eq!(turned.status().code(), Code::ResourceExhausted, "they share one bucket");
+    }
+
+    #[test]
     fn a_flood_leaves_few_lines_and_the_next_one_says_how_many_there_were() {
         let keeper = keeper(&[]);
         let at = |seconds: u64| Moment::from_millis(seconds * 1000);

@@ -123,7 +123,7 @@ impl RackJson {
 
 impl From<&Machine> for TileJson {
     fn from(machine: &Machine) -> Self {
-        let observed = words::observed(machine);
+        let observed = machine.observed();
         let last = machine.operation.as_ref();
         Self {
             name: machine.name.to_string(),

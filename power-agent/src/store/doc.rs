@@ -8,8 +8,8 @@ mod wear;
 use std::collections::BTreeMap;
 
 use fleet::{
-    ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment, NameError, OperationId, Origin,
-    PlanId, PoolName, PowerState, Reason, Resources, Shape, Verb,
+    ClusterId, Commanded, Fence, FenceNumber, MachineName, Moment, NameError, OnSoftOffTimeout,
+    OperationId, Origin, PlanId, PoolName, PowerState, Reason, Resources, Shape, Verb,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,8 @@ struct PlanDoc {
     verbs: Vec<Option<VerbDoc>>,
     #[serde(default)]
     inputs: Vec<(Option<String>, String)>,
+    #[serde(default)]
+    quarantine_on_timeout: bool,
     at_ms: u64,
 }
 
@@ -371,6 +373,7 @@ pub(super) fn plan_bytes(stamp: &Stamp, kept: &KeptPlan) -> Vec<u8> {
         lines: kept.plan.lines.iter().map(line).collect(),
         verbs: kept.plan.lines.iter().map(|line| line.verb.map(VerbDoc::from)).collect(),
         inputs: kept.plan.inputs.iter().map(line).collect(),
+        quarantine_on_timeout: kept.plan.on_soft_off_timeout == OnSoftOffTimeout::Quarantine,
         at_ms: kept.at.as_millis(),
     };
     bytes(stamp, doc)
@@ -394,6 +397,11 @@ pub(super) fn plan_from(bytes: &[u8], boot: &BootId) -> Result<KeptPlan, DocErro
         lines,
         age: std::time::Duration::ZERO,
         inputs: doc.inputs.into_iter().map(line).collect::<Result<_, _>>()?,
+        on_soft_off_timeout: if doc.quarantine_on_timeout {
+            OnSoftOffTimeout::Quarantine
+        } else {
+            OnSoftOffTimeout::Cut
+        },
     };
     Ok(KeptPlan { plan, at: epoch.at(doc.at_ms) })
 }

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use agent_api::{Answer, Event, Plan, PlanLine};
 use fleet::{
-    FenceNumber, Order, Phase, PlanId, PoolName, PowerState, RefusalCode, Resources, Shape, Verb,
+    FenceNumber, OnSoftOffTimeout, Order, Phase, PlanId, PoolName, PowerState, RefusalCode,
+    Resources, Shape, Verb,
 };
 use virtual_rack::relay::Power;
 
@@ -333,6 +334,7 @@ async fn plans_and_shapes_survive_the_agent() {
             lines: vec![line(text)],
             age: Duration::ZERO,
             inputs: vec![PlanLine { verb: None, ..line("off; no node") }],
+            on_soft_off_timeout: OnSoftOffTimeout::Quarantine,
         };
         bench.client.record_plan(&plan).await.expect("kept");
     }

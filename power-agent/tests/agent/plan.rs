@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_api::{DryRun, Forecast, Foretold, Plan, PlanLine, RefusalCode, TakeHold};
 use fleet::forecast::Doing;
-use fleet::{HoldKind, Order, Phase, PlanId, PoolName, PowerState, Reason, Verb};
+use fleet::{HoldKind, OnSoftOffTimeout, Order, Phase, PlanId, PoolName, PowerState, Reason, Verb};
 use serde_json::Value;
 use virtual_rack::edges::EdgeRecord;
 use virtual_rack::relay::Power;
@@ -86,6 +86,9 @@ async fn what_is_foretold_of_on_cycle_and_off_is_what_the_contacts_then_do() {
 async fn a_dwell_is_foretold_as_long_as_it_then_takes_and_what_waits_is_foretold_from_there() {
     let bench = bench::start("60s").await;
     bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    let (_, said) = ask(&bench, &["why", "read"]).await;
+    let last = said.lines().rfind(|line| line.starts_with("  in ")).expect("what is to come");
+    assert!(last.contains("may be cut (min_on of ") && !said.contains("may be lit"), "{said}");
     let off = order("op-2", "read", Verb::Off, autoscaler(1));
     let forecast = begins(&bench, &off).await;
     let [wait, open] = forecast.steps.as_slice() else { panic!("{forecast:?}") };
@@ -213,6 +216,7 @@ async fn a_plan_by_which_was_ordered_is_told_by_its_id_when_there_is_a_newer_one
             lines: vec![line("is being lit", Some(Verb::On))],
             age: Duration::ZERO,
             inputs: vec![line("off; no node", None)],
+            on_soft_off_timeout: OnSoftOffTimeout::Cut,
         }
     };
     bench.client.record_plan(&plan(id("plan-1"))).await.expect("kept");

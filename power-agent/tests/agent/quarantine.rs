@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_api::{Boot, Service};
+use agent_api::{Boot, Foretold, Service};
 use fleet::{
     BOOTS_MAX, BootEnd, OnSoftOffTimeout, OperationId, Order, Origin, Phase, PowerState,
     QuarantineCause, Reason, RefusalCode, Verb,
@@ -65,6 +65,18 @@ async fn a_machine_that_does_not_shut_down_is_quarantined_where_its_order_says_s
         on_soft_off_timeout: OnSoftOffTimeout::Quarantine,
         ..order("op-2", "read", Verb::Off, autoscaler(1))
     };
+    for (order, told) in [
+        (off.clone(), "keeps its power and is quarantined"),
+        (
+            Order { on_soft_off_timeout: OnSoftOffTimeout::Cut, ..off.clone() },
+            "is cut all the same",
+        ),
+    ] {
+        let run = bench.client.dry_run(&order).await.expect("an answer");
+        let Foretold::Begins(forecast) = run.answer else { panic!("{run:?}") };
+        let lines = forecast.lines();
+        assert!(lines.iter().any(|(_, text)| text.ends_with(told)), "{lines:?}");
+    }
     assert_eq!(bench.done(&off).await.phase, Phase::Failed);
     bench.kill_agent().await;
     bench.start_agent().await;

@@ -198,16 +198,21 @@ async fn history_joins_an_order_with_its_end_and_why_tells_all_that_stands() {
     assert!(said.contains("off read: done in") && said.contains("because: test"), "{said}");
     let (code, said) = ask(&bench, &["why", "read"]).await;
     assert_eq!(code, 0, "{said}");
-    for part in [
+    let parts = [
         "read: off",
+        "on: done in",
+        "off: done in",
+        "on: refused (held)",
+        "reads off,",
         "outlet a/1: off,",
-        "commanded off",
-        "refused (held)",
         "in pool rack; its node is read",
         "no plan of its pool has come",
-    ] {
-        assert!(said.contains(part), "{part} is missing in\n{said}");
-    }
+    ];
+    let places: Vec<_> = parts.iter().map(|part| said.find(part)).collect();
+    assert!(places.iter().all(Option::is_some), "of {parts:?} one is missing in\n{said}");
+    assert!(places.is_sorted(), "it is in the order of time:\n{said}");
+    assert!(said.contains("(min_off of 100ms)") || said.contains("min_off of 100ms is over"));
+    assert!(!said.contains("commanded"), "its order is told already:\n{said}");
 }
 
 #[tokio::test]

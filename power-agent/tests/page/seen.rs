@@ -113,11 +113,8 @@ async fn each_state_is_told_by_a_word_and_a_shape_and_unknown_is_never_off() {
     );
     fits(&mut browser, "motley").await;
     browser.evaluate("document.querySelector('[data-machine=lamp1]').click(); true").await.unwrap();
-    shown(
-        &mut browser,
-        "document.querySelector('#details-why').innerText.includes('last operations:')",
-    )
-    .await;
+    shown(&mut browser, "document.querySelector('#details-why').innerText.includes('its node is')")
+        .await;
     assert_eq!(
         browser
             .evaluate("document.querySelectorAll('#details-verbs button').length")

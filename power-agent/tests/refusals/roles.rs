@@ -172,6 +172,9 @@ async fn orders_over_the_quota_are_refused_with_the_time_to_come_again() {
         bench.until_told(&["hasty", "1 orders within a minute"]).await;
         // Others are not held up by it, and looking is no order.
         assert!(hasty.inventory().await.is_ok());
+        // To ask what an order would do is to look.
+        let asked = hasty.dry_run(&unforced("q-4", "lamp1", Verb::On, root())).await;
+        assert!(asked.is_ok(), "{asked:?}");
     })
     .await;
 }

@@ -96,7 +96,8 @@ impl Pool {
         }
         let lines = self.plan_lines(now);
         let inputs: Vec<_> = self.reconciler.iter().flat_map(|pool| pool.inputs(now)).collect();
-        let telling = Telling { lines: &lines, inputs: &inputs, orders };
+        let on_soft_off_timeout = self.blocks.knobs().on_soft_off_timeout;
+        let telling = Telling { lines: &lines, inputs: &inputs, orders, on_soft_off_timeout };
         let plans = self.teller.tell(&self.parts.pool, telling, &self.heard, now);
         for (address, plan) in plans {
             let Some(agent) = self.agents.get(&address).cloned() else { continue };

@@ -57,6 +57,7 @@ fn dark_machine() -> Machine {
         locks: agent_api::Locks::default(),
         fed: agent_api::Fed::default(),
         paths: agent_api::Paths::default(),
+        dwell: None,
     }
 }
 

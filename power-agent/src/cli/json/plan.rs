@@ -1,7 +1,7 @@
 //! `plan`, for a program.
 
 use agent_api::{DryRun, Forecast, Foretold, Plan};
-use fleet::MachineName;
+use fleet::{MachineName, OnSoftOffTimeout};
 use serde::Serialize;
 
 use super::{HoldJson, millis};
@@ -39,6 +39,8 @@ pub(crate) struct ForecastJson {
     by_ms: u64,
     well: bool,
     evidence: String,
+    /// Does it not shut down in time, it keeps its power and is quarantined; else it is cut.
+    quarantine_on_timeout: bool,
     steps: Vec<StepJson>,
 }
 
@@ -126,7 +128,7 @@ impl From<&Forecast> for ForecastJson {
                 .iter()
                 .map(|(device, outlet)| ContactJson { device: device.to_string(), outlet: *outlet })
                 .collect(),
-            text: step.texts().join("; "),
+            text: step.texts(forecast.on_soft_off_timeout).join("; "),
         };
         Self {
             operation: forecast.operation.to_string(),
@@ -135,6 +137,7 @@ impl From<&Forecast> for ForecastJson {
             by_ms: millis(forecast.by),
             well: forecast.well,
             evidence: forecast.evidence.clone(),
+            quarantine_on_timeout: forecast.on_soft_off_timeout == OnSoftOffTimeout::Quarantine,
             steps: forecast.steps.iter().map(step).collect(),
         }
     }

@@ -216,6 +216,7 @@ impl Model {
                 .collect(),
             lines,
             age: Duration::ZERO,
+            on_soft_off_timeout: OnSoftOffTimeout::Quarantine,
         };
         let other =
             self.state.plans.first().map(|kept| (kept.plan.pool.clone(), kept.plan.author.clone()));

@@ -360,6 +360,10 @@ proptest! {
         }
         machine.finish(&mut sequencer);
         prop_assert!(machine.now < deadline);
-        prop_assert!((sequencer.record().state == State::Done) == machine.is_awake(), "{}", sequencer.record().evidence);
+        let (done, evidence) = (sequencer.record().state == State::Done, &sequencer.record().evidence);
+        prop_assert!(!done || machine.is_awake(), "{evidence}");
+        // What wakes between the last look and the end is not seen any more.
+        let in_time = machine.is_awake() && machine.awake_at.is_some_and(|at| at + WAKE_PAUSE < machine.now);
+        prop_assert!(done || !in_time, "{evidence}");
     }
 }

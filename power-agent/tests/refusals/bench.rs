@@ -89,8 +89,15 @@ pub(crate) async fn with_bench(frames_expected: u64, test: impl AsyncFnOnce(&Net
     let ada = bench.client("ada");
     until("the agent answers on the network", async || ada.inventory().await.ok()).await;
     test(&bench).await;
+    let frames =
+        async || bench.bench.rack.state().await.expect("the rack answers").boards["a"].frames;
+    // An order is answered before its frame goes out.
+    until("the boards have heard what was ordered", async || {
+        (frames().await.accepted >= frames_expected).then_some(())
+    })
+    .await;
     bench.bench.heard().await;
-    let frames = bench.bench.rack.state().await.expect("the rack answers").boards["a"].frames;
+    let frames = frames().await;
     let heard = frames.accepted + frames.queries + frames.lost + frames.bad + frames.ignored;
     assert_eq!((heard, frames.accepted), (frames_expected, frames_expected), "{frames:?}");
 }

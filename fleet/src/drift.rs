@@ -53,7 +53,7 @@ pub struct Seen<'a> {
     pub lines: LinesSeen,
     /// Whether a sequence runs on it: then its outlets are on their way.
     pub busy: bool,
-    /// Whether it is somebody's for now: held, reserved, or in quarantine.
+    /// Whether nobody but a person moves it: it is held, reserved, or in quarantine.
     pub barred: bool,
     /// What the rack file wants done.
     pub policy: DriftPolicy,

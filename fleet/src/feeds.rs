@@ -22,6 +22,10 @@ use crate::{FeedName, MachineName, Moment};
 /// How many machines a refusal names of those that take the feed: enough to choose one, few enough for a line.
 const NAMED_MAX: usize = 5;
 
+/// How long after its order was sent an outlet may still close: 4.2 ms of a frame at 9600 baud, 16 ms in which a USB
+/// adapter gathers bytes, and some 15 ms of a relay's operation. An inrush may begin, and so end, later by that much.
+pub const CLOSES_WITHIN: Duration = Duration::from_millis(50);
+
 /// What one outlet takes from its feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Draw {
@@ -198,13 +202,15 @@ impl Load {
 
     /// Until when this outlet's inrush lasts, where it may last now.
     fn inrush_end(&self, draw: Draw, now: Moment) -> Option<Moment> {
-        let end = match self.stand {
-            Stand::Lighting => now + draw.inrush_for,
-            Stand::Lit { since } | Stand::Promised { drawing: Some(since), .. } => {
-                since + draw.inrush_for
-            }
+        let closed = match self.stand {
+            Stand::Lighting => now,
+            Stand::Lit { since } | Stand::Promised { drawing: Some(since), .. } => since,
             Stand::Dark | Stand::Promised { drawing: None, .. } => return None,
         };
+        if draw.extra() == Milliamps::ZERO {
+            return None;
+        }
+        let end = closed + CLOSES_WITHIN + draw.inrush_for;
         (end > now).then_some(end)
     }
 
@@ -212,7 +218,6 @@ impl Load {
     fn current(&self, draw: Draw, now: Moment) -> Milliamps {
         match self.stand {
             Stand::Dark | Stand::Promised { drawing: None, .. } => Milliamps::ZERO,
-            // An inrush of no length is over when it is known that it was.
             Stand::Lighting => draw.inrush.max(draw.running),
             Stand::Lit { .. } | Stand::Promised { drawing: Some(_), .. } => {
                 let inrush = self.inrush_end(draw, now).map(|_end| draw.inrush);
@@ -319,25 +324,19 @@ impl Ledger {
         };
         ledger.put(machine, Stand::Promised { drawing, waits: Some(now), returns });
         let mut now = now;
-        // Each round but the first is the end of an inrush, and each machine has two at most on each feed; or it follows
-        // starts of no length, each of which a machine has once.
+        // Each round but the first is the end of an inrush, and each machine has two at most on each feed.
         let rounds_max = 1 + 2 * self.loads.len() * (1 + self.budgets.len());
         for _ in 0..rounds_max {
-            let admitted = ledger.admitted(now);
-            for name in &admitted {
-                if name == machine {
+            for name in ledger.admitted(now) {
+                if name == *machine {
                     return Some(now);
                 }
-                ledger.put(name, Stand::Lit { since: now });
+                ledger.put(&name, Stand::Lit { since: now });
             }
             let ends = ledger.loads.values().flat_map(|load| {
                 load.supplies.iter().filter_map(|supply| load.inrush_end(supply.draw, now))
             });
-            now = match ends.min() {
-                Some(end) => end,
-                None if admitted.is_empty() => return None,
-                None => now + ROOM_POLL,
-            };
+            now = ends.min()?;
         }
         None
     }
@@ -405,19 +404,20 @@ impl Ledger {
         }
     }
 
-    /// When the next inrush on this feed ends. One of no length, still under way, has no end that is known: it is asked
-    /// for again and again, with a pause.
+    /// When the next inrush on this feed ends.
     fn later(&self, feed: &FeedName, currents: &Currents<'_>, now: Moment) -> Admission {
         let ends = self.loads.values().filter_map(|load| {
             let draw = load.draw(feed)?;
             match load.stand {
                 // It may take the room that there is at this moment.
-                Stand::Promised { waits: Some(_), .. } => Some(now + draw.inrush_for),
+                Stand::Promised { waits: Some(_), .. } => {
+                    Some(now + CLOSES_WITHIN + draw.inrush_for)
+                }
                 _ => load.inrush_end(draw, now),
             }
         });
         Admission::Later {
-            ask_at: ends.filter(|end| *end > now).min().unwrap_or(now + ROOM_POLL),
+            ask_at: ends.min().unwrap_or(now + ROOM_POLL),
             feed: feed.clone(),
             current: currents.get(feed).copied().unwrap_or_default(),
             budget: self.budgets.get(feed).copied().unwrap_or_default(),

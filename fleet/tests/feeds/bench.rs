@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::feeds::{Admission, Ledger, Load, stand};
+use fleet::feeds::{Admission, CLOSES_WITHIN, Ledger, Load, stand};
 use fleet::sequencer::{Action, Input, Paths, ROOM_POLL, Room, State, Task};
 use fleet::{
     Fault, FaultClass, FeedName, LinesSeen, MachineName, Milliamps, Moment, OnSoftOffTimeout,
@@ -173,8 +173,15 @@ impl Rack {
                 let machine = &mut self.machines[index];
                 if machine.line != state && !(lost && dice.once_in(2)) {
                     machine.line = state;
-                    // The contact moved while the hands were at it; they know it only now.
-                    let moved = since + dice.upto(self.now - since);
+                    let before = self.edges.iter().rev().find(|edge| edge.machine == index);
+                    let lag = u64::try_from(CLOSES_WITHIN.as_millis()).unwrap();
+                    let moved = match state {
+                        // The contact moved while the hands were at it; they know it only now.
+                        PowerState::Off => since + dice.upto(self.now - since),
+                        // Or later: the frame is still on its way when the port has taken it.
+                        PowerState::On => since + dice.upto(self.now - since + lag),
+                    };
+                    let moved = moved.max(before.map_or(0, |edge| edge.at));
                     self.edges.push(Edge { machine: index, at: moved, state });
                 }
                 let class = FaultClass::Indeterminate;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::feeds::{Admission, Ledger, Load, Stand};
+use fleet::feeds::{Admission, CLOSES_WITHIN, Ledger, Load, Stand};
 use fleet::sequencer::{
-    Action, Input, Paths, ROOM_DEADLINE, ROOM_FULL_DEADLINE, ROOM_POLL, Room, State, Task,
+    Action, Input, Paths, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task,
 };
 use fleet::{
     LinesSeen, Milliamps, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Supply, Verb,
@@ -146,7 +146,7 @@ fn only_the_inrush_of_others_makes_it_wait_and_it_is_known_how_long() {
     let stands = [just, just, just, Stand::Dark];
     let ledger = ledger(&stands);
     assert_eq!(ledger.promise(&machine(3)), Ok(()));
-    let end = NOW + Duration::from_secs(2);
+    let end = NOW + CLOSES_WITHIN + Duration::from_secs(2);
     let answer = ledger.admit(&machine(3), NOW);
     assert!(matches!(answer, Admission::Later { ask_at, .. } if ask_at == end), "{answer:?}");
     assert_eq!(ledger.forecast(&machine(3), NOW), Some(end));
@@ -162,13 +162,12 @@ fn who_waits_for_a_start_without_length_asks_again_later_and_not_at_once() {
         let loads = BTreeMap::from([(machine(0), load(first)), (machine(1), load(waits))]);
         let budgets = BTreeMap::from([(feed(0), Milliamps::new(10_000))]);
         let mut ledger = Ledger::new(budgets, loads);
-        let poll = NOW + ROOM_POLL;
+        let end = NOW + CLOSES_WITHIN;
         let answer = ledger.admit(&machine(1), NOW);
-        assert!(matches!(answer, Admission::Later { ask_at, .. } if ask_at == poll), "{answer:?}");
-        let forecast = ledger.forecast(&machine(1), NOW);
-        assert_eq!(forecast, Some(if first == waits { poll } else { NOW }), "{first:?}");
+        assert!(matches!(answer, Admission::Later { ask_at, .. } if ask_at == end), "{answer:?}");
+        assert_eq!(ledger.forecast(&machine(1), NOW), Some(end), "{first:?}");
         ledger.put(&machine(0), Stand::Lit { since: NOW });
-        assert_eq!(ledger.admit(&machine(1), poll), Admission::Now);
+        assert_eq!(ledger.admit(&machine(1), end), Admission::Now);
     }
 }
 

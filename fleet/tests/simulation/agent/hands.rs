@@ -122,11 +122,7 @@ impl Agent {
                 Some(Input::SoftOffEnded(asked))
             }
             Action::WatchNode { .. } if silent => Some(Input::NodeSeen(NodeSign::Silent)),
-            Action::WatchNode { .. } => Some(Input::NodeSeen(match node.map(|node| node.status) {
-                None => NodeSign::NotKnown,
-                Some(NodeStatus::Down | NodeStatus::Disconnected) => NodeSign::Down,
-                Some(NodeStatus::Ready | NodeStatus::Initializing) => NodeSign::Up,
-            })),
+            Action::WatchNode { .. } => Some(Input::NodeSeen(sign(node.map(|node| node.status)))),
             Action::AskRoom { to, .. } => Some(Input::Room(self.room(name, to, around))),
             Action::Wake { .. }
             | Action::LookForLife { .. }
@@ -204,5 +200,14 @@ fn take_back(around: &mut Around<'_>, name: &str, by: &str) {
     if around.nomad.nodes.get(name).is_some_and(|node| !node.eligible) {
         around.nomad.end_drain(name);
         around.nomad.nodes.get_mut(name).unwrap().eligible = eligible;
+    }
+}
+
+/// What Nomad's word on a node says of its machine.
+fn sign(status: Option<NodeStatus>) -> NodeSign {
+    match status {
+        None => NodeSign::NotKnown,
+        Some(NodeStatus::Down | NodeStatus::Disconnected) => NodeSign::Down,
+        Some(NodeStatus::Ready | NodeStatus::Initializing) => NodeSign::Up,
     }
 }

@@ -418,6 +418,16 @@ async fn check_has_a_code_for_each_kind_of_file() {
             "does not exist",
         ),
         ("[agent]\nnam = \"a\"\n", 65, "did you mean `name`?"),
+        ("[feeds.a]\nbudget = \"16A\"\n", 1, "feed a: 0 machines, 0 A running and 0 A more"),
+        (
+            "[devices.a]\ndriver = \"lcus\"\nport = \"port\"\nchannels = 2\nstatus = \"ascii\"\n\
+             [feeds.a]\nbudget = \"2A\"\n\
+             [pools.p]\nfeed = \"a\"\nrunning = \"0.6A\"\ninrush = \"2A\"\ninrush_for = \"1s\"\n\
+             [machines.n1]\npool = \"p\"\noutlets = [{ device = \"a\", outlet = 1 }]\n\
+             [machines.n2]\npool = \"p\"\noutlets = [{ device = \"a\", outlet = 2 }]\n",
+            1,
+            "feed a: 2 machines, 1.2 A running and 1.4 A more for the largest start, of 2 A: not all of them run at once",
+        ),
     ] {
         std::fs::write(&file, text).unwrap();
         let child = Command::new(BINARY)

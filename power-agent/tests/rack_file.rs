@@ -293,3 +293,44 @@ fn an_outlet_has_the_figures_of_its_machine_and_pool_where_it_says_nothing_itsel
     });
     assert_eq!(told.collect::<Vec<_>>(), [("a", 1400, 4000, 500), ("b", 700, 2000, 500)]);
 }
+
+/// What `check` warns of, beside ports that are not there.
+fn warnings_of(text: &str) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("rack.toml");
+    std::fs::write(&file, format!("{}\n{text}", BOARD.trim_start())).expect("it is written");
+    let (_, warnings) = Config::load(&file).expect("a config");
+    assert!(!warnings.has_errors());
+    warnings.to_string()
+}
+
+#[test]
+fn a_feed_that_nothing_hangs_on_is_a_warning() {
+    let machine = "[machines.node1]\nfeed = \"a\"\nrunning = \"1A\"\n\
+                   outlets = [{ device = \"board-a\", outlet = 1 }]\n";
+    let told = warnings_of(&format!(
+        "[feeds.a]\nbudget = \"16A\"\n[feeds.b]\nbudget = \"16A\"\n{machine}"
+    ));
+    assert!(told.contains("nothing hangs on feed b"), "{told}");
+    assert!(!told.contains("nothing hangs on feed a"), "{told}");
+}
+
+#[test]
+fn a_feed_too_small_for_machines_that_can_not_be_read_is_a_warning_because_they_always_count() {
+    let rack = |status: &str, budget: &str| {
+        warnings_of(&format!(
+            "[devices.board-b]\ndriver = \"lcus\"\nport = \"/dev/b\"\nchannels = 2\nstatus = \"{status}\"\n\
+             [feeds.a]\nbudget = \"{budget}\"\n\
+             [pools.rack]\nfeed = \"a\"\nrunning = \"1A\"\ninrush = \"3A\"\ninrush_for = \"1s\"\n\
+             [machines.node1]\npool = \"rack\"\noutlets = [{{ device = \"board-a\", outlet = 1 }}]\n\
+             [machines.node2]\npool = \"rack\"\noutlets = [{{ device = \"board-b\", outlet = 1 }}]\n\
+             [machines.node3]\npool = \"rack\"\noutlets = [{{ device = \"board-b\", outlet = 2 }}]\n"
+        ))
+    };
+    const TITLE: &str = "feed a is too small for the machines on it that can not be read";
+    let told = rack("none", "3.9A");
+    assert!(told.contains(TITLE), "{told}");
+    assert!(told.contains("2 of them, 2 A running and 2 A more for the largest start"), "{told}");
+    assert!(!rack("none", "4A").contains(TITLE), "2 A run, and 2 A more to start");
+    assert!(!rack("ascii", "3.9A").contains(TITLE), "the rest waits for its turn");
+}

@@ -7,9 +7,11 @@ use std::time::Duration;
 use fleet::feeds::MILLIAMPS_MAX;
 use fleet::{Draw, FeedName, Milliamps, Supply};
 
+use super::OutletPath;
 use super::finding::{Finding, Report};
-use super::read::Draft;
+use super::read::{Draft, MachineDraft};
 use super::section::{At, Section, listed, unknown_word};
+use crate::drivers::Driver as _;
 
 const BUDGET: RangeInclusive<Milliamps> = Milliamps::new(1)..=Milliamps::new(MILLIAMPS_MAX);
 const DRAW: RangeInclusive<Milliamps> = Milliamps::ZERO..=Milliamps::new(MILLIAMPS_MAX);
@@ -184,4 +186,40 @@ pub(crate) fn unused(draft: &Draft) -> Vec<Finding> {
             .remedy(format!("add `feed = \"{}\"` where it belongs", feed.name.value))
         })
         .collect()
+}
+
+/// Feeds that can not carry all that hangs on outlets that nobody can read: such a machine has its place in the sum
+/// whether it is on or not, so some of them are refused for good.
+pub(crate) fn unreadable(draft: &Draft) -> Vec<Finding> {
+    let reads = |path: &OutletPath| {
+        let mut devices = draft.devices.iter().filter(|device| device.name.value == path.device);
+        let config = devices.find_map(|device| device.config.as_ref());
+        config.is_none_or(|config| config.driver().capabilities(path.outlet).can_read_back)
+    };
+    let blind = |machine: &&MachineDraft| !machine.config.outlets.iter().all(reads);
+    let full = draft.feeds.iter().filter_map(|feed| {
+        let draws = draft.machines.iter().filter(blind).filter_map(|machine| {
+            let mut supplies = machine.config.supplies.iter();
+            supplies.find(|supply| supply.feed == feed.name.value).map(|supply| supply.draw)
+        });
+        let draws: Vec<Draw> = draws.collect();
+        let running: Milliamps = draws.iter().map(|draw| draw.running).sum();
+        let start = draws.iter().map(|draw| draw.extra()).max().unwrap_or_default();
+        let budget = feed.budget.filter(|budget| running.plus(start) > *budget)?;
+        let title = format!(
+            "feed {} is too small for the machines on it that can not be read",
+            feed.name.value
+        );
+        let finding = Finding::error(title, feed.name.span.clone()).into_warning();
+        let found = format!(
+            "{} of them, {running} running and {start} more for the largest start",
+            draws.len()
+        );
+        let finding = finding
+            .found(found)
+            .expected(format!("at most {budget}: what can not be read off counts as on, always"))
+            .remedy("some are refused for good: move them to another feed, or to outlets that can be read");
+        Some(finding)
+    });
+    full.collect()
 }

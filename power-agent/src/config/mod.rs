@@ -228,6 +228,7 @@ impl Config {
         let draft = read::parse(file, &source, base)?;
         let mut found = rules::look_at_ports(&draft.devices);
         found.extend(feeds::unused(&draft));
+        found.extend(feeds::unreadable(&draft));
         found.extend(
             draft
                 .devices

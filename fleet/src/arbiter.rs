@@ -154,14 +154,29 @@ pub struct MachineLedger {
 /// What is known of the work on a machine's node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// It was not asked about, because the order needs no proof: see [`needs_proof`].
+    /// It was not asked about: see [`question`].
     NotAsked,
     /// None: the node is empty or down.
     Empty,
     /// Some, told in a sentence.
     Runs(String),
+    /// Its node may get some at any moment: somebody has freed it.
+    TakesWork,
     /// Nobody could tell, for this reason.
     NoProof(String),
+}
+
+/// What Nomad must be asked of a machine's node before an order can be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Nothing.
+    None,
+    /// Whether it is empty: a person's order is the agent's to prove.
+    IsEmpty,
+    /// Whether it takes work. The plugin has proven that it is empty, and is held to its fence; but an order may be late,
+    /// of a plugin that is gone or whose host slept, and somebody may have freed the node since. Only a plain yes stands
+    /// against the order: where nobody can tell, the plugin's proof holds.
+    TakesWork,
 }
 
 /// The highest fence number seen of each cluster and pool.
@@ -240,14 +255,20 @@ pub struct Judgment {
     pub newer: Option<Fence>,
 }
 
-/// Whether the node's work must be asked about before the order can be judged. The plugin proves emptiness itself and
-/// is held to its fence; a person's order is the agent's to check.
+/// What must be asked of the node before the order can be judged.
 #[must_use]
-pub fn needs_proof(order: &Order, machine: &MachineLedger) -> bool {
-    let person = matches!(order.origin, Origin::Person(_));
-    let takes_power = takes_power(order, machine);
+pub fn question(order: &Order, machine: &MachineLedger) -> Question {
     let joins = machine.running.as_ref().is_some_and(|running| running.verb == order.verb);
-    person && takes_power && !joins && !order.force && (machine.pool.is_some() || order.drain)
+    if joins || !takes_power(order, machine) {
+        return Question::None;
+    }
+    match order.origin {
+        Origin::Person(_) if !order.force && (machine.pool.is_some() || order.drain) => {
+            Question::IsEmpty
+        }
+        Origin::Autoscaler(_) => Question::TakesWork,
+        Origin::Person(_) | Origin::Agent => Question::None,
+    }
 }
 
 /// Judges an order.
@@ -484,12 +505,23 @@ fn beside(
 
 fn check_work(hearing: Hearing<'_>, machine: &MachineLedger) -> Result<(), Refusal> {
     let order = hearing.order;
-    if !needs_proof(order, machine) {
-        return Ok(());
-    }
-    let told = match hearing.work {
-        Work::Empty => return Ok(()),
-        Work::Runs(_) if order.drain => return Ok(()),
+    let stands_against = match (question(order, machine), hearing.work) {
+        (Question::IsEmpty, work) => unproven(order, work),
+        (Question::TakesWork, Work::TakesWork) => Some(format!(
+            "{}'s node takes work: somebody has freed it since this was decided, which is to be decided anew",
+            order.machine
+        )),
+        (Question::None | Question::TakesWork, _) => None,
+    };
+    let refuse = |text| Err(Refusal { code: RefusalCode::NotEmpty, text });
+    stands_against.map_or(Ok(()), refuse)
+}
+
+/// Why a person's order is not obeyed, given what is known of the work.
+fn unproven(order: &Order, work: &Work) -> Option<String> {
+    Some(match work {
+        Work::Empty => return None,
+        Work::Runs(_) if order.drain => return None,
         Work::Runs(work) => {
             format!("{} has work: {work}; --drain moves it first, --force cuts it", order.machine)
         }
@@ -497,12 +529,11 @@ fn check_work(hearing: Hearing<'_>, machine: &MachineLedger) -> Result<(), Refus
             "nobody can tell whether {} has work: {why}; --force goes on without knowing",
             order.machine
         ),
-        Work::NotAsked => format!(
+        Work::NotAsked | Work::TakesWork => format!(
             "nobody has asked whether {} has work; --force goes on without knowing",
             order.machine
         ),
-    };
-    Err(Refusal { code: RefusalCode::NotEmpty, text: told })
+    })
 }
 
 /// The hold that comes with an order: a person's `off` makes one, unless there is one already, which stays as it is.

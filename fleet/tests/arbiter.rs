@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use fleet::arbiter::{
-    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, Lighting, Limits, MachineLedger, Running,
-    Verdict, Work, judge, may_resume, needs_proof,
+    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, Lighting, Limits, MachineLedger, Question,
+    Running, Verdict, Work, judge, may_resume, question,
 };
 use fleet::{
     ClusterId, Fence, FenceNumber, Fences, MachineName, Moment, OnSoftOffTimeout, OperationId,
@@ -313,7 +313,7 @@ fn a_person_takes_no_power_from_work_without_saying_so() {
     let silent = Work::NoProof("Nomad does not answer".to_owned());
     for verb in [Verb::Off, Verb::Cycle] {
         let plain = order(verb, ada());
-        assert!(needs_proof(&plain, &machine()));
+        assert_eq!(question(&plain, &machine()), Question::IsEmpty);
         let (code, text) = refused(&plain, &machine(), &runs);
         assert_eq!(code, RefusalCode::NotEmpty);
         assert_eq!(
@@ -335,10 +335,30 @@ fn a_person_takes_no_power_from_work_without_saying_so() {
 #[test]
 fn no_proof_is_needed_of_what_is_off_in_no_pool_or_only_lit() {
     let off = MachineLedger { reading: Some(PowerState::Off), ..machine() };
-    assert!(!needs_proof(&order(Verb::Off, ada()), &off));
-    assert!(!needs_proof(&order(Verb::Off, ada()), &MachineLedger::default()));
-    assert!(!needs_proof(&order(Verb::On, ada()), &machine()));
-    assert!(!needs_proof(&order(Verb::Off, Origin::Autoscaler(fence(1))), &machine()));
+    assert_eq!(question(&order(Verb::Off, ada()), &off), Question::None);
+    assert_eq!(question(&order(Verb::Off, ada()), &MachineLedger::default()), Question::None);
+    assert_eq!(question(&order(Verb::On, ada()), &machine()), Question::None);
+    let policy = Origin::Autoscaler(fence(1));
+    assert_eq!(question(&order(Verb::Off, policy.clone()), &off), Question::None);
+    assert_eq!(question(&order(Verb::On, policy), &machine()), Question::None);
+}
+
+#[test]
+fn a_policys_order_that_takes_power_is_refused_where_its_node_takes_work_and_silence_is_no_word() {
+    for verb in [Verb::Off, Verb::Cycle] {
+        let late = order(verb, Origin::Autoscaler(fence(1)));
+        assert_eq!(question(&late, &machine()), Question::TakesWork);
+        let (code, text) = refused(&late, &machine(), &Work::TakesWork);
+        assert_eq!(code, RefusalCode::NotEmpty);
+        assert_eq!(
+            text,
+            "node3's node takes work: somebody has freed it since this was decided, which is to be decided anew"
+        );
+        let silent = Work::NoProof("Nomad does not answer".to_owned());
+        for told in [Work::NotAsked, silent] {
+            assert_eq!(hear(&late, &machine(), &told), Verdict::Begin { hold: None });
+        }
+    }
 }
 
 #[test]

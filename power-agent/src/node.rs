@@ -83,8 +83,7 @@ impl Nodes {
     pub(crate) async fn left(&self, node: &str) -> Result<Option<String>, String> {
         let client = self.asked()?;
         let asked = async {
-            let takes = |node: &NodeStub| node.eligibility == Eligibility::Eligible;
-            if alive(client, node).await?.iter().any(takes) {
+            if self.takes_work(node).await? {
                 let ended = "nothing, but somebody has ended its drain, and it takes work again";
                 return Ok(Some(ended.to_owned()));
             }
@@ -93,18 +92,24 @@ impl Nodes {
         asked.await.map_err(|error: Error| chain(&error))
     }
 
+    /// Whether the node is up and takes work; not, where there is no Nomad to ask.
+    ///
+    /// # Errors
+    /// Nomad could not be asked.
+    pub(crate) async fn takes_work(&self, node: &str) -> Result<bool, Error> {
+        let Some(client) = &self.client else { return Ok(false) };
+        let takes = |node: &NodeStub| node.eligibility == Eligibility::Eligible;
+        Ok(alive(client, node).await?.iter().any(takes))
+    }
+
     /// That the node still takes no work, or is down, where there is a Nomad to ask.
     ///
     /// # Errors
     /// As a sentence: it takes work, or nobody could tell.
     pub(crate) async fn keeps_out_work(&self, node: &str) -> Result<(), String> {
-        let Some(client) = &self.client else { return Ok(()) };
-        let takes = |node: &NodeStub| node.eligibility == Eligibility::Eligible;
-        match alive(client, node).await {
-            Ok(nodes) if nodes.iter().any(takes) => {
-                Err("its node takes work again: somebody has freed it since".to_owned())
-            }
-            Ok(_) => Ok(()),
+        match self.takes_work(node).await {
+            Ok(true) => Err("its node takes work again: somebody has freed it since".to_owned()),
+            Ok(false) => Ok(()),
             Err(error) => {
                 Err(format!("nobody can tell whether its node takes work: {}", chain(&error)))
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::arbiter::{
-    Hearing, HoldAsked, HoldKind, Holds, Limits, MachineLedger, Running, Verdict, Wear, Work,
-    judge, may_resume, needs_proof,
+    Hearing, HoldAsked, HoldKind, Holds, Limits, MachineLedger, Question, Running, Verdict, Wear,
+    Work, judge, may_resume, question,
 };
 use fleet::sequencer::{Action, Eligible, Input, NodeSign, Paths, Record, Room, State, Task};
 use fleet::{
@@ -154,10 +154,10 @@ impl World {
 
     fn answer(&mut self, order: &Order, arrived: Moment) -> Answer {
         for _ in 0..=CALL_OFFS_MAX {
-            let work = match (needs_proof(order, &self.ledger()), self.dice.once_in(4)) {
-                (false, _) => Work::NotAsked,
-                (true, true) => Work::Runs("web[0] of job web".to_owned()),
-                (true, false) => Work::Empty,
+            let work = match (question(order, &self.ledger()), self.dice.once_in(4)) {
+                (Question::IsEmpty, true) => Work::Runs("web[0] of job web".to_owned()),
+                (Question::IsEmpty, false) => Work::Empty,
+                (Question::None | Question::TakesWork, _) => Work::NotAsked,
             };
             let known = self.answers.contains_key(&order.operation);
             let hearing = Hearing { order, arrived, known, work: &work };

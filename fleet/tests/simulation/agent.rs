@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use fleet::arbiter::{
     BEFORE_BOOT, Hearing, Judgment, MachineLedger, Running, Verdict, Work, judge, may_resume,
-    needs_proof,
+    question,
 };
 use fleet::drift::DriftWatch;
 use fleet::reconciler::Done;
@@ -174,8 +174,7 @@ impl Agent {
     fn hear(&mut self, order: &Order, around: &mut Around<'_>) -> Option<Done> {
         let name = order.machine.as_str().to_owned();
         let ledger = self.ledger(&name, around);
-        let proof = needs_proof(order, &ledger);
-        let work = if proof { work(around, &name) } else { Work::NotAsked };
+        let work = work(question(order, &ledger), around, &name);
         let at = self.at(around.now);
         if let Some(first) = self.refused.get(&order.operation) {
             return Some(first.clone());

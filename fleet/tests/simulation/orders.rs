@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use fleet::arbiter::{Limits, Wear, Work};
+use fleet::arbiter::{Limits, Question, Wear, Work};
 use fleet::sequencer::{Paths, Task};
 use fleet::{
-    Fence, MachineName, Moment, OnSoftOffTimeout, OperationId, Order, Origin, Reason, Verb,
+    Fence, MachineName, Moment, NodeStatus, OnSoftOffTimeout, OperationId, Order, Origin, Reason,
+    Verb,
 };
 
 use crate::agent::Around;
@@ -29,12 +30,20 @@ const DRAIN: u64 = 120;
 const PROOF_PATIENCE: u64 = 30;
 
 /// What the agent asks Nomad before a person's order.
-pub(crate) fn work(around: &Around<'_>, name: &str) -> Work {
+pub(crate) fn work(asks: Question, around: &Around<'_>, name: &str) -> Work {
     let nomad = &around.nomad;
+    if asks == Question::None {
+        return Work::NotAsked;
+    }
     if around.silent {
         return Work::NoProof("Nomad does not answer".to_owned());
     }
-    match (nomad.nodes.get(name), nomad.work_on(name)) {
+    let node = nomad.nodes.get(name);
+    if asks == Question::TakesWork {
+        let takes = node.is_some_and(|node| node.eligible && node.status != NodeStatus::Down);
+        return if takes { Work::TakesWork } else { Work::NotAsked };
+    }
+    match (node, nomad.work_on(name)) {
         (None, _) => Work::NoProof("there is no such node".to_owned()),
         (Some(_), 0) => Work::Empty,
         (Some(_), work) => Work::Runs(format!("{work} allocations")),
@@ -46,7 +55,7 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
     let drain = match work {
         Work::Runs(_) | Work::Empty if order.drain => Some(DRAIN),
         Work::Empty => Some(PROOF_PATIENCE),
-        Work::Runs(_) | Work::NotAsked | Work::NoProof(_) => None,
+        Work::Runs(_) | Work::NotAsked | Work::TakesWork | Work::NoProof(_) => None,
     };
     Task {
         verb: order.verb,

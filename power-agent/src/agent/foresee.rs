@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 
 use agent_api::{DryRun, Forecast, ForecastStep, Foretold, Pending};
-use fleet::arbiter::{Hearing, Judgment, Verdict, Work, judge, takes_power};
+use fleet::arbiter::{Hearing, Judgment, Question, Verdict, Work, judge, question, takes_power};
 use fleet::forecast::{Assumed, foretell};
 use fleet::sequencer::Input;
 use fleet::{Moment, OperationId, Order, Sequencer};
@@ -23,7 +23,11 @@ impl Agent {
     pub(crate) async fn dry_run(&self, order: &Order) -> Result<DryRun, RequestError> {
         let arrived = Clock.now();
         let machine = self.machine(&order.machine)?;
-        let work = self.work(order, &machine).await;
+        // A policy's order comes after the drain, which is supposed here.
+        let work = match question(order, &machine.ledger(arrived)) {
+            Question::TakesWork => Work::NotAsked,
+            asks => self.work(asks, &machine).await,
+        };
         let affected = self.affected(order, &machine, &work).await;
         let book = self.book.lock().await;
         if *self.stop.borrow() {
@@ -108,7 +112,7 @@ impl Agent {
         match asked {
             Some(Work::Runs(work)) => Some(work),
             Some(Work::NoProof(why)) => Some(format!("nobody can tell: {why}")),
-            Some(Work::Empty | Work::NotAsked) => None,
+            Some(Work::Empty | Work::NotAsked | Work::TakesWork) => None,
             None => Some("nobody can tell: Nomad did not answer".to_owned()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::Answer;
-use fleet::arbiter::{Hearing, Hold, Judgment, Verdict, Work, judge, needs_proof};
+use fleet::arbiter::{Hearing, Hold, Judgment, Question, Verdict, Work, judge, question};
 use fleet::sequencer::Task;
 use fleet::{Moment, OperationId, Order, Origin, Refusal, RefusalCode, Sequencer};
 use tokio::sync::oneshot;
@@ -55,7 +55,8 @@ impl Agent {
         let arrived = Clock.now();
         let mut machine = self.machine(&order.machine)?;
         for _ in 0..=CALL_OFFS_MAX {
-            let work = self.work(order, &machine).await;
+            let asks = question(order, &machine.ledger(Clock.now()));
+            let work = self.work(asks, &machine).await;
             let mut book = self.book.lock().await;
             if *self.stop.borrow() {
                 return Err(RequestError::Stopping);
@@ -101,13 +102,21 @@ impl Agent {
         Ok(Answer::Refused(refusal))
     }
 
-    /// What runs on the node, where that decides.
-    pub(super) async fn work(&self, order: &Order, machine: &Machine) -> Work {
-        if !needs_proof(order, &machine.ledger(Clock.now())) {
-            return Work::NotAsked;
-        }
+    /// What Nomad says of the node's work, where that decides.
+    pub(super) async fn work(&self, asks: Question, machine: &Machine) -> Work {
         let nodes = self.rack().nodes.clone();
-        let asked = nodes.work(&machine.config.node);
+        let node = &machine.config.node;
+        let asked = async {
+            match asks {
+                Question::None => Work::NotAsked,
+                Question::IsEmpty => nodes.work(node).await,
+                Question::TakesWork => match nodes.takes_work(node).await {
+                    Ok(true) => Work::TakesWork,
+                    Ok(false) => Work::NotAsked, // the rest is the plugin's to prove
+                    Err(error) => Work::NoProof(chain(&error)),
+                },
+            }
+        };
         tokio::time::timeout(NOMAD_PATIENCE, asked).await.unwrap_or_else(|_elapsed| {
             let seconds = NOMAD_PATIENCE.as_secs();
             Work::NoProof(format!("Nomad did not answer within {seconds} s"))
@@ -274,7 +283,7 @@ pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
     let drain = match work {
         Work::Runs(_) | Work::Empty if order.drain => Some(config.drain_deadline),
         Work::Empty => Some(PROOF_PATIENCE),
-        Work::Runs(_) | Work::NotAsked | Work::NoProof(_) => None,
+        Work::Runs(_) | Work::NotAsked | Work::TakesWork | Work::NoProof(_) => None,
     };
     Task {
         verb: order.verb,

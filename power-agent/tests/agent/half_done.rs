@@ -1,5 +1,5 @@
-//! What an agent's death leaves of a policy's cut, and of a refusal. Goal: no cut under work that came meanwhile, and no
-//! order carried out that nobody gives now. Method: `kill -9` in the midst, a Nomad of one node on loopback; edges from
+//! What an agent's death leaves of a policy's cut, and of a refusal; and a policy's cut that comes late. Goal: no cut
+//! under work that came meanwhile, and no order carried out that nobody gives now. Method: `kill -9` in the midst, a Nomad of one node on loopback; edges from
 //! the rack.
 
 use std::sync::{Arc, Mutex};
@@ -49,15 +49,21 @@ async fn peer() -> Peer {
     Peer { address, eligible, _task: task }
 }
 
+/// An agent with that Nomad; the machine `read` has the lines of `section` in its file.
+async fn with_nomad(section: &str) -> (Bench, Peer) {
+    let mut bench = bench::start("100ms").await;
+    let peer = peer().await;
+    let file =
+        bench.agent_file().replace("[machines.read]", &format!("[machines.read]\n{section}"));
+    bench::restart_with(&mut bench, &format!("{file}\n[nomad]\naddress = \"{}\"\n", peer.address))
+        .await;
+    (bench, peer)
+}
+
 /// A policy's `off` of a machine that is on, killed while its board hears the cut and does not move; the board is well
 /// again when the next agent comes.
 async fn killed_in_the_cut(soft_off: &str, eligible: Option<bool>) -> (Bench, Peer) {
-    let mut bench = bench::start("100ms").await;
-    let peer = peer().await;
-    let machine = format!("[machines.read]\n{soft_off}");
-    let file = bench.agent_file().replace("[machines.read]", &machine);
-    bench::restart_with(&mut bench, &format!("{file}\n[nomad]\naddress = \"{}\"\n", peer.address))
-        .await;
+    let (mut bench, peer) = with_nomad(soft_off).await;
     bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
     bench.rack.fault("a ignores-frames").await.expect("the board is there");
     bench.accepted(&order("op-2", "read", Verb::Off, autoscaler(1))).await;
@@ -103,6 +109,24 @@ async fn a_cut_after_soft_off_is_finished_because_there_is_no_way_back() {
     let (bench, _peer) = killed_in_the_cut(soft_off, Some(true)).await;
     let (phase, evidence) = ended(&bench).await;
     assert_eq!(phase, Phase::Done, "{evidence}");
+    assert_eq!(bench.moves().await, [Power::On, Power::Off].map(|to| edge("a", 1, to)));
+}
+
+#[tokio::test]
+async fn a_policys_cut_that_comes_late_is_refused_where_the_node_was_freed_and_obeyed_where_nobody_can_tell()
+ {
+    let (bench, peer) = with_nomad("").await;
+    bench.done(&order("op-1", "read", Verb::On, autoscaler(1))).await;
+    *peer.eligible.lock().expect("it is whole") = Some(true);
+    for (id, verb) in [("op-2", Verb::Off), ("op-3", Verb::Cycle)] {
+        let late = order(id, "read", verb, autoscaler(1));
+        let (code, why) = refused(bench.client.set_power(&late).await.expect("an answer"));
+        assert_eq!(code, RefusalCode::NotEmpty);
+        assert!(why.contains("somebody has freed it since"), "{why}");
+    }
+    assert_eq!(bench.moves().await, [edge("a", 1, Power::On)]);
+    *peer.eligible.lock().expect("it is whole") = None;
+    bench.done(&order("op-4", "read", Verb::Off, autoscaler(1))).await;
     assert_eq!(bench.moves().await, [Power::On, Power::Off].map(|to| edge("a", 1, to)));
 }
 

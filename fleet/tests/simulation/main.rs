@@ -230,7 +230,10 @@ fn whatever_fails_nothing_moves_by_surprise_and_the_pool_comes_to_rest() {
         }
         match told {
             Ok(rest) => sum.longest = sum.longest.max(rest),
-            Err(why) => failed.push(format!("seed {seed} at {}: {}", all.now, text(why.as_ref()))),
+            Err(why) => {
+                println!("seed {seed} failed");
+                failed.push(format!("seed {seed} at {}: {}", all.now, text(why.as_ref())));
+            }
         }
         assert!(
             failed.len() < FAILED_MAX,

@@ -6,11 +6,13 @@
     reason = "helpers of tests fail by panic as the tests do"
 )]
 
+mod work;
+
 use std::time::Duration;
 
 use fleet::arbiter::{
-    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, Lighting, Limits, MachineLedger, Question,
-    Running, Verdict, Work, judge, may_resume, question,
+    Expiry, Hearing, Hold, HoldAsked, HoldKind, Holds, Lighting, Limits, MachineLedger, Running,
+    Verdict, Work, judge, may_resume,
 };
 use fleet::{
     ClusterId, Fence, FenceNumber, Fences, MachineName, Moment, OnSoftOffTimeout, OperationId,
@@ -305,60 +307,6 @@ fn a_known_operation_is_repeated_whatever_has_changed_since() {
     fences.remember(&fence(9));
     let hearing = Hearing { order: &order, arrived: NOW, known: true, work: &Work::NotAsked };
     assert_eq!(judge(hearing, &held(), &fences, NOW).verdict, Verdict::Repeat);
-}
-
-#[test]
-fn a_person_takes_no_power_from_work_without_saying_so() {
-    let runs = Work::Runs("web[0] of job web".to_owned());
-    let silent = Work::NoProof("Nomad does not answer".to_owned());
-    for verb in [Verb::Off, Verb::Cycle] {
-        let plain = order(verb, ada());
-        assert_eq!(question(&plain, &machine()), Question::IsEmpty);
-        let (code, text) = refused(&plain, &machine(), &runs);
-        assert_eq!(code, RefusalCode::NotEmpty);
-        assert_eq!(
-            text,
-            "node3 has work: web[0] of job web; --drain moves it first, --force cuts it"
-        );
-        assert_eq!(refused(&plain, &machine(), &silent).0, RefusalCode::NotEmpty);
-        assert_eq!(refused(&plain, &machine(), &Work::NotAsked).0, RefusalCode::NotEmpty);
-
-        let forced = Order { force: true, ..plain.clone() };
-        assert!(matches!(hear(&forced, &machine(), &runs), Verdict::Begin { .. }));
-        let drained = Order { drain: true, ..plain.clone() };
-        assert!(matches!(hear(&drained, &machine(), &runs), Verdict::Begin { .. }));
-        assert_eq!(refused(&drained, &machine(), &silent).0, RefusalCode::NotEmpty);
-        assert!(matches!(hear(&plain, &machine(), &Work::Empty), Verdict::Begin { .. }));
-    }
-}
-
-#[test]
-fn no_proof_is_needed_of_what_is_off_in_no_pool_or_only_lit() {
-    let off = MachineLedger { reading: Some(PowerState::Off), ..machine() };
-    assert_eq!(question(&order(Verb::Off, ada()), &off), Question::None);
-    assert_eq!(question(&order(Verb::Off, ada()), &MachineLedger::default()), Question::None);
-    assert_eq!(question(&order(Verb::On, ada()), &machine()), Question::None);
-    let policy = Origin::Autoscaler(fence(1));
-    assert_eq!(question(&order(Verb::Off, policy.clone()), &off), Question::None);
-    assert_eq!(question(&order(Verb::On, policy), &machine()), Question::None);
-}
-
-#[test]
-fn a_policys_order_that_takes_power_is_refused_where_its_node_takes_work_and_silence_is_no_word() {
-    for verb in [Verb::Off, Verb::Cycle] {
-        let late = order(verb, Origin::Autoscaler(fence(1)));
-        assert_eq!(question(&late, &machine()), Question::TakesWork);
-        let (code, text) = refused(&late, &machine(), &Work::TakesWork);
-        assert_eq!(code, RefusalCode::NotEmpty);
-        assert_eq!(
-            text,
-            "node3's node takes work: somebody has freed it since this was decided, which is to be decided anew"
-        );
-        let silent = Work::NoProof("Nomad does not answer".to_owned());
-        for told in [Work::NotAsked, silent] {
-            assert_eq!(hear(&late, &machine(), &told), Verdict::Begin { hold: None });
-        }
-    }
 }
 
 #[test]

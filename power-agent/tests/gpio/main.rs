@@ -1,6 +1,7 @@
 //! The agent itself on lines of a real kernel: what a kill, a restart, a stop and a reload do to them. Each test has a
 //! kernel of its own, and is systemd to the agent: it keeps what the agent stores and hands it to the next one.
 
+mod hands;
 mod service;
 
 use anyhow::Result;

@@ -24,7 +24,8 @@ const BOUND: Duration = Duration::from_secs(60);
 const HAND_OVER: &str =
     "[ -z \"$STORED\" ] || exec 3<&\"$STORED\"-; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
 
-const RACK: &str = r#"[agent]
+/// A rack file for two lines of one chip, one of them a machine's.
+pub(crate) const RACK: &str = r#"[agent]
 socket = "agent.sock"
 state = "state"
 poll = "1s"
@@ -59,8 +60,13 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(store: Store) -> Result<Self> {
+        Self::of(store, RACK)
+    }
+
+    /// With a rack file of the test's own.
+    pub(crate) fn of(store: Store, rack: &str) -> Result<Self> {
         let home = tempfile::tempdir()?;
-        std::fs::write(home.path().join("rack.toml"), RACK)?;
+        std::fs::write(home.path().join("rack.toml"), rack)?;
         let notify = UnixDatagram::bind(home.path().join("notify"))?;
         notify.set_nonblocking(true)?;
         Ok(Self { home, notify, store, stored: Vec::new(), agent: None })
@@ -103,7 +109,19 @@ impl Service {
         self.agent = Some(agent?);
         eventually("the agent to answer", BOUND, async || {
             let ran = self.run("status").await?;
-            Ok(Probe::of(ran.0.then_some(()), || format!("{}\n{}", ran.1, self.log())))
+            let answered = ran.1.contains("node1");
+            Ok(Probe::of(answered.then_some(()), || format!("{}\n{}", ran.1, self.log())))
+        })
+        .await
+    }
+
+    /// Waits until what a command prints has all of these words in it.
+    pub(crate) async fn says(&self, words: &str, expected: &[&str]) -> Result<String> {
+        eventually(&format!("{words} to say {expected:?}"), BOUND, async || {
+            let (_, said) = self.run(words).await?;
+            let all = expected.iter().all(|word| said.contains(word));
+            let shown = format!("{said}\n{}", self.log());
+            Ok(Probe::of(all.then_some(said), || shown))
         })
         .await
     }

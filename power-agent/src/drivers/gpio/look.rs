@@ -124,24 +124,25 @@ fn nomad(config: &Config) -> Option<Finding> {
 }
 
 fn no_chip(config: &Config, error: &ChipError) -> Finding {
-    let finding = Finding::error(error.to_string(), config.chip_place.0.clone());
+    // An agent can live with all of these: it has other devices, and looks again at each poll.
+    let finding = Finding::error(error.to_string(), config.chip_place.0.clone()).into_warning();
     match error {
-        ChipError::Several { .. } => {
-            finding.found("not one chip").remedy("write it like `chip = \"/dev/gpiochip1\"`")
-        }
+        ChipError::Several { .. } => finding
+            .found("not one chip")
+            .expected("one chip of that label; as long as there are more the device is unreachable")
+            .remedy("write it like `chip = \"/dev/gpiochip1\"`"),
         ChipError::Absent { .. } => finding
-            .into_warning()
             .found("no chip of this label, name or path")
             .expected("a chip that is there; until it appears the device is unreachable")
             .remedy("look with `gpiodetect`, and name it by its label: numbers move"),
         ChipError::Closed { .. } => finding
-            .into_warning()
             .found("can not be looked at")
+            .expected("a chip that this user may open; until then the device is unreachable")
             .remedy("`usermod -aG gpio USER` and log in again, or give it by a udev rule"),
     }
 }
 
-/// A line that is somebody else's.
+/// A line that is somebody else's. An agent can live with it, as with a chip that is not there.
 fn taken(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
     let info = found.info(offset).ok()?;
     if !info.used || info.consumer.starts_with(CONSUMER_PREFIX) {
@@ -153,8 +154,9 @@ fn taken(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
             format!("line {} of {} is held by {who}", line.name, found.chip.name()),
             line.place.0.clone(),
         )
+        .into_warning()
         .found(format!("{who} holds it"))
-        .expected("a line that is free: one owner drives a relay")
+        .expected("a line that is free: one owner drives a relay; until it is, the device is unreachable")
         .remedy("end that program, or take its entry out of the board's description, or use another line"),
     )
 }

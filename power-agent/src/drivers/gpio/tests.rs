@@ -305,7 +305,7 @@ fn what_is_wrong_with_chip_or_lines_is_told_with_what_there_is() -> Result<()> {
                 "has no line \"RELAI1\" | one of RELAY1, RELAY2 | did you mean \"RELAY1\"?",
             ),
             ("chip = \"relays\"\nlines = [\"RELAY1\", 1]", "Error line 1 is the same as RELAY1"),
-            ("chip = \"relays\"\nlines = [7]", "Error line 7 of gpiochip0 is held by fan"),
+            ("chip = \"relays\"\nlines = [7]", "Warning line 7 of gpiochip0 is held by fan"),
         ] {
             let said = findings(lines);
             assert!(said.contains(expected), "{lines}\n{said}");

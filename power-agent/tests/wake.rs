@@ -5,7 +5,6 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "helpers of tests fail by panic as the tests do, and what is skipped is to be seen"
 )]
 
@@ -18,6 +17,7 @@ use agent_api::Machine;
 use fleet::{Observed, Phase, Power, PowerState, RefusalCode, Verb};
 use socket2::{Domain, Protocol, Socket, Type};
 use testkit::bench::{Bench, order, person, until};
+use testkit::skip::skip;
 use tokio::process::Command;
 
 /// Says that the test stands in its namespaces already.
@@ -87,14 +87,9 @@ async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
     }
     let may = Command::new("unshare").args(["-rnm", "ip", "netns"]).output().await;
     if !may.is_ok_and(|said| said.status.success()) {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "no namespaces here: unshare -rnm and ip are needed"
-        );
-        eprintln!(
-            "SKIPPED {test}: `unshare -rnm ip netns` does not work; allow user namespaces and install iproute2"
-        );
-        return;
+        let missing =
+            "`unshare -rnm ip netns` does not work; allow user namespaces and install iproute2";
+        return skip(test, missing);
     }
     let own = std::env::current_exe().unwrap();
     let said = Command::new("unshare")

@@ -1,9 +1,5 @@
 //! The emulated Raspberry Pi: that its registers move as a Pi's do, and that the agent's static binary runs on it.
-#![expect(
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "tests tell what is wrong, and that they were skipped"
-)]
+#![expect(clippy::panic, reason = "tests tell what is wrong, and that they were skipped")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,6 +9,7 @@ use testkit::gpio_sim::Level;
 use testkit::pi::{self, Function, Pi};
 use testkit::process::on_path;
 use testkit::programs::crossed;
+use testkit::skip::skip;
 
 /// Runs what is told of a Pi where it can be emulated.
 fn on_a_pi(told: impl Future<Output = Result<()>>) {
@@ -25,15 +22,13 @@ fn on_a_pi(told: impl Future<Output = Result<()>>) {
     }
 }
 
+/// What is skipped where it can not be.
+const TEST: &str = "a test of the agent for other boards";
+
 /// The agent for a kind of board, for a test that needs it; where it is not built, the test is skipped loudly, and in
 /// CI fails.
 fn agent_for(triple: &str) -> Option<PathBuf> {
-    crossed("power-agent", triple).map_err(|error| skip(&format!("{error:#}"))).ok()
-}
-
-fn skip(missing: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "in CI: {missing}");
-    eprintln!("SKIPPED, a test of the agent for other boards: {missing}");
+    crossed("power-agent", triple).map_err(|error| skip(TEST, &format!("{error:#}"))).ok()
 }
 
 fn example() -> PathBuf {
@@ -68,7 +63,7 @@ fn the_static_agent_runs_on_the_pi_and_checks_a_rack_file() {
 fn the_agent_for_armv7_runs_and_checks_a_rack_file() {
     let Some(agent) = agent_for("armv7-unknown-linux-gnueabihf") else { return };
     if on_path("qemu-arm").is_none() {
-        return skip("qemu-arm is not on the PATH; on Debian: `apt-get install qemu-user`");
+        return skip(TEST, "qemu-arm is not on the PATH; on Debian: `apt-get install qemu-user`");
     }
     let run = |arguments: &[&str]| {
         let emulated = run_emulated(&agent, arguments);

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::process::on_path;
+use crate::skip::skip;
 
 /// Debian's name for it.
 pub const PROGRAM: &str = "chromium";
@@ -56,14 +57,12 @@ pub struct Browser {
 /// # Panics
 /// Where there is none and `CI=true`: there nothing is skipped.
 #[must_use]
-#[expect(clippy::print_stderr, reason = "a person must see that something was not tested")]
 pub fn available() -> bool {
     if on_path(PROGRAM).is_some() {
         return true;
     }
     let missing = "there is no chromium on the PATH; `cargo xtask test` installs it";
-    assert!(std::env::var_os("CI").is_none(), "{missing}");
-    eprintln!("SKIPPED, a test in a real browser: {missing}");
+    skip("a test in a real browser", missing);
     false
 }
 

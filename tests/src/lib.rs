@@ -17,6 +17,7 @@ pub mod programs;
 pub mod rig;
 pub mod said;
 pub mod several;
+pub mod skip;
 pub mod uml;
 pub mod wait;
 pub mod work;

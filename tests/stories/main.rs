@@ -1,10 +1,6 @@
 //! The stories: whole paths on the real Nomad and the real Nomad Autoscaler, asserted on the rack's edge
 //! log, on Nomad's API and on the jobs' own output, never on our logs.
-#![expect(
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "stories tell what is wrong, and that they were skipped"
-)]
+#![expect(clippy::panic, clippy::print_stderr, reason = "stories tell what is wrong, and figures")]
 
 mod as_jobs;
 mod bad_input;
@@ -24,12 +20,12 @@ mod several;
 mod under_work;
 mod utilisation;
 
+use testkit::skip::skip;
+
 /// Runs a story on the real hosts. By hand without them it says loudly that it was skipped; in CI nothing is.
 fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {
     if let Err(missing) = testkit::hosts::available() {
-        assert!(std::env::var_os("CI").is_none(), "{name}: {missing}");
-        eprintln!("SKIPPED story {name}: {missing}");
-        return;
+        return skip(&format!("story {name}"), &missing);
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -38,7 +38,7 @@ pub(crate) async fn run(only: &[String]) -> Result<()> {
         let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
         bail!("no step begins so; there are {}, dependencies", names.join(", "));
     }
-    let in_ci = std::env::var_os("CI").is_some();
+    let in_ci = testkit::skip::in_ci();
     setup::for_test().await?;
     let hosts = hosts(in_ci).await?;
     let mut tally = Tally::default();

@@ -1,11 +1,12 @@
 //! pdudaemon beside it: killed in the midst of a reboot, it forgets that it owes the power, and the node stays off.
-//! Skipped, with the reason printed, where `cargo xtask test` could not make it.
+//! Skipped, with the reason printed, where `cargo xtask test` could not make it; in CI that fails.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use testkit::bench::until;
+use testkit::skip::skip;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -66,10 +67,8 @@ async fn obeyed(port: u16, what: &str) {
 #[tokio::test]
 async fn pdudaemon_that_is_killed_during_a_reboot_leaves_the_node_off() {
     let Ok(Some(program)) = testkit::hosts::pdudaemon::found() else {
-        println!(
-            "SKIPPED: pdudaemon is not in the cache of hosts; `cargo xtask test` makes it there, or says why it can not"
-        );
-        return;
+        let missing = "it is not in the cache of hosts; `cargo xtask test` makes it there, or says why it can not";
+        return skip("pdudaemon beside the agent", missing);
     };
     let bench = bench::start(&boards(1)).await;
     let switch = bench.path("switch.sh");

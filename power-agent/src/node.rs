@@ -21,6 +21,17 @@ const MARK: &str = "lamplighter-operation";
 /// Where it says that the node took work before, so that a drain whose answer was lost can be taken back whole.
 const BEFORE: &str = "lamplighter-eligible-before";
 
+/// A rule that the agent's token lacks.
+#[derive(Debug)]
+pub(crate) struct Lack {
+    /// As it is written in a policy.
+    pub(crate) rule: String,
+    /// What can not be done for want of it.
+    pub(crate) without: &'static str,
+    /// How Nomad refused.
+    pub(crate) nomads_words: String,
+}
+
 /// The nodes of all machines, as Nomad tells of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Nodes {
@@ -46,15 +57,21 @@ impl Nodes {
         Client::new(&settings).map(|client| Self { client: Some(client) })
     }
 
-    /// How many nodes Nomad tells of, if the token sees all work too.
+    /// The rules that the token lacks, of those that an agent needs. Changes nothing.
     ///
     /// # Errors
-    /// What Nomad said, or the rule that the token lacks.
-    pub(crate) async fn sight(&self) -> Result<usize, Error> {
-        let Some(client) = &self.client else { return Ok(0) };
-        let (nodes, _) = client.nodes(&QueryOptions::NOW).await?;
-        client.sees_all_work().await?;
-        Ok(nodes.len())
+    /// What Nomad said where it did not answer the question.
+    pub(crate) async fn rights(&self) -> Result<Vec<Lack>, Error> {
+        let Some(client) = &self.client else { return Ok(Vec::new()) };
+        // The rule to write grants reading, too.
+        let mut lacks: Vec<Lack> = match client.may_write_nodes().await {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![lack(error, "no node can be drained or made as it was")?],
+        };
+        for error in client.work_unseen().await? {
+            lacks.push(lack(error, "no node can be proven empty")?);
+        }
+        Ok(lacks)
     }
 
     /// Whether the node is empty. What is not answered is not proof, nor is a name that Nomad does not know.
@@ -189,6 +206,15 @@ impl Nodes {
 
     fn asked(&self) -> Result<&Client, String> {
         self.client.as_ref().ok_or_else(|| "this agent's file has no [nomad] section".to_owned())
+    }
+}
+
+fn lack(error: Error, without: &'static str) -> Result<Lack, Error> {
+    match error {
+        Error::Forbidden { needs, body, .. } => {
+            Ok(Lack { rule: needs, without, nomads_words: body })
+        }
+        other => Err(other),
     }
 }
 

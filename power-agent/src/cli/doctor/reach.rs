@@ -11,7 +11,7 @@ use x509_parser::pem::Pem;
 use super::{Grade, Looked};
 use crate::clock::Clock;
 use crate::config::{Config, NomadConfig};
-use crate::node::{Nodes, chain};
+use crate::node::{Lack, Nodes, chain};
 
 /// How long Nomad and the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -134,7 +134,7 @@ pub(super) async fn socket(path: &Path) -> Looked {
     }
 }
 
-/// Whether Nomad answers, and the token may read what proves a node empty.
+/// Whether Nomad answers, and which rules the token lacks.
 pub(super) async fn nomad(config: Option<&NomadConfig>) -> Vec<Looked> {
     let Some(config) = config else {
         let told = "there is no [nomad]: no node can be proven empty, and off and cycle by hand need --force";
@@ -149,17 +149,44 @@ pub(super) async fn nomad(config: Option<&NomadConfig>) -> Vec<Looked> {
     let mut looked: Vec<Looked> = config.token_file.iter().map(|path| file(path, true)).collect();
     let asked = async {
         let nodes = Nodes::new(Some(config)).map_err(|error| chain(&error))?;
-        nodes.sight().await.map_err(|error| chain(&error))
+        nodes.rights().await.map_err(|error| chain(&error))
     };
-    looked.push(match timeout(PATIENCE, asked).await {
-        Ok(Ok(count)) => Looked::ok(
+    match timeout(PATIENCE, asked).await {
+        Ok(Ok(lacks)) => {
+            let told = match lacks.as_slice() {
+                [] => "answers, and the token may do all that an agent does",
+                [_] => "answers",
+                // Nomad refuses a token that it does not know with the words for one that lacks a rule.
+                _ => {
+                    "answers, but does not grant the token what follows: is it one that Nomad knows?"
+                }
+            };
+            looked.push(Looked::ok(what, told));
+            looked.extend(lacks.iter().map(lacking));
+        }
+        Ok(Err(why)) => looked.push(Looked::bad(
+            Grade::Fail,
             what,
-            format!("answers with {count} nodes, and the token sees all work; node:write is not tried, because trying it would change a node"),
-        ),
-        Ok(Err(why)) => Looked::bad(Grade::Fail, what, why, "see the address, the certificates and the token's policy"),
-        Err(_elapsed) => Looked::bad(Grade::Fail, what, "does not answer", "see whether its server runs and can be reached from here"),
-    });
+            why,
+            "see the address, the certificates and the token",
+        )),
+        Err(_elapsed) => looked.push(Looked::bad(
+            Grade::Fail,
+            what,
+            "does not answer",
+            "see whether its server runs and can be reached from here",
+        )),
+    }
     looked
+}
+
+/// One rule that the token lacks, in the policy's own words.
+fn lacking(lack: &Lack) -> Looked {
+    let Lack { rule, without, nomads_words } = lack;
+    let told = format!("it lacks {rule}: without, {without}. Nomad says {nomads_words:?}");
+    let remedy = "add the rule to the token's policy; all that an agent needs stands in \
+         examples/acl/agent.hcl: `nomad acl policy apply lamplighter-agent agent.hcl`";
+    Looked::bad(Grade::Fail, "Nomad's token", told, remedy)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod metrics;
 mod node;
 mod page;
 pub mod presence;
+mod notify;
 pub mod quota;
 mod rack;
 mod reload;

@@ -196,6 +196,14 @@ impl Store {
         audit.as_mut().map(audit::Log::head)
     }
 
+    /// Returns when the journal answers, well or not: it does not while a disk keeps a write waiting.
+    pub(crate) fn answers(&self) {
+        let _audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.with(|database| Ok(database.begin_read().map(drop)?)) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+
     /// As [`Store::commit`], on a thread that may block.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use crate::descriptors::Descriptors;
 use crate::device::{self, DeviceHandle};
 use crate::identity::{GateLayer, Keeper};
 use crate::node::{Nodes, chain};
+use crate::notify;
 use crate::rack::{Device, Draft};
 use crate::reload;
 use crate::server::Service;
@@ -209,6 +210,8 @@ async fn serve_reloading(
         agent.spawn(crate::page::serve(Arc::clone(&agent), listener, secure));
     }
     let links = open_doors(&agent, (listener, socket_group(&socket)?), network);
+    agent.spawn(notify::live(Arc::clone(&agent)));
+    notify::ready(config.machines.len());
     let served = tokio::select! {
         served = serve_links(&agent, links, stop) => served,
         never = reloads(&agent, again, &mut owners) => match never {},
@@ -228,7 +231,9 @@ async fn reloads(
 ) -> std::convert::Infallible {
     if let Some((file, mut hangup)) = again {
         while hangup.recv().await.is_some() {
+            notify::reloading();
             reload::reload(agent, file, owners).await;
+            notify::ready(agent.rack().machines.len());
         }
     }
     std::future::pending().await
@@ -274,6 +279,7 @@ async fn serve_links(
         () = stop => {}
     }
     tracing::info!("agent stops");
+    notify::stopping();
     agent.stop.send_replace(true);
     agent.end_watches();
     match timeout(CALLERS_PATIENCE, server).await {

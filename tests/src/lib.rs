@@ -4,6 +4,7 @@
 pub mod access;
 pub mod bench;
 pub mod browser;
+pub mod booted;
 pub mod cluster;
 pub mod diary;
 pub mod evidence;

@@ -1,10 +1,10 @@
 //! `cargo xtask cross`: the agent for the boards that it runs on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::setup;
 use crate::steps::{Tally, command, step, workspace};
@@ -48,13 +48,24 @@ pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
     let mut built = Vec::new();
     for target in wanted {
         target.prepare().await?;
-        built.push(target.build(profile).await?);
+        let program = target.build(profile).await?;
+        let size = std::fs::metadata(&program)?.len();
+        let (whole, tenth) = (size / 1_000_000, size / 100_000 % 10);
+        built.push(format!("{}  {whole}.{tenth} MB  {}", target.triple, program.display()));
     }
     println!();
     for line in built {
         println!("{line}");
     }
     Ok(())
+}
+
+/// Builds the agent for one target, and tells where its binary lies.
+pub(crate) async fn build(triple: &str, profile: &str) -> Result<PathBuf> {
+    let target = TARGETS.iter().find(|target| target.triple == triple);
+    let target = target.with_context(|| format!("no target {triple}"))?;
+    target.prepare().await?;
+    target.build(profile).await
 }
 
 impl Target {
@@ -88,7 +99,7 @@ impl Target {
         Ok(!folder.is_empty() && Path::new(&folder).is_dir())
     }
 
-    async fn build(&self, profile: &str) -> Result<String> {
+    async fn build(&self, profile: &str) -> Result<PathBuf> {
         let triple = self.triple;
         let arguments =
             ["build", "-p", "power-agent", "--bins", "--target", triple, "--profile", profile];
@@ -101,16 +112,13 @@ impl Target {
         step(&format!("power-agent for {triple}"), building, &mut Tally::default()).await?;
         let folder = if profile == "dev" { "debug" } else { profile };
         let program = target_folder().join(triple).join(folder).join("power-agent");
-        let size = std::fs::metadata(&program)
-            .with_context(|| format!("{} is not there", program.display()))?
-            .len();
-        let (whole, tenth) = (size / 1_000_000, size / 100_000 % 10);
-        Ok(format!("{triple}  {whole}.{tenth} MB  {}", program.display()))
+        ensure!(program.is_file(), "{} is not there", program.display());
+        Ok(program)
     }
 }
 
 /// Where cargo builds.
-fn target_folder() -> std::path::PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), |folder| workspace().join(folder))
 }

@@ -1,8 +1,10 @@
-//! `cargo xtask demo` and `cargo xtask test`, the two commands of the README, and `cargo xtask cross`.
+//! `cargo xtask demo` and `cargo xtask test`, the two commands of the README, `cargo xtask cross` and
+//! `cargo xtask package`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people's terminals")]
 
 mod cross;
 mod demo;
+mod package;
 mod setup;
 mod steps;
 mod test;
@@ -32,6 +34,15 @@ enum Command {
         #[arg(long, default_value = "release")]
         profile: String,
     },
+    /// Makes the agent's Debian packages
+    Package {
+        /// Debian's names of what they are for: amd64, arm64, armhf; all where none is named
+        #[arg(value_name = "ARCH")]
+        only: Vec<String>,
+        /// Cargo's profile
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
     /// Everything that CI runs: format, lints, tests, stories on the real hosts, documentation, dependencies
     Test {
         /// Run only the steps whose names begin so
@@ -49,6 +60,7 @@ fn main() -> ExitCode {
             match arguments.command {
                 Command::Cross { only, profile } => cross::run(&only, &profile).await,
                 Command::Demo => demo::run().await,
+                Command::Package { only, profile } => package::run(&only, &profile).await,
                 Command::Test { only } => test::run(&only).await,
             }
         }),

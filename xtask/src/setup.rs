@@ -29,7 +29,7 @@ const TEST: &[Need] = &[
     },
 ];
 
-/// What the kernels of the tests run on: installed where that is possible, else their tests are skipped and say so.
+/// What the kernels and the booted hosts of the tests run on: installed where that is possible, else their tests are skipped and say so.
 const KERNELS: &[Need] = &[
     Need {
         program: "qemu-system-aarch64",
@@ -37,6 +37,7 @@ const KERNELS: &[Need] = &[
         why: "emulates a Raspberry Pi",
     },
     Need { program: "qemu-arm", package: "qemu-user", why: "runs programs for armv7" },
+    Need { program: "systemctl", package: "systemd", why: "boots a copy of this host" },
     Need { program: "perl", package: "perl-base", why: "switches a kernel of its own off" },
 ];
 

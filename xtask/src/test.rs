@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::cross;
+use crate::package;
 use crate::setup;
 use crate::steps::{Tally, command, step};
 
@@ -93,7 +93,9 @@ async fn hosts(in_ci: bool) -> Result<Result<(), String>> {
 /// Makes the kernels of the tests where they are not in the cache, and the agent that runs on one; a test of what can
 /// not be had says so, and in CI fails.
 async fn kernels(in_ci: bool) -> Result<()> {
-    match cross::run(&[], "release").await {
+    // As packages: the binaries that the tests run are in them.
+    let boards = ["arm64", "armhf"].map(str::to_owned);
+    match package::run(&boards, "release").await {
         Err(error) if in_ci => return Err(error),
         Err(error) => println!("\nSKIPPED, the agent for other boards: {error:#}"),
         Ok(()) => {}

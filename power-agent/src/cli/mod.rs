@@ -253,6 +253,12 @@ impl HoldArgs {
     }
 }
 
+/// The command line as it stands, for its manual and its completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> Exit {

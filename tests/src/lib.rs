@@ -3,8 +3,8 @@
 
 pub mod access;
 pub mod bench;
-pub mod browser;
 pub mod booted;
+pub mod browser;
 pub mod cluster;
 pub mod diary;
 pub mod evidence;

@@ -12,6 +12,7 @@ mod follow;
 mod history;
 mod hold;
 mod hosts;
+mod init;
 mod json;
 mod plan;
 mod screen;
@@ -75,6 +76,12 @@ enum Command {
         /// The rack file
         #[arg(long, value_name = "FILE", default_value = RACK_FILE_DEFAULT)]
         config: PathBuf,
+    },
+    /// Write a commented rack file from the ports, GPIO chips and neighbours that this host has; opens no port, moves nothing
+    Init {
+        /// Where to, if it is not there yet [default: the screen]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Serve a rack: own its devices, hear orders, until SIGTERM or Ctrl-C
     Serve {
@@ -343,6 +350,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     let address = cli.agent.unwrap_or_else(|| AgentAddress::socket(SOCKET_DEFAULT));
     let credentials = match &cli.command {
         // These ask no agent.
+        Command::Init { .. } => None,
         Command::Check { .. } | Command::Serve { .. } | Command::Certs(_) | Command::Token(_) => {
             None
         }
@@ -353,6 +361,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Command::Check { file } => check::check(&file, screen),
         Command::Certs(command) => certs::certs(command, screen),
         Command::Token(command) => token::token(command, screen),
+        Command::Init { output } => init::init(output.as_deref(), screen),
         Command::Doctor { config } => doctor::doctor(&config, screen).await,
         Command::Serve { config } => serve::serve(&config, screen).await,
         Command::Status { hosts } => status::status(&client, &hosts, screen).await,

@@ -18,6 +18,10 @@ use rustix::net::{
 /// What our names begin with: a descriptor of another name was not put there by us.
 const NAME_PREFIX: &str = "gpio-";
 
+/// How many descriptors are kept, as `FileDescriptorStoreMax=` of our unit says: each is a GPIO chip's, and no host has so
+/// many chips.
+pub(crate) const KEPT_MAX: usize = 64;
+
 /// The variable by which systemd tells where it hears us.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
@@ -124,4 +128,15 @@ impl Descriptors {
 
 fn own(name: &str) -> String {
     format!("{NAME_PREFIX}{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_has_systemd_keep_as_many_as_a_rack_file_may_need() {
+        let unit = include_str!("../debian/power-agent.service");
+        assert!(unit.contains(&format!("\nFileDescriptorStoreMax={KEPT_MAX}\n")), "{unit}");
+    }
 }

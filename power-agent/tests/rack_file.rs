@@ -87,6 +87,18 @@ fn two_devices_on_one_port_are_refused() {
 }
 
 #[test]
+fn more_gpio_devices_than_systemd_keeps_the_lines_of_are_refused() {
+    let devices = |count: u32| -> String {
+        let device = |number| {
+            format!("[devices.g{number}]\ndriver = \"gpio\"\nchip = \"c\"\nlines = [{number}]\n")
+        };
+        (1..=count).map(device).collect()
+    };
+    assert_eq!(messages(&devices(64)), "the file was taken");
+    insta::assert_snapshot!(messages(&devices(65)));
+}
+
+#[test]
 fn two_machines_with_one_node_are_refused() {
     insta::assert_snapshot!(with_board(
         "[machines.node1]\noutlets = [{ device = \"board-a\", outlet = 1 }]\n\n[machines.node2]\nnode = \"node1\"\noutlets = [{ device = \"board-a\", outlet = 2 }]\n"

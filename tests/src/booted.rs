@@ -74,14 +74,23 @@ exec env -i container=lamplighter PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     chroot "$root" /lib/systemd/systemd --system --unit=trial.target --show-status=no
 "#;
 
-/// Namespaces for it, with a group of processes of its own so that its systemd rules over nothing else.
+/// Namespaces for it, with a group of processes of its own so that its systemd rules over nothing else. `$1` is the shared
+/// folder, the rest the command. The group goes with all that systemd has made in it.
 const ENTER: &str = r#"
 set -eu
+shared=$1
+shift
 group=$(sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - cgroup2 .*/\1/p' /proc/self/mountinfo | head -1)
 if [ -n "$group" ]; then
     group=$group/lamplighter-$$
     mkdir "$group"
-    trap 'rmdir "$group" 2>/dev/null || true' EXIT
+    echo "$group" > "$shared/group"
+    trap 'tries=0
+        until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || [ "$tries" -ge 100 ]; do
+            tries=$((tries + 1))
+            sleep 0.1
+        done' EXIT
+    trap 'exit 1' HUP INT TERM
     (echo 0 > "$group/cgroup.procs"; exec "$@")
 else
     "$@"
@@ -151,7 +160,7 @@ pub async fn run(script: &str, shared: &Path) -> Result<Told> {
     let [boot, enter, shared_text] = [shared.join("boot"), shared.join("enter"), shared.to_owned()]
         .map(|path| path.display().to_string());
     let namespaces = "unshare --mount --pid --fork --cgroup --ipc --uts --net --kill-child";
-    let entering = format!("sh {enter} {namespaces} sh {boot} {shared_text}");
+    let entering = format!("sh {enter} {shared_text} {namespaces} sh {boot} {shared_text}");
     // systemd writes to a terminal, which `script` makes.
     let booting = Command::new("script")
         .args(["-q", "-e", "-c", &entering, "/dev/null"])
@@ -168,6 +177,11 @@ pub async fn run(script: &str, shared: &Path) -> Result<Told> {
         )
     })??;
     let console = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let group = read("group");
+    ensure!(
+        group.is_empty() || !Path::new(group.trim()).exists(),
+        "its group of processes was left behind: {group}"
+    );
     let status = read("status");
     ensure!(
         !status.is_empty(),

@@ -8,6 +8,8 @@ use super::finding::{Finding, Report};
 use super::read::{DeviceDraft, Draft, MachineDraft};
 use super::section::{At, listed, unknown_word};
 use super::{AgentConfig, OutletPath, feeds, paths};
+use crate::descriptors::KEPT_MAX;
+use crate::drivers::DriverConfig;
 
 /// The kernel's `sun_path` has 108 bytes and ends with a zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -15,6 +17,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub(crate) fn check(draft: &Draft, report: &Report) {
     check_socket(&draft.agent, report);
     check_ports(&draft.devices, report);
+    check_kept(&draft.devices, report);
     check_pools(draft, report);
     check_nodes(&draft.machines, report);
     check_outlets(draft, report);
@@ -45,6 +48,19 @@ fn check_ports(devices: &[DeviceDraft], report: &Report) {
         let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
         let Some(owner) = owners.insert(port, device) else { continue };
         report.tell(shared_port(owner, device));
+    }
+}
+
+/// A descriptor for which systemd has no room is let go with a restart of the service, and lines with it.
+fn check_kept(devices: &[DeviceDraft], report: &Report) {
+    let gpio = |device: &&DeviceDraft| matches!(device.config, Some(DriverConfig::Gpio(_)));
+    if let Some(beyond) = devices.iter().filter(gpio).nth(KEPT_MAX) {
+        report.tell(
+            Finding::error("too many devices with GPIO lines", beyond.name.span.clone())
+                .found(format!("the first beyond {KEPT_MAX}"))
+                .expected(format!("at most {KEPT_MAX}: systemd keeps so many over a restart"))
+                .remedy("name lines of one chip as one device"),
+        );
     }
 }
 
@@ -122,7 +138,7 @@ fn check_outlets(draft: &Draft, report: &Report) {
 }
 
 fn check_number(device: &DeviceDraft, outlet: &At<OutletPath>, report: &Report) {
-    let Some(count) = device.config.as_ref().map(crate::drivers::DriverConfig::outlet_count) else {
+    let Some(count) = device.config.as_ref().map(DriverConfig::outlet_count) else {
         return;
     };
     let OutletPath { device: name, outlet: number } = &outlet.value;

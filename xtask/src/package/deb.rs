@@ -147,7 +147,8 @@ fn control(version: &str, arch: &str, libraries: Option<&str>, size: usize) -> S
          Suggests: openssh-client\nDescription: switches the machines of a rack, and proves every switch\n \
          The agent of Lamplighter stands beside a rack, owns its relay boards, and\n \
          switches machines by order of people or of the Nomad Autoscaler. It moves\n \
-         nothing at its start, its stop or its upgrade.\n",
+         nothing at its start or its upgrade; GPIO lines that it drives fall back to\n \
+         their pulls when it is stopped or removed, unless the kernel keeps them.\n",
         size.div_ceil(1024),
         needs.join(", ")
     )

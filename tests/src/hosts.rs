@@ -1,4 +1,4 @@
-//! The real hosts: Nomad, the Nomad Autoscaler, a Go plugin to measure against, and kernels with GPIO.
+//! The real hosts: Nomad, the Nomad Autoscaler, a Go plugin to measure against, and kernels.
 //!
 //! One of the right version on the PATH is taken as it is. Otherwise each is built once from its Go
 //! module into a cache, under a name that carries the module's version and a hash of its lock files; a
@@ -86,12 +86,24 @@ pub(crate) const PI: Recipe = Recipe {
     package: "apt",
 };
 
+/// What a machine that wakes by LAN boots from.
+pub(crate) const CLOSET: Recipe = Recipe {
+    name: "closet",
+    folder: "closet",
+    inputs: &["build"],
+    needs: &[
+        Need { program: "apt-get", package: "apt", why: "fetches the machine's kernel" },
+        Need { program: "xz", package: "xz-utils", why: "unpacks the machine's kernel" },
+    ],
+    package: "apt",
+};
+
 /// What kernels of the tests are made by, as far as they are still to be made.
 ///
 /// # Errors
 /// Where the recipes can not be read.
 pub fn kernel_needs() -> Result<Vec<Need>> {
-    Ok([UML.missing()?, PI.missing()?].concat())
+    Ok([UML.missing()?, PI.missing()?, CLOSET.missing()?].concat())
 }
 
 /// The Nomad binary, built first where it is not in the cache.

@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use tokio::time::Instant;
 
+use crate::archive::Archive;
 use crate::hosts;
 use crate::process::{Process, on_path};
 use crate::skip::skip;
 use crate::wait::{Probe, eventually};
 
-mod archive;
 mod registers;
 
 pub use registers::{Function, Registers};
@@ -158,7 +158,7 @@ impl Pi {
     }
 
     fn archive(&self, parts: &Path) -> Result<Vec<u8>> {
-        let mut files = archive::Archive::default();
+        let mut files = Archive::default();
         for folder in ["bin", "dev", "proc", "sys", "tmp", "run", "root"] {
             files.folder(folder);
         }

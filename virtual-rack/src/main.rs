@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use clap::Subcommand;
+use virtual_rack::card;
+use virtual_rack::card::Card;
 use virtual_rack::config;
 use virtual_rack::control::Client;
 use virtual_rack::control::Request;
@@ -17,6 +19,7 @@ use virtual_rack::fault;
 use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
 use virtual_rack::script;
+use virtual_rack::standby;
 use virtual_rack::storm;
 use virtual_rack::storm::Storm;
 use virtual_rack::wiring;
@@ -41,6 +44,25 @@ enum Command {
         script: Option<PathBuf>,
         #[command(flatten)]
         chance: Chance,
+    },
+    /// Stands in for the network card of a machine that is off: a magic packet for it starts the machine, which is a
+    /// command, and whose end is its power-off. To be run as the command of a machine of the rack.
+    Card {
+        /// The network interface at which the card listens.
+        #[arg(long)]
+        interface: String,
+        /// The card's address.
+        #[arg(long, value_parser = card::six_bytes)]
+        mac: [u8; 6],
+        /// The SecureOn password, without which it does not wake.
+        #[arg(long, value_parser = card::six_bytes)]
+        password: Option<[u8; 6]>,
+        /// How many packets are lost in each sleep before it hears one.
+        #[arg(long, value_name = "PACKETS", default_value_t = 0)]
+        deaf: u32,
+        /// The machine.
+        #[arg(last = true, required = true)]
+        machine: Vec<String>,
     },
     /// Asks a running rack.
     Ctl {
@@ -120,6 +142,12 @@ enum Verb {
 async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run { rack, script, chance } => run(rack, script, chance).await,
+        Command::Card { interface, mac, password, deaf, machine } => {
+            logged();
+            let password = password.map(Vec::from).unwrap_or_default();
+            let card = Card::new(mac, password, deaf);
+            standby::stand_by(card, &interface, &machine).await.map_err(anyhow::Error::from)
+        }
         Command::Ctl { socket, json, verb } => ask(socket, json, verb).await,
     };
     match outcome {
@@ -131,7 +159,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(rack: PathBuf, script: Option<PathBuf>, chance: Chance) -> anyhow::Result<()> {
+fn logged() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -139,6 +167,10 @@ async fn run(rack: PathBuf, script: Option<PathBuf>, chance: Chance) -> anyhow::
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .init();
+}
+
+async fn run(rack: PathBuf, script: Option<PathBuf>, chance: Chance) -> anyhow::Result<()> {
+    logged();
     let config = config::read(&rack)?;
     let script = script.map(|path| script::read(&path)).transpose()?;
     let length = chance.fault_time.unwrap_or(storm::LENGTH_DEFAULT);

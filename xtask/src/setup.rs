@@ -36,6 +36,11 @@ const KERNELS: &[Need] = &[
         package: "qemu-system-arm",
         why: "emulates a Raspberry Pi",
     },
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        why: "emulates a machine that wakes by LAN",
+    },
     Need { program: "qemu-arm", package: "qemu-user", why: "runs programs for armv7" },
     Need { program: "systemctl", package: "systemd", why: "boots a copy of this host" },
     Need { program: "perl", package: "perl-base", why: "switches a kernel of its own off" },

@@ -16,25 +16,25 @@ const END: &str = "TRAILER!!!";
 
 /// An archive that is being written. Folders come before what is in them.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Archive {
-    pub(super) fn folder(&mut self, name: &str) {
+    pub(crate) fn folder(&mut self, name: &str) {
         self.entry(name, FOLDER, 0, &[]);
     }
 
-    pub(super) fn file(&mut self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn file(&mut self, name: &str, content: &[u8]) -> Result<()> {
         self.sized(name, FILE, content)
     }
 
-    pub(super) fn link(&mut self, name: &str, target: &str) -> Result<()> {
+    pub(crate) fn link(&mut self, name: &str, target: &str) -> Result<()> {
         self.sized(name, LINK, target.as_bytes())
     }
 
-    pub(super) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.entry(END, 0, 0, &[]);
         self.bytes
     }

@@ -2,43 +2,15 @@
 //! told of a machine is what it answers. Method: each test runs itself once more in network namespaces of its own; the
 //! machine is one of them, which answers as soon as a packet for its card has arrived, by a raw socket on its port.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panic as the tests do, and what is skipped is to be seen"
-)]
-
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use agent_api::Machine;
 use fleet::{Observed, Phase, Power, PowerState, RefusalCode, Verb};
 use socket2::{Domain, Protocol, Socket, Type};
 use testkit::bench::{Bench, order, person, until};
-use testkit::skip::skip;
-use tokio::process::Command;
-
-/// Says that the test stands in its namespaces already.
-const INSIDE: &str = "LAMPLIGHTER_OWN_NETWORK";
-
-/// The agent's end is `lan`, the machine's `nic` in a namespace of its own; their ports are on one bridge.
-const NETWORK: &str = r#"
-mount -t tmpfs none /run
-ip link set lo up
-ip netns add shelf
-ip link add bridge0 type bridge
-ip link add lan type veth peer name lan-port
-ip link add nic-port type veth peer name nic netns shelf
-ip link set lan-port master bridge0
-ip link set nic-port master bridge0
-ip -n shelf link set nic address 52:54:00:12:34:56
-ip address add 10.9.0.1/24 broadcast 10.9.0.255 dev lan
-for link in bridge0 lan lan-port nic-port; do ip link set $link up; done
-ip -n shelf link set nic up
-exec "$0" "$@"
-"#;
+use testkit::network::{SHELF, in_own_network, sh};
 
 const RACK: &str = r#"
 socket = "rack.sock"
@@ -79,38 +51,6 @@ presence = { address = "10.9.0.21", by = ["ping", "arp"] }
 wake = { device = "lan", mac = "52:54:00:99:99:99", deadline = "2s" }
 presence = { address = "10.9.0.99", by = ["ping", "tcp:22"] }
 "#;
-
-/// Runs a test's body in network namespaces of its own, by running the test alone once more in there.
-async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body().await;
-    }
-    let may = Command::new("unshare").args(["-rnm", "ip", "netns"]).output().await;
-    if !may.is_ok_and(|said| said.status.success()) {
-        let missing =
-            "`unshare -rnm ip netns` does not work; allow user namespaces and install iproute2";
-        return skip(test, missing);
-    }
-    let own = std::env::current_exe().unwrap();
-    let said = Command::new("unshare")
-        .args(["-rnm", "sh", "-ec", NETWORK])
-        .arg(own)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let out = String::from_utf8_lossy(&said.stdout);
-    let passed = said.status.success() && out.contains("test result: ok. 1 passed;");
-    assert!(passed, "{test}: {out}\n{}", String::from_utf8_lossy(&said.stderr));
-}
-
-async fn ip(arguments: &str) {
-    let run = Command::new("sh").args(["-ec", arguments]).output().await.unwrap();
-    assert!(run.status.success(), "{arguments}: {}", String::from_utf8_lossy(&run.stderr));
-}
 
 /// What passes one interface, in its order, whether or not anybody heard it.
 struct Wire {
@@ -161,7 +101,7 @@ const MINI: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 async fn boots_on_a_packet(lost: usize) {
     let port = Wire::on("nic-port");
     until("a packet has arrived", async || (port.magic(MINI).len() > lost).then_some(())).await;
-    ip("ip -n shelf address add 10.9.0.21/24 dev nic").await;
+    sh("ip -n shelf address add 10.9.0.21/24 dev nic").await;
 }
 
 fn closet(lan: &str, mini: &str, password: &str) -> String {
@@ -174,7 +114,7 @@ async fn start(file: &str) -> Bench {
     bench
 }
 
-fn observed(machine: &Machine) -> Observed {
+pub(super) fn observed(machine: &Machine) -> Observed {
     let now = fleet::Moment::ZERO;
     let commanded = machine.commanded.as_ref().map(|commanded| fleet::Commanded {
         state: commanded.state,
@@ -188,7 +128,8 @@ fn observed(machine: &Machine) -> Observed {
 #[tokio::test]
 async fn a_magic_packet_wakes_a_machine_that_is_shut_down_and_woken_again() {
     in_own_network(
-        "a_magic_packet_wakes_a_machine_that_is_shut_down_and_woken_again",
+        "packets::a_magic_packet_wakes_a_machine_that_is_shut_down_and_woken_again",
+        SHELF,
         async || {
             let bench = start(&closet("", "", "")).await;
             assert_eq!(observed(&bench.machine("mini").await), Observed::Unknown);
@@ -219,7 +160,7 @@ async fn a_magic_packet_wakes_a_machine_that_is_shut_down_and_woken_again() {
 
 #[tokio::test]
 async fn the_frame_on_the_wire_is_the_one_of_the_file() {
-    in_own_network("the_frame_on_the_wire_is_the_one_of_the_file", async || {
+    in_own_network("packets::the_frame_on_the_wire_is_the_one_of_the_file", SHELF, async || {
         let wire = Wire::on("lan");
         let own = link("lan").addr().unwrap().to_vec();
         let payload = [vec![0xff; 6], MINI.repeat(16)].concat();
@@ -236,12 +177,12 @@ async fn the_frame_on_the_wire_is_the_one_of_the_file() {
             let (ended, frame) = tokio::join!(bench.done(&on), async {
                 let frame =
                     until("a frame is sent", async || wire.magic(MINI).get(before).cloned()).await;
-                ip("ip -n shelf address add 10.9.0.21/24 dev nic").await;
+                sh("ip -n shelf address add 10.9.0.21/24 dev nic").await;
                 frame
             });
             assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
             assert_eq!(frame, wanted);
-            ip("ip -n shelf address flush dev nic").await;
+            sh("ip -n shelf address flush dev nic").await;
         }
     })
     .await;
@@ -249,91 +190,113 @@ async fn the_frame_on_the_wire_is_the_one_of_the_file() {
 
 #[tokio::test]
 async fn a_datagram_goes_to_the_networks_own_broadcast_address() {
-    in_own_network("a_datagram_goes_to_the_networks_own_broadcast_address", async || {
-        let lan = "via = \"udp\"\nbroadcast = \"10.9.0.255\"\nport = 7";
-        let bench = start(&closet(lan, "", "")).await;
-        let wire = Wire::on("lan");
-        let on = order("op-1", "mini", Verb::On, person());
-        let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(0));
-        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
-        let frame = wire.magic(MINI).remove(0);
-        assert_eq!(frame[..6], [0xff; 6]);
-        assert_eq!(frame[12..14], [0x08, 0x00], "IPv4");
-        assert_eq!(frame[30..34], [10, 9, 0, 255]);
-        assert_eq!(frame[36..38], [0, 7]);
-        assert_eq!(frame.len(), 14 + 20 + 8 + 102);
-    })
+    in_own_network(
+        "packets::a_datagram_goes_to_the_networks_own_broadcast_address",
+        SHELF,
+        async || {
+            let lan = "via = \"udp\"\nbroadcast = \"10.9.0.255\"\nport = 7";
+            let bench = start(&closet(lan, "", "")).await;
+            let wire = Wire::on("lan");
+            let on = order("op-1", "mini", Verb::On, person());
+            let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(0));
+            assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+            let frame = wire.magic(MINI).remove(0);
+            assert_eq!(frame[..6], [0xff; 6]);
+            assert_eq!(frame[12..14], [0x08, 0x00], "IPv4");
+            assert_eq!(frame[30..34], [10, 9, 0, 255]);
+            assert_eq!(frame[36..38], [0, 7]);
+            assert_eq!(frame.len(), 14 + 20 + 8 + 102);
+        },
+    )
     .await;
 }
 
 #[tokio::test]
 async fn a_switch_port_that_sleeps_delays_the_waking_and_no_more() {
-    in_own_network("a_switch_port_that_sleeps_delays_the_waking_and_no_more", async || {
-        let bench = start(&closet("", "", "")).await;
-        ip("bridge link set dev nic-port state 0").await;
-        let wire = Wire::on("lan");
-        let on = order("op-1", "mini", Verb::On, person());
-        let (ended, ()) = tokio::join!(bench.done(&on), async {
-            let port = Wire::on("nic-port");
-            until("the burst is over", async || (wire.magic(MINI).len() > 4).then_some(())).await;
-            assert_eq!(port.magic(MINI).len(), 0, "a port that sleeps forwards nothing");
-            ip("bridge link set dev nic-port state 3").await;
-            boots_on_a_packet(0).await;
-        });
-        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
-    })
+    in_own_network(
+        "packets::a_switch_port_that_sleeps_delays_the_waking_and_no_more",
+        SHELF,
+        async || {
+            let bench = start(&closet("", "", "")).await;
+            sh("bridge link set dev nic-port state 0").await;
+            let wire = Wire::on("lan");
+            let on = order("op-1", "mini", Verb::On, person());
+            let (ended, ()) = tokio::join!(bench.done(&on), async {
+                let port = Wire::on("nic-port");
+                until("the burst is over", async || (wire.magic(MINI).len() > 4).then_some(()))
+                    .await;
+                assert_eq!(port.magic(MINI).len(), 0, "a port that sleeps forwards nothing");
+                sh("bridge link set dev nic-port state 3").await;
+                boots_on_a_packet(0).await;
+            });
+            assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+        },
+    )
     .await;
 }
 
 #[tokio::test]
 async fn a_card_that_nobody_has_fails_with_what_was_tried_and_seen() {
-    in_own_network("a_card_that_nobody_has_fails_with_what_was_tried_and_seen", async || {
-        let bench = start(&closet("", "", "")).await;
-        let failed = bench.done(&order("op-1", "stranger", Verb::On, person())).await;
-        assert_eq!(failed.phase, Phase::Failed);
-        let said = &failed.evidence;
-        assert!(
-            said.contains("it did not wake in time") && said.contains("wake packets"),
-            "{said}"
-        );
-        assert!(said.contains("ping: ") && said.contains("tcp:22: "), "{said}");
-        // It has neither an outlet nor a soft off.
-        for verb in [Verb::Off, Verb::Cycle] {
-            let id = format!("no-{}", verb.as_str());
-            match bench.client.set_power(&order(&id, "stranger", verb, person())).await.unwrap() {
-                agent_api::Answer::Refused(refusal) => {
-                    assert_eq!(refusal.code, RefusalCode::NeverOff);
-                    assert!(refusal.text.contains("`soft_off`"), "{}", refusal.text);
+    in_own_network(
+        "packets::a_card_that_nobody_has_fails_with_what_was_tried_and_seen",
+        SHELF,
+        async || {
+            let bench = start(&closet("", "", "")).await;
+            let failed = bench.done(&order("op-1", "stranger", Verb::On, person())).await;
+            assert_eq!(failed.phase, Phase::Failed);
+            let said = &failed.evidence;
+            assert!(
+                said.contains("it did not wake in time") && said.contains("wake packets"),
+                "{said}"
+            );
+            assert!(said.contains("ping: ") && said.contains("tcp:22: "), "{said}");
+            // It has neither an outlet nor a soft off.
+            for verb in [Verb::Off, Verb::Cycle] {
+                let id = format!("no-{}", verb.as_str());
+                match bench.client.set_power(&order(&id, "stranger", verb, person())).await.unwrap()
+                {
+                    agent_api::Answer::Refused(refusal) => {
+                        assert_eq!(refusal.code, RefusalCode::NeverOff);
+                        assert!(refusal.text.contains("`soft_off`"), "{}", refusal.text);
+                    }
+                    agent_api::Answer::Accepted { .. } => panic!("nothing can do that"),
                 }
-                agent_api::Answer::Accepted { .. } => panic!("nothing can do that"),
             }
-        }
-        let why = bench.run(&["why", "stranger"]).await.out;
-        for part in ["woken by lan (", "nothing can switch it off", "no sign of life, "] {
-            assert_eq!(why.matches(part).count(), 1, "{part:?} once in\n{why}");
-        }
-        ip("ip link set lan down").await;
-        let failed = bench.done(&order("op-2", "stranger", Verb::On, person())).await;
-        assert!(failed.evidence.contains("ip link set lan up"), "{}", failed.evidence);
-    })
+            let why = bench.run(&["why", "stranger"]).await.out;
+            for part in ["woken by lan (", "nothing can switch it off", "no sign of life, "] {
+                assert_eq!(why.matches(part).count(), 1, "{part:?} once in\n{why}");
+            }
+            sh("ip link set lan down").await;
+            let failed = bench.done(&order("op-2", "stranger", Verb::On, person())).await;
+            assert!(failed.evidence.contains("ip link set lan up"), "{}", failed.evidence);
+        },
+    )
     .await;
 }
 
 #[tokio::test]
 async fn a_relay_in_front_closes_first_and_opens_only_as_the_last_resort() {
-    in_own_network("a_relay_in_front_closes_first_and_opens_only_as_the_last_resort", async || {
-        let mini = "outlets = [{ device = \"a\", outlet = 1 }]\ncut = \"last-resort\"";
-        let bench = start(&closet("", mini, "")).await;
-        assert_eq!(observed(&bench.machine("mini").await), Observed::Read(PowerState::Off));
-        let on = order("op-1", "mini", Verb::On, person());
-        let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(1));
-        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
-        let off = bench.done(&order("op-2", "mini", Verb::Off, person())).await;
-        assert_eq!(off.evidence, "shut down; its outlets stay closed");
-        let seen = bench.machine("mini").await;
-        assert_eq!(observed(&seen), Observed::Assumed(PowerState::Off), "a closed relay is not on");
-        assert_eq!(seen.drift, None);
-        assert_eq!(bench.moves().await.len(), 1, "closed once, and never opened");
-    })
+    in_own_network(
+        "packets::a_relay_in_front_closes_first_and_opens_only_as_the_last_resort",
+        SHELF,
+        async || {
+            let mini = "outlets = [{ device = \"a\", outlet = 1 }]\ncut = \"last-resort\"";
+            let bench = start(&closet("", mini, "")).await;
+            assert_eq!(observed(&bench.machine("mini").await), Observed::Read(PowerState::Off));
+            let on = order("op-1", "mini", Verb::On, person());
+            let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(1));
+            assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+            let off = bench.done(&order("op-2", "mini", Verb::Off, person())).await;
+            assert_eq!(off.evidence, "shut down; its outlets stay closed");
+            let seen = bench.machine("mini").await;
+            assert_eq!(
+                observed(&seen),
+                Observed::Assumed(PowerState::Off),
+                "a closed relay is not on"
+            );
+            assert_eq!(seen.drift, None);
+            assert_eq!(bench.moves().await.len(), 1, "closed once, and never opened");
+        },
+    )
     .await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fleet::spelling::nearest;
 
-use super::files::{PluginBlock, Section};
+use super::files::{Origin, PluginBlock, Section};
 use super::finding::{Place, Report};
 use crate::host::{Config, Fault, Kind};
 use crate::settings::{self, Settings};
@@ -37,8 +37,7 @@ pub(super) struct Keys<'a> {
     /// What the block is called in findings.
     pub(super) block: &'a str,
     pub(super) section: &'a Section,
-    /// Who evaluates expressions in it; none where nobody does.
-    pub(super) evaluated_by: Option<&'a str>,
+    pub(super) origin: Origin,
 }
 
 impl Keys<'_> {
@@ -56,20 +55,22 @@ impl Keys<'_> {
                 unknown(&entry.place, found, key, known, report);
                 continue;
             }
-            match (&entry.text, self.evaluated_by) {
+            match (&entry.text, self.origin) {
                 (Some(text), _) => {
                     config.insert(key.clone(), text.clone());
                 }
-                (None, Some(who)) => report.warning(
+                // Told once for the whole template.
+                (None, Origin::Template) => {}
+                (None, Origin::Job) => report.warning(
                     &entry.place,
                     format!(
-                        "{}: {key} is an expression, which {who} evaluates; it is not checked",
+                        "{}: {key} is an expression, which Nomad evaluates; it is not checked",
                         self.block
                     ),
                     "a value in quotes, for all of the check",
                     format!("write the value of {key}, or read it over yourself"),
                 ),
-                (None, None) => report.error(
+                (None, Origin::File) => report.error(
                     &entry.place,
                     format!("{}: {key} is an expression, and nobody evaluates it", self.block),
                     "a value in quotes",
@@ -148,7 +149,7 @@ pub(super) fn check(plugins: &[PluginBlock], report: &mut Report) {
             continue;
         }
         let block = format!("{block}, config");
-        let keys = Keys { block: &block, section: &plugin.config, evaluated_by: None };
+        let keys = Keys { block: &block, section: &plugin.config, origin: plugin.origin };
         let mut config = keys.config(settings::KEYS, |key| key.starts_with("nomad_"), report);
         // The host adds its own, which another block of its configuration names.
         config.entry("nomad_address".to_owned()).or_insert("http://127.0.0.1:4646".to_owned());

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use hcl_edit::expr::{Expression, ObjectKey, UnaryOperator};
 use hcl_edit::structure::{Block, Body};
-use hcl_edit::{Decorated, Ident, Span};
+use hcl_edit::{Decorated, Ident, Span, parser};
 
 use super::finding::{Place, Report};
+use super::template::{Masked, is_masked, mask, shown};
 
 /// Folders within folders that are looked into; deeper is a loop of links, or no folder of policies.
 const DEPTH_MAX: usize = 8;
@@ -21,6 +22,12 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Blocks within blocks on the way to a `scaling`: job, group, task.
 const NESTING_MAX: usize = 4;
+
+/// What only files of the autoscaler's with something of ours have.
+const OURS: [&str; 2] = ["scaling \"", "\"lamplighter\""];
+
+/// What every rack file of an agent's has.
+const RACK_FILE: [&str; 2] = ["[devices.", "[machines."];
 
 /// A value with its place.
 #[derive(Debug, Clone)]
@@ -57,13 +64,23 @@ pub(super) struct Check {
     pub(super) strategy: Option<String>,
 }
 
+/// Where a block stands, and so who evaluates its expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A file of the autoscaler's: nobody does.
+    File,
+    /// A job: Nomad does, and enables a policy that does not say.
+    Job,
+    /// The `template` of a job's task, which becomes a file of the autoscaler's: Nomad does.
+    Template,
+}
+
 /// A `scaling` block.
 #[derive(Debug)]
 pub(super) struct Policy {
     /// Its label, or `job/group`.
     pub(super) name: String,
-    /// It stands in a job: Nomad evaluates expressions and enables it where it does not say.
-    pub(super) is_job: bool,
+    pub(super) origin: Origin,
     pub(super) scaling: Section,
     /// Its `policy` block; the block's own place where there is none.
     pub(super) document: Section,
@@ -75,6 +92,7 @@ pub(super) struct Policy {
 /// A `target`, `apm` or `strategy` block of the autoscaler's own configuration.
 #[derive(Debug)]
 pub(super) struct PluginBlock {
+    pub(super) origin: Origin,
     pub(super) kind: String,
     pub(super) label: String,
     pub(super) section: Section,
@@ -83,10 +101,22 @@ pub(super) struct PluginBlock {
     pub(super) config: Section,
 }
 
+/// A `template` of a job that holds what is ours.
+#[derive(Debug)]
+pub(super) struct Template {
+    pub(super) place: Place,
+    /// Pieces of it that only Nomad can evaluate.
+    pub(super) unevaluated: usize,
+}
+
 /// What all files say.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) files: usize,
+    /// What was read in templates of jobs.
+    pub(super) templates: Vec<Template>,
+    /// Where jobs carry an agent's rack file, which is not read here.
+    pub(super) rack_files: Vec<Place>,
     pub(super) policies: Vec<Policy>,
     pub(super) plugins: Vec<PluginBlock>,
 }
@@ -129,21 +159,45 @@ impl Found {
             }
         };
         self.files += 1;
-        match hcl_edit::parser::parse_body(&text) {
-            Ok(body) => Reader { file, text: &text, found: self }.body(&body),
+        match parser::parse_body(&text) {
+            Ok(body) => {
+                Reader { file: Rc::clone(&file), text: &text, is_template: false, found: self }
+                    .body(&body);
+                templates(&file, &text, &body, self, report);
+            }
             Err(error) => {
-                let at = error.location();
-                let place = Place { file, line: at.line(), column: at.column() };
-                let found = format!("{:?} can not be read as HCL", error.line().trim());
-                report.error(
-                    &place,
-                    found,
-                    error.message().trim_start_matches("expected "),
-                    "the autoscaler and Nomad would refuse the file too",
-                );
+                let remedy = "the autoscaler and Nomad would refuse the file too";
+                no_hcl(&file, &error, remedy, report);
             }
         }
     }
+}
+
+/// Templates may be of any program; one with a word of ours is to be the autoscaler's.
+fn unreadable(file: &Rc<str>, error: &parser::Error, masked: &Masked, report: &mut Report) {
+    if !OURS.iter().any(|word| masked.text.contains(word)) {
+        return;
+    }
+    if masked.unevaluated == 0 {
+        let remedy = "Nomad would make this file, and the autoscaler would refuse it";
+        return no_hcl(file, error, remedy, report);
+    }
+    let at = error.location();
+    let place = Place { file: Rc::clone(file), line: at.line(), column: at.column() };
+    let found = format!(
+        "{:?} can not be read before Nomad has evaluated this template: nothing of it is checked",
+        shown(error.line().trim())
+    );
+    let expected = "HCL but for values, with {{ … }} that steers in lines of its own";
+    let remedy = "write it so, or check the file that Nomad makes of it";
+    report.warning(&place, found, expected, remedy);
+}
+
+fn no_hcl(file: &Rc<str>, error: &parser::Error, remedy: &str, report: &mut Report) {
+    let at = error.location();
+    let place = Place { file: Rc::clone(file), line: at.line(), column: at.column() };
+    let found = format!("{:?} can not be read as HCL", shown(error.line().trim()));
+    report.error(&place, found, error.message().trim_start_matches("expected "), remedy);
 }
 
 fn name_of(path: &Path) -> Rc<str> {
@@ -188,10 +242,50 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>, report: &mut Repo
     }
 }
 
-/// One file while it is read.
+/// Reads what is ours in the templates of a job's tasks: files of the autoscaler's that the job carries.
+fn templates(file: &Rc<str>, text: &str, body: &Body, found: &mut Found, report: &mut Report) {
+    let within =
+        |body: &Body, ident: &str| -> Vec<Block> { body.get_blocks(ident).cloned().collect() };
+    let mut blocks = within(body, "job");
+    for ident in ["group", "task", "template"] {
+        blocks = blocks.iter().flat_map(|block| within(&block.body, ident)).collect();
+    }
+    for block in blocks {
+        let Some(data) = block.body.get_attribute("data") else { continue };
+        let Expression::HeredocTemplate(heredoc) = &data.value else { continue };
+        let Some(masked) = heredoc.template.span().and_then(|span| mask(text, span)) else {
+            continue;
+        };
+        if RACK_FILE.iter().all(|table| masked.text.contains(table)) {
+            let reader = Reader { file: Rc::clone(file), text, is_template: true, found };
+            let place = reader.place(&data.key);
+            found.rack_files.push(place);
+            continue;
+        }
+        let parsed = match parser::parse_body(&masked.text) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                unreadable(file, &error, &masked, report);
+                continue;
+            }
+        };
+        let known = (found.policies.len(), found.plugins.len());
+        let mut reader =
+            Reader { file: Rc::clone(file), text: &masked.text, is_template: true, found };
+        reader.body(&parsed);
+        let place = reader.place(&data.key);
+        if (found.policies.len(), found.plugins.len()) != known {
+            found.templates.push(Template { place, unevaluated: masked.unevaluated });
+        }
+    }
+}
+
+/// One file, or one template in it, while it is read.
 struct Reader<'a> {
     file: Rc<str>,
+    /// A template's is the file's with all else blank, so that places are those of the file.
     text: &'a str,
+    is_template: bool,
     found: &'a mut Found,
 }
 
@@ -211,11 +305,13 @@ impl Reader<'_> {
     fn scalings(&mut self, body: &Body, path: &[&str]) {
         for block in body.blocks() {
             let label = block.labels.first().map_or("", |label| label.as_str());
-            let is_in_job = !path.is_empty();
             match block.ident.as_str() {
                 "scaling" => {
-                    let name = if is_in_job { path.join("/") } else { label.to_owned() };
-                    let policy = self.policy(block, name, is_in_job);
+                    let policy = if path.is_empty() {
+                        self.policy(block, shown(label), self.origin())
+                    } else {
+                        self.policy(block, path.join("/"), Origin::Job)
+                    };
                     self.found.policies.push(policy);
                 }
                 "job" | "group" if path.len() < NESTING_MAX => {
@@ -226,11 +322,11 @@ impl Reader<'_> {
         }
     }
 
-    fn policy(&self, block: &Block, name: String, is_job: bool) -> Policy {
+    fn policy(&self, block: &Block, name: String, origin: Origin) -> Policy {
         let scaling = self.section(block);
         let mut policy = Policy {
             name,
-            is_job,
+            origin,
             document: Section { place: scaling.place.clone(), entries: BTreeMap::new() },
             scaling,
             checks: Vec::new(),
@@ -266,6 +362,7 @@ impl Reader<'_> {
             },
         };
         PluginBlock {
+            origin: self.origin(),
             kind: block.ident.as_str().to_owned(),
             label: block.labels.first().map_or("", |label| label.as_str()).to_owned(),
             section,
@@ -274,9 +371,16 @@ impl Reader<'_> {
         }
     }
 
+    const fn origin(&self) -> Origin {
+        if self.is_template { Origin::Template } else { Origin::File }
+    }
+
     fn section(&self, block: &Block) -> Section {
         let mut section = Section { place: self.place(&block.ident), entries: BTreeMap::new() };
         for attribute in block.body.attributes() {
+            if is_masked(attribute.key.as_str()) {
+                continue;
+            }
             let place = self.place(&attribute.key);
             let entry = Entry { text: literal(&attribute.value), place };
             section.entries.insert(attribute.key.as_str().to_owned(), entry);
@@ -291,7 +395,7 @@ impl Reader<'_> {
                 ObjectKey::Ident(ident) => (Some(ident.as_str().to_owned()), ident.span()),
                 ObjectKey::Expression(key) => (literal(key), key.span()),
             };
-            if let Some(name) = name {
+            if let Some(name) = name.filter(|name| !is_masked(name)) {
                 let place = self.at(span.map_or(0, |span| span.start));
                 section.entries.insert(name, Entry { text: literal(value.expr()), place });
             }
@@ -317,6 +421,7 @@ impl Reader<'_> {
 /// A value as the host hands it on: all are strings there. `None` for an expression.
 fn literal(value: &Expression) -> Option<String> {
     match value {
+        Expression::String(text) if is_masked(text) => None,
         Expression::String(text) => Some(text.as_str().to_owned()),
         Expression::Bool(truth) => Some(truth.value().to_string()),
         Expression::Number(number) => Some(number.value().to_string()),
@@ -324,9 +429,12 @@ fn literal(value: &Expression) -> Option<String> {
             Some(format!("-{}", literal(&minus.expr)?))
         }
         Expression::Parenthesis(inner) => literal(inner.inner()),
-        Expression::HeredocTemplate(heredoc) => {
-            heredoc.template.as_single_element()?.as_literal().map(|text| text.value().clone())
-        }
+        Expression::HeredocTemplate(heredoc) => heredoc
+            .template
+            .as_single_element()?
+            .as_literal()
+            .map(|text| text.value().clone())
+            .filter(|text| !is_masked(text)),
         _ => None,
     }
 }

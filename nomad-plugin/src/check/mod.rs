@@ -7,6 +7,7 @@ mod files;
 mod finding;
 mod policy;
 mod sharing;
+mod template;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,7 +18,7 @@ use clap::Args;
 use serde_json::json;
 
 use blocks::Names;
-use files::{Found, Policy};
+use files::{Found, Origin, Policy};
 use finding::{Finding, Report, Severity};
 use policy::Member;
 
@@ -76,7 +77,9 @@ fn judge<'a>(found: &'a Found, report: &mut Report) -> Vec<Member<'a>> {
 /// Of two policies of one name in one file the host keeps the last, and says nothing.
 fn same_names(policies: &[Policy], report: &mut Report) {
     let mut known: BTreeMap<_, usize> = BTreeMap::new();
-    for policy in policies.iter().filter(|policy| !policy.is_job) {
+    let named =
+        |policy: &&Policy| policy.origin != Origin::Job && !policy.name.contains(template::UNKNOWN);
+    for policy in policies.iter().filter(named) {
         let place = &policy.scaling.place;
         if let Some(line) = known.insert((&place.file, &policy.name), place.line) {
             let found = format!(
@@ -106,6 +109,18 @@ fn summary(found: &Found, members: &[Member<'_>], findings: &[Finding]) -> Strin
             "pool {pool}: {}\n{}",
             counted(lines.len(), "policy", "policies"),
             lines.concat()
+        ));
+    }
+    for template in found.templates.iter().filter(|template| template.unevaluated > 0) {
+        let pieces = counted(template.unevaluated, "piece", "pieces");
+        text.push_str(&format!(
+            "{}: {pieces} of this template only Nomad evaluates; not checked\n",
+            template.place
+        ));
+    }
+    for place in &found.rack_files {
+        text.push_str(&format!(
+            "{place}: a rack file; `power-agent check` reads the file that Nomad makes of it\n"
         ));
     }
     let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
@@ -140,8 +155,16 @@ fn as_json(found: &Found, members: &[Member<'_>], findings: &[Finding], exit: u8
             "line": policy.scaling.place.line,
         })
     });
+    let templates = found.templates.iter().map(|template| {
+        json!({
+            "file": &*template.place.file,
+            "line": template.place.line,
+            "unevaluated": template.unevaluated,
+        })
+    });
     json!({
         "files": found.files,
+        "templates": templates.collect::<Vec<_>>(),
         "exit": exit,
         "findings": findings.collect::<Vec<_>>(),
         "policies": policies.collect::<Vec<_>>(),

@@ -7,7 +7,7 @@ use fleet::spelling::nearest;
 use fleet::{PoolName, WhileStarting};
 
 use super::blocks::{Keys, Names, unknown};
-use super::files::{Check, Policy, Section};
+use super::files::{Check, Entry, Origin, Policy, Section};
 use super::finding::{Place, Report};
 use crate::apm::Query;
 use crate::host::Config;
@@ -55,11 +55,12 @@ pub(super) fn check<'a>(
     bounds(policy, report);
     spans(policy, &block, report);
     checks(policy, target, &block, names, report);
+    let is_job = policy.origin == Origin::Job;
     let is_enabled = match policy.scaling.text("enabled") {
         Some(text) => text == "true",
-        None => policy.is_job,
+        None => is_job || policy.scaling.entries.contains_key("enabled"),
     };
-    if !policy.scaling.entries.contains_key("enabled") && !policy.is_job {
+    if !policy.scaling.entries.contains_key("enabled") && !is_job {
         let found =
             format!("policy {:?}: no `enabled`, which is false in a policies' file", policy.name);
         report.warning(&policy.scaling.place, found, "enabled = true", "write `enabled = true`");
@@ -75,8 +76,7 @@ fn read_target(
     report: &mut Report,
 ) -> Option<(Config, Block)> {
     let name = format!("policy {:?}, target {label:?}", policy.name);
-    let evaluated_by = policy.is_job.then_some("Nomad");
-    let keys = Keys { block: &name, section: target, evaluated_by };
+    let keys = Keys { block: &name, section: target, origin: policy.origin };
     let passive = |key: &str| block::PASSIVE_KEYS.contains(&key);
     let mut config = keys.config(block::KEYS, passive, report);
     let is_named = target.entries.contains_key("pool");
@@ -105,7 +105,7 @@ fn own_words(policy: &Policy, report: &mut Report) {
             if !known.contains(&key.as_str()) {
                 let found = format!("policy {:?}, {block}: unknown key `{key}`", policy.name);
                 unknown(&entry.place, found, key, known, report);
-            } else if entry.text.is_none() && !policy.is_job {
+            } else if entry.text.is_none() && policy.origin == Origin::File {
                 let found = format!(
                     "policy {:?}: {key} is an expression, and nobody evaluates it",
                     policy.name
@@ -161,8 +161,9 @@ fn bounds(policy: &Policy, report: &mut Report) {
         let remedy = "write how many machines the pool has, or `enabled = false`";
         report.warning(policy.scaling.place_of("max"), found, "max of 1 or more", remedy);
     }
-    let of_nodes = policy.checks.iter().find(|check| source_of(check) == SOURCE_DEFAULT);
-    if let Some(check) = of_nodes.filter(|_| !policy.is_job && min.unwrap_or(0) == 0) {
+    let of_nodes = policy.checks.iter().find(|check| source_of(check) == Some(SOURCE_DEFAULT));
+    if let Some(check) = of_nodes.filter(|_| policy.origin != Origin::Job && min.unwrap_or(0) == 0)
+    {
         let found = format!(
             "policy {name:?}: min = 0 does not hold: the host raises it to 1 for checks of nomad-apm"
         );
@@ -224,13 +225,17 @@ fn spans(policy: &Policy, block: &Block, report: &mut Report) {
     }
 }
 
-fn source_of(check: &Check) -> &str {
-    check.section.text("source").unwrap_or(SOURCE_DEFAULT)
+/// `None`: an expression, which only who evaluates it can know.
+fn source_of(check: &Check) -> Option<&str> {
+    match check.section.entries.get("source") {
+        Some(entry) => entry.text.as_deref(),
+        None => Some(SOURCE_DEFAULT),
+    }
 }
 
 /// What a check asks our apm, also for a target that is not ours.
 fn source(check: &Check, names: &Names, report: &mut Report) {
-    let source = source_of(check);
+    let Some(source) = source_of(check) else { return };
     let place = check.section.place_of("source");
     if !names.apms.contains(source) {
         let query = check.section.text("query").unwrap_or_default();
@@ -287,16 +292,18 @@ fn checks(policy: &Policy, target: &Section, block: &Block, names: &Names, repor
     for check in &policy.checks {
         pool_agrees(policy, check, block, names, report);
     }
-    let waits = block.terms.knobs.while_starting == WhileStarting::Wait;
+    let is_known = |(_, entry): (_, &Entry)| entry.text.is_some();
+    let waits = block.terms.knobs.while_starting == WhileStarting::Wait
+        || !target.entries.get_key_value("while_starting").is_none_or(is_known);
     let ratchets = |check: &&Check| {
         let counts = check.strategy.as_deref().is_some_and(|name| COUNTING.contains(&name));
-        !counts && !names.apms.contains(source_of(check))
+        !counts && source_of(check).is_some_and(|source| !names.apms.contains(source))
     };
     if let Some(check) = policy.checks.iter().find(ratchets).filter(|_| !waits) {
         let found = format!(
             "policy {name:?}: scales by utilisation (source {:?}), and while_starting is \"ready\": while machines boot \
              the metric stays high and the host asks for more at each tick",
-            source_of(check)
+            source_of(check).unwrap_or_default()
         );
         let place = if target.entries.contains_key("while_starting") {
             target.place_of("while_starting")
@@ -314,7 +321,10 @@ fn checks(policy: &Policy, target: &Section, block: &Block, names: &Names, repor
 
 /// A query about another pool than the one that is scaled counts work that the machines do not run.
 fn pool_agrees(policy: &Policy, check: &Check, block: &Block, names: &Names, report: &mut Report) {
-    let query = check.section.text("query").filter(|_| names.apms.contains(source_of(check)));
+    let query = check
+        .section
+        .text("query")
+        .filter(|_| source_of(check).is_some_and(|source| names.apms.contains(source)));
     let Some(Ok(Query::Pending(asked))) = query.map(Query::parse) else { return };
     let own: &PoolName = &block.pool;
     if asked != *own && own.as_str() != POOL_UNREAD {

@@ -123,3 +123,26 @@ fn in_a_nomad_job_lines_that_fall_are_refused_with_their_place() -> Result<()> {
         })
     })
 }
+
+#[test]
+fn init_finds_a_chip_proposes_lines_that_are_nobody_s_and_takes_none() -> Result<()> {
+    in_own_kernel(|| {
+        on_a_runtime(async {
+            let chip = Plan::new("relays", 4)
+                .named(1, "RELAY1")
+                .hogged(2, "fan", Level::High)
+                .make("rack")?;
+            let trace = Trace::begin()?;
+            let service = Service::new(Store::None)?;
+            let told = service.said("init").await?;
+            assert!(told.contains("# relays, gpiochip0 now; taken: 2 (fan)\n"), "{told}");
+            assert!(told.contains("\n#chip = \"relays\"\n#lines = [0, 3] "), "{told}");
+            for offset in 0..4 {
+                let level = if offset == 2 { Level::High } else { Level::Low };
+                assert_eq!(chip.level(offset)?, level);
+                assert_eq!(trace.edges(&chip, offset, level)?, 0);
+            }
+            Ok(())
+        })
+    })
+}

@@ -135,6 +135,7 @@ impl Service {
         command.args(words.split(' ')).kill_on_drop(true);
         match words {
             "doctor" => command.arg("--config").arg(self.path("rack.toml")),
+            "init" => &mut command,
             _ => command.arg("--agent").arg(format!("unix:{}", self.path("agent.sock").display())),
         };
         let ran =

@@ -1,7 +1,11 @@
 //! What this host has that could switch machines. Opens no port and takes no line: names and tables are read.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::Path;
+
+use crate::drivers::gpio::is_header;
+use crate::drivers::wol::MacAddress;
 
 /// How many ports, chips, interfaces and neighbours are listed each: more belong in no file that a person reads.
 const LISTED_MAX: usize = 64;
@@ -17,8 +21,19 @@ const USB_ABOVE_MAX: usize = 4;
 pub(super) struct Found {
     pub(super) ports: Vec<Port>,
     pub(super) chips: Vec<Chip>,
+    /// Interfaces with a network card behind them, or with neighbours.
     pub(super) interfaces: Vec<String>,
-    pub(super) neighbours: Vec<String>,
+    pub(super) neighbours: Vec<Neighbour>,
+}
+
+/// Who has answered on the network.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    pub(super) address: Ipv4Addr,
+    pub(super) mac: MacAddress,
+    pub(super) interface: String,
+    /// Why magic packets are nothing for it; `None`: it may be a machine of the rack.
+    pub(super) not_woken: Option<&'static str>,
 }
 
 /// A serial port.
@@ -37,6 +52,8 @@ pub(super) struct Port {
 pub(super) struct Chip {
     pub(super) now: String,
     pub(super) label: String,
+    /// Whether it is the header of a Pi.
+    pub(super) is_header: bool,
     pub(super) lines: Vec<Line>,
 }
 
@@ -44,6 +61,7 @@ pub(super) struct Chip {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) offset: u32,
+    /// Empty where it has none.
     pub(super) name: String,
     /// Who has it; `None`: nobody.
     pub(super) user: Option<String>,
@@ -52,15 +70,17 @@ pub(super) struct Line {
 /// Looks at the files below `root`, and at the GPIO chips of this host.
 pub(super) fn look(root: &Path) -> Found {
     let chips = gpiocdev::chip::chips().unwrap_or_default();
+    let neighbours = neighbours(root);
+    let folder = root.join("sys/class/net");
+    let sends = |name: &String| {
+        folder.join(name).join("device").exists()
+            || neighbours.iter().any(|neighbour| neighbour.interface == *name)
+    };
     Found {
         ports: ports(root),
         chips: chips.iter().take(LISTED_MAX).filter_map(|path| chip(path)).collect(),
-        interfaces: names(&root.join("sys/class/net"))
-            .into_iter()
-            .filter(|name| name != "lo")
-            .take(LISTED_MAX)
-            .collect(),
-        neighbours: neighbours(root),
+        interfaces: names(&folder).into_iter().filter(sends).take(LISTED_MAX).collect(),
+        neighbours,
     }
 }
 
@@ -107,26 +127,52 @@ fn chip(path: &Path) -> Option<Chip> {
     let chip = gpiocdev::Chip::from_path(path).ok()?;
     let label = chip.info().ok()?.label;
     let lines = chip.line_info_iter().ok()?.take(LINES_MAX).flatten().map(|info| {
-        let named = is_plain(&info.name);
         let user = if is_plain(&info.consumer) { info.consumer } else { "the kernel".to_owned() };
         Line {
             offset: info.offset,
-            name: if named { info.name } else { info.offset.to_string() },
+            name: if is_plain(&info.name) { info.name } else { String::new() },
             user: info.used.then_some(user),
         }
     });
     let lines = lines.collect();
-    is_plain(&label).then(|| Chip { now: chip.name(), label, lines })
+    is_plain(&label).then(|| Chip { now: chip.name(), is_header: is_header(&label), label, lines })
 }
 
-/// Who has answered on the network, from the kernel's table.
-fn neighbours(root: &Path) -> Vec<String> {
-    let table = std::fs::read_to_string(root.join("proc/net/arp")).unwrap_or_default();
+/// What the network cards of Raspberry Pis begin with.
+const PI: [&str; 7] =
+    ["28:cd:c1", "2c:cf:67", "88:a2:9e", "b8:27:eb", "d8:3a:dd", "dc:a6:32", "e4:5f:01"];
+
+/// Who has answered on the network, from the kernel's table; a card with several addresses once.
+fn neighbours(root: &Path) -> Vec<Neighbour> {
+    let read = |file: &str| std::fs::read_to_string(root.join("proc/net").join(file));
+    let gateways = gateways(&read("route").unwrap_or_default());
+    let mut seen = BTreeSet::new();
+    let table = read("arp").unwrap_or_default();
     let neighbour = |line: &str| {
         let mut fields = line.split_whitespace();
-        let (address, mac) = (fields.next()?, fields.nth(2)?);
-        let interface = fields.nth(1)?;
-        (mac != "00:00:00:00:00:00").then(|| format!("{address} is {mac} on {interface}"))
+        let (address, mac) = (fields.next()?.parse().ok()?, fields.nth(2)?.to_ascii_lowercase());
+        let interface = fields.nth(1)?.to_owned();
+        let not_woken = if gateways.contains(&address) {
+            Some("the way to other networks")
+        } else if PI.iter().any(|start| mac.starts_with(start)) {
+            Some("a Raspberry Pi, which no packet wakes")
+        } else {
+            None
+        };
+        // Who did not answer stands there with zeros, which is no address.
+        let mac = mac.parse().ok()?;
+        let whole = is_plain(&interface) && seen.insert(mac);
+        whole.then_some(Neighbour { address, mac, interface, not_woken })
     };
     table.lines().skip(1).filter_map(neighbour).take(LISTED_MAX).collect()
+}
+
+/// The gateways of the kernel's table, which tells addresses as the bytes of a number in the host's own order.
+fn gateways(table: &str) -> BTreeSet<Ipv4Addr> {
+    let gateway = |line: &str| {
+        let field = line.split_whitespace().nth(2)?;
+        let bytes = u32::from_str_radix(field, 16).ok()?.to_ne_bytes();
+        Some(Ipv4Addr::from(bytes)).filter(|address| !address.is_unspecified())
+    };
+    table.lines().skip(1).filter_map(gateway).collect()
 }

@@ -2,20 +2,22 @@
 //! because what hangs on a port nobody knows but its owner.
 
 mod look;
+#[cfg(test)]
+mod tests;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use look::{Chip, Found};
+use look::{Chip, Found, Neighbour};
 
 use super::exit::Exit;
 use super::screen::Screen;
 use super::{Failure, check};
 
-/// Lines of a Pi's header that neither the board nor its buses use, those in the middle of the header first.
-const RELAY_LINES: [&str; 8] =
-    ["GPIO17", "GPIO27", "GPIO22", "GPIO23", "GPIO24", "GPIO25", "GPIO5", "GPIO6"];
+/// Lines of a Pi's header that neither the board nor its buses use, and that are low until somebody drives them; those in
+/// the middle of the header first.
+const RELAY_LINES: [u32; 8] = [17, 27, 22, 23, 24, 25, 16, 26];
 
 /// How many lines of a chip are proposed: a relay board of the usual size.
 const PROPOSED_MAX: usize = 4;
@@ -34,12 +36,17 @@ const HEAD: &str = "\
 #address = \"http://127.0.0.1:4646\"
 ";
 
-/// What comes after.
-const FOOT: &str = "
+/// Before the first machine.
+const MACHINES: &str = "
 # The machines: what each is called, and which outlets its power comes through.
 #[pools.rack]
 #[machines.node1]
 #pool = \"rack\"                           # what a policy scales; without it only people switch the machine
+";
+
+/// Before what can be woken.
+const WAKING: &str = "
+# Machines that a magic packet wakes, where firmware and system allow it. `outlets` beside `wake` cut the power too.
 ";
 
 /// Writes the file, or to the screen where none is named.
@@ -85,189 +92,106 @@ fn rack_file(found: &Found) -> String {
             "# none was found. Plug the board in and look with `ls -l /dev/serial/by-path`.\n",
         );
     }
-    for (index, port) in found.ports.iter().enumerate() {
+    for (number, port) in (1..).zip(&found.ports) {
         let usb = port.usb.as_ref().map(|usb| format!(", USB {usb}")).unwrap_or_default();
         text.push_str(&format!(
-            "# {} now{usb}\n#[devices.board-{}]\n#driver = \"lcus\"\n#port = \"{}\"\n\
+            "# {} now{usb}\n#[devices.board-{number}]\n#driver = \"lcus\"\n#port = \"{}\"\n\
              #channels = 4                            # how many relays it has\n\
              #status = \"ascii\"                        # \"none\" for a board that does not answer\n",
-            port.now,
-            index + 1,
-            port.path,
+            port.now, port.path,
         ));
     }
     text.push_str("\n# GPIO chips:\n");
     if found.chips.is_empty() {
         text.push_str("# none was found, or none that this user may look at.\n");
     }
-    for (index, chip) in found.chips.iter().enumerate() {
-        text.push_str(&of_chip(index + 1, chip));
+    let mut device = (!found.ports.is_empty()).then(|| "board-1".to_owned());
+    for (number, chip) in (1..).zip(&found.chips) {
+        let name = format!("{}-{number}", if chip.is_header { "header" } else { "chip" });
+        let lines = proposed(chip);
+        text.push_str(&of_chip(&name, chip, &lines));
+        device = device.or_else(|| (!lines.is_empty()).then_some(name));
     }
-    let device = match (found.ports.is_empty(), found.chips.is_empty()) {
-        (true, false) => "header-1",
-        _ => "board-1",
-    };
-    text.push_str(FOOT);
+    text.push_str(MACHINES);
+    let device = device.unwrap_or_else(|| "board-1".to_owned());
     text.push_str(&format!("#outlets = [{{ device = \"{device}\", outlet = 1 }}]\n"));
-    text.push_str("\n# Network interfaces: ");
-    text.push_str(&listed(&found.interfaces));
-    text.push_str(".\n# Neighbours that this host has spoken with, for magic packets to machines that are down later:\n");
-    if found.neighbours.is_empty() {
-        text.push_str("# none yet: `ping` the machines and look again.\n");
+    text.push_str(WAKING);
+    text.push_str(&waking(found));
+    text
+}
+
+/// Interfaces that send magic packets, and neighbours that they may wake.
+fn waking(found: &Found) -> String {
+    let mut text = String::new();
+    for (number, interface) in (1..).zip(&found.interfaces) {
+        text.push_str(&format!(
+            "#[devices.lan-{number}]\n#driver = \"wol\"\n#interface = \"{interface}\"\n"
+        ));
     }
-    for neighbour in &found.neighbours {
-        text.push_str(&format!("# {neighbour}\n"));
+    if found.neighbours.is_empty() {
+        text.push_str("# This host knows no neighbour yet: `ping` the machines and look again.\n");
+    }
+    // The first is the machine behind the first outlet.
+    let mut machine = 1;
+    for Neighbour { address, mac, interface, not_woken } in &found.neighbours {
+        if let Some(why) = not_woken {
+            text.push_str(&format!("# {address} on {interface}, {mac}: {why}.\n"));
+            continue;
+        }
+        let Some(lan) = (1..).zip(&found.interfaces).find(|(_, name)| *name == interface) else {
+            continue;
+        };
+        machine += 1;
+        text.push_str(&format!(
+            "# {address} on {interface}\n#[machines.node{machine}]\n\
+             #wake = {{ device = \"lan-{}\", mac = \"{mac}\" }}\n\
+             #presence = {{ address = \"{address}\", by = [\"ping\"] }}\n\
+             #soft_off = {{ ssh = \"root@{address}\" }}\n",
+            lan.0,
+        ));
     }
     text
 }
 
-fn of_chip(number: usize, chip: &Chip) -> String {
+fn of_chip(name: &str, chip: &Chip, lines: &[String]) -> String {
     let used: Vec<String> = chip
         .lines
         .iter()
-        .filter_map(|line| Some(format!("{} ({})", line.name, line.user.as_ref()?)))
+        .filter_map(|line| {
+            let number = line.offset.to_string();
+            let shown = if line.name.is_empty() { &number } else { &line.name };
+            Some(format!("{shown} ({})", line.user.as_ref()?))
+        })
         .collect();
-    let mut lines = proposed(chip);
-    // A file names a line by its number where it has no name.
+    let used = if used.is_empty() { "none".to_owned() } else { used.join(", ") };
+    let head = format!("# {}, {} now; taken: {used}\n", chip.label, chip.now);
     if lines.is_empty() {
-        lines.push("0".to_owned());
+        return format!(
+            "{head}# none of its lines is known to be free for relays; `gpioinfo` shows them.\n"
+        );
     }
     format!(
-        "# {} now; taken: {}\n#[devices.header-{number}]\n#driver = \"gpio\"\n#chip = \"{}\"\n\
+        "{head}#[devices.{name}]\n#driver = \"gpio\"\n#chip = \"{}\"\n\
          #lines = [{}]  # outlet 1 is the first; add active_low = true where low is on\n",
-        chip.now,
-        listed(&used),
         chip.label,
         lines.join(", "),
     )
 }
 
-/// Lines that are free, as they stand in the file.
+/// Lines that are free for relays, as they stand in the file: those of a Pi's header that are known to be, else those
+/// without a name. A line that has one is wired to something.
 fn proposed(chip: &Chip) -> Vec<String> {
     let free = || chip.lines.iter().filter(|line| line.user.is_none());
-    let known = RELAY_LINES.iter().filter(|name| free().any(|line| line.name == **name));
-    let lines: Vec<String> = known.take(PROPOSED_MAX).map(|name| format!("\"{name}\"")).collect();
-    if !lines.is_empty() {
-        return lines;
-    }
-    free().take(PROPOSED_MAX).map(|line| line.offset.to_string()).collect()
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use tempfile::TempDir;
-
-    use super::look::Line;
-    use super::*;
-    use crate::config::Config;
-
-    /// A host's files: two adapters, one of which has two names, neighbours, an interface. No port can be opened,
-    /// because there is none behind the links.
-    fn host() -> TempDir {
-        let root = tempfile::tempdir().expect("a folder");
-        let at = |path: &str| root.path().join(path);
-        for folder in ["dev/serial/by-path", "proc/net", "sys/class/net/lo", "sys/class/net/eth0"] {
-            std::fs::create_dir_all(at(folder)).expect("a folder");
-        }
-        for (name, port) in [
-            ("platform-fd5-usb-0:1.1:1.0-port0", "../../ttyUSB0"),
-            ("platform-fd5-usbv2-0:1.1:1.0-port0", "../../ttyUSB0"),
-            ("platform-fd5-usb-0:1.2:1.0-port0", "../../ttyUSB1"),
-            ("bad\"name", "../../ttyUSB2"),
-        ] {
-            symlink(port, at("dev/serial/by-path").join(name)).expect("a link");
-        }
-        let arp = "IP address HW type Flags HW address Mask Device\n\
-                   10.0.0.21 0x1 0x2 dc:a6:32:00:00:01 * eth0\n\
-                   10.0.0.22 0x1 0x0 00:00:00:00:00:00 * eth0\n";
-        std::fs::write(at("proc/net/arp"), arp).expect("a file");
-        root
-    }
-
-    fn header() -> Chip {
-        let line = |offset, name: &str, user: Option<&str>| Line {
-            offset,
-            name: name.to_owned(),
-            user: user.map(str::to_owned),
-        };
-        Chip {
-            now: "gpiochip0".to_owned(),
-            label: "pinctrl-bcm2711".to_owned(),
-            lines: vec![
-                line(17, "GPIO17", Some("fan")),
-                line(22, "GPIO22", None),
-                line(27, "GPIO27", None),
-            ],
-        }
-    }
-
-    /// What `check` says of it, as it is and with every setting taken as proposed.
-    fn checked(text: &str) -> Result<Config, String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("rack.toml");
-        std::fs::write(&file, text).expect("a file");
-        let plain = annotate_snippets::Renderer::plain();
-        let loaded = Config::load(&file);
-        loaded.map(|(config, _)| config).map_err(|findings| findings.render(&plain))
-    }
-
-    fn taken_as_proposed(text: &str) -> String {
-        let setting = |line: &str| {
-            line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned)
-        };
-        text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
-    }
-
-    #[test]
-    fn what_a_host_has_stands_in_a_file_that_check_takes_and_in_which_nothing_is_in_force_yet() {
-        let root = host();
-        let mut found = look::look(root.path());
-        found.chips = vec![header()];
-        let text = rack_file(&found);
-        let config = checked(&text).unwrap_or_else(|told| panic!("{told}\n{text}"));
-        assert!(config.devices.is_empty() && config.machines.is_empty(), "{text}");
-        assert!(text.contains("\n# ttyUSB0 now\n#[devices.board-1]\n"), "{text}");
-        assert!(
-            text.contains("\n#port = \"/dev/serial/by-path/platform-fd5-usb-0:1.2:1.0-port0\"\n")
-        );
-        assert_eq!(text.matches("driver = \"lcus\"").count(), 2, "each adapter once: {text}");
-        assert!(text.contains("taken: GPIO17 (fan)\n"), "{text}");
-        assert!(text.contains("#lines = [\"GPIO27\", \"GPIO22\"]"), "{text}");
-        assert!(text.contains("\n# Network interfaces: eth0.\n"), "{text}");
-        assert!(text.contains("\n# 10.0.0.21 is dc:a6:32:00:00:01 on eth0\n"), "{text}");
-        assert!(!text.contains("10.0.0.22"), "who did not answer has no address: {text}");
-    }
-
-    #[test]
-    fn with_every_setting_taken_as_proposed_check_takes_it_too() {
-        let root = host();
-        let mut found = look::look(root.path());
-        found.chips = vec![header()];
-        let text = taken_as_proposed(&rack_file(&found));
-        let config = checked(&text).unwrap_or_else(|told| panic!("{told}\n{text}"));
-        assert_eq!((config.devices.len(), config.machines.len()), (3, 1), "{text}");
-    }
-
-    #[test]
-    fn a_host_with_nothing_gets_a_file_that_says_so_and_that_check_takes() {
-        let text = rack_file(&Found::default());
-        assert!(text.contains("# none was found."), "{text}");
-        assert!(checked(&text).is_ok(), "{text}");
-    }
-
-    #[test]
-    fn a_file_that_is_there_is_not_written_over() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("rack.toml");
-        std::fs::write(&file, "mine").expect("a file");
-        let told = write_new(&file, "another").expect_err("it is there").to_string();
-        assert!(told.contains("is there already"), "{told}");
-        assert_eq!(std::fs::read_to_string(&file).expect("a file"), "mine");
-    }
+    let lines: Vec<_> = match chip.is_header {
+        true => RELAY_LINES
+            .iter()
+            .filter_map(|offset| free().find(|line| line.offset == *offset))
+            .collect(),
+        false => free().filter(|line| line.name.is_empty()).collect(),
+    };
+    let named = |line: &look::Line| match line.name.as_str() {
+        "" => line.offset.to_string(),
+        name => format!("\"{name}\""),
+    };
+    lines.into_iter().take(PROPOSED_MAX).map(named).collect()
 }

@@ -24,6 +24,7 @@ use crate::descriptors::Descriptors;
 use kernel::KernelLines;
 
 pub use look::{Looked, Standing, look_at};
+pub(crate) use pins::is_header;
 pub use settings::Config;
 
 /// How long a set waits for a chip that is gone: an expander on USB that was plugged in needs a second or two.

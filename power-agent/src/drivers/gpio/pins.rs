@@ -20,7 +20,7 @@ pub(super) struct Use {
 }
 
 /// Whether a chip's first lines are the header of a Pi.
-pub(super) fn is_header(label: &str) -> bool {
+pub(crate) fn is_header(label: &str) -> bool {
     HEADERS.contains(&label)
 }
 

@@ -210,22 +210,6 @@ fn a_port_that_is_not_there_is_a_warning_and_the_rest_stands() {
 }
 
 #[test]
-fn two_names_of_one_port_are_one_port() {
-    let directory = tempfile::tempdir().unwrap();
-    let here = directory.path();
-    std::fs::write(here.join("ttyUSB0"), "").unwrap();
-    std::os::unix::fs::symlink(here.join("ttyUSB0"), here.join("by-path")).unwrap();
-    let board = |name: &str, port: &str| {
-        BOARD.trim_start().replace("board-a", name).replace("/dev/a", port)
-    };
-    let text = format!("{}{}", board("one", "by-path"), board("two", "ttyUSB0"));
-    std::fs::write(here.join("rack.toml"), text).unwrap();
-    let findings = Config::load(&here.join("rack.toml")).unwrap_err();
-    assert!(findings.has_errors());
-    assert_eq!(findings.all()[0].title, "devices one and two have the same port");
-}
-
-#[test]
 fn the_place_of_a_finding_counts_lines_and_characters_from_one() {
     let text = "[agent]\nname = \"µ\"  \nsockt = \"x\"\n";
     let findings =

@@ -8,6 +8,7 @@ mod finding;
 mod page;
 mod paths;
 mod placeholder;
+mod ports;
 mod read;
 mod rules;
 mod section;
@@ -226,7 +227,7 @@ impl Config {
         let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let base = whole.parent().unwrap_or(Path::new(""));
         let draft = read::parse(file, &source, base)?;
-        let mut found = rules::look_at_ports(&draft.devices);
+        let mut found = ports::look_at(&draft.devices);
         found.extend(feeds::unused(&draft));
         found.extend(feeds::unreadable(&draft));
         found.extend(

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Report};
 use super::read::{DeviceDraft, Draft, MachineDraft};
 use super::section::{At, listed, unknown_word};
-use super::{AgentConfig, OutletPath, feeds, paths};
+use super::{AgentConfig, OutletPath, feeds, paths, ports};
 use crate::descriptors::KEPT_MAX;
 use crate::drivers::DriverConfig;
 
@@ -16,7 +15,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 pub(crate) fn check(draft: &Draft, report: &Report) {
     check_socket(&draft.agent, report);
-    check_ports(&draft.devices, report);
+    ports::check(&draft.devices, report);
     check_kept(&draft.devices, report);
     check_pools(draft, report);
     check_nodes(&draft.machines, report);
@@ -42,15 +41,6 @@ fn check_socket(agent: &At<AgentConfig>, report: &Report) {
     }
 }
 
-fn check_ports(devices: &[DeviceDraft], report: &Report) {
-    let mut owners: BTreeMap<&Path, &DeviceDraft> = BTreeMap::new();
-    for device in devices {
-        let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
-        let Some(owner) = owners.insert(port, device) else { continue };
-        report.tell(shared_port(owner, device));
-    }
-}
-
 /// A descriptor for which systemd has no room is let go with a restart of the service, and lines with it.
 fn check_kept(devices: &[DeviceDraft], report: &Report) {
     let gpio = |device: &&DeviceDraft| matches!(device.config, Some(DriverConfig::Gpio(_)));
@@ -62,15 +52,6 @@ fn check_kept(devices: &[DeviceDraft], report: &Report) {
                 .remedy("name lines of one chip as one device"),
         );
     }
-}
-
-fn shared_port(owner: &DeviceDraft, device: &DeviceDraft) -> Finding {
-    let (one, other) = (&owner.name.value, &device.name.value);
-    Finding::error(format!("devices {one} and {other} have the same port"), device.port.clone())
-        .found("the second device on this port")
-        .also(owner.port.clone(), "the first")
-        .expected("one device for each port: one task owns a line")
-        .remedy("a board with several outlets is one device; list its outlets by number")
 }
 
 fn check_pools(draft: &Draft, report: &Report) {
@@ -168,31 +149,4 @@ fn duplicate_outlet(
         .also(first.span.clone(), format!("already used by {one}"))
         .expected("one machine for each outlet: cutting one must not cut the other")
         .remedy("correct the number in one of the two places")
-}
-
-/// What can be said of ports only by looking at them: two names of one port are an error. One that is not there is a
-/// warning, because a board may be plugged in later, and an agent starts without it.
-pub(crate) fn look_at_ports(devices: &[DeviceDraft]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut owners: BTreeMap<PathBuf, &DeviceDraft> = BTreeMap::new();
-    for device in devices {
-        let Some(port) = device.config.as_ref().and_then(|config| config.port()) else { continue };
-        match port.canonicalize() {
-            Ok(real) => {
-                if let Some(owner) = owners.insert(real, device) {
-                    findings.push(shared_port(owner, device));
-                }
-            }
-            Err(_not_there) => findings.push(missing_port(device, port)),
-        }
-    }
-    findings
-}
-
-fn missing_port(device: &DeviceDraft, port: &Path) -> Finding {
-    Finding::error(format!("port {} does not exist", port.display()), device.port.clone())
-        .into_warning()
-        .found("there is no such file")
-        .expected("the board's serial port; until it appears the device is unreachable")
-        .remedy("look with `ls -l /dev/serial/by-path` where the board is, and plug it in")
 }

@@ -3,17 +3,13 @@
 //! Keeps the gap between frames. `Port` is the seam at which tests put a false line below a driver.
 
 use std::io::{Error, ErrorKind};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tokio_serial::{
-    DataBits, FlowControl, Parity, SerialPort, SerialPortBuilderExt, SerialStream, StopBits,
-};
 
-use super::DriverError;
+use super::{DriverError, Source};
 
 /// How long a set waits for a line that is gone: a USB board that was plugged in needs a second or two.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(3);
@@ -26,48 +22,31 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away before a query: more than that is not an old reply but a babbling line.
 const STALE_BYTES_MAX: usize = 64 << 10;
 
+/// Why a line could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// It is not there, not to be had, or not surely the right one: a moment later it may be.
+    Away { what: String, source: Option<Source> },
+    /// Something else is there than the rack file says.
+    Other(String),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Away { what: "it can not be opened".to_owned(), source: Some(error.into()) }
+    }
+}
+
 /// What can be opened, again and again.
 pub(crate) trait Port: Send {
     /// The open line.
     type Line: AsyncRead + AsyncWrite + Unpin + Send;
 
-    /// Opens it. Must not wait.
-    fn open(&mut self) -> Result<Self::Line, Error>;
+    /// Opens it, and has made sure that it is the right one. Must not wait.
+    fn open(&mut self) -> Result<Self::Line, OpenError>;
 
     /// The name of the place, for people.
     fn place(&self) -> String;
-}
-
-/// A tty: 8N1, without flow control, held exclusively.
-pub(crate) struct TtyPort {
-    path: PathBuf,
-    baud: u32,
-}
-
-impl TtyPort {
-    pub(crate) fn new(path: PathBuf, baud: u32) -> Self {
-        Self { path, baud }
-    }
-}
-
-impl Port for TtyPort {
-    type Line = SerialStream;
-
-    fn open(&mut self) -> Result<SerialStream, Error> {
-        let mut stream = tokio_serial::new(self.path.to_string_lossy(), self.baud)
-            .data_bits(DataBits::Eight)
-            .parity(Parity::None)
-            .stop_bits(StopBits::One)
-            .flow_control(FlowControl::None)
-            .open_native_async()?;
-        stream.set_exclusive(true)?;
-        stream.clear(tokio_serial::ClearBuffer::Input)?;
-        Ok(stream)
-    }
-
-    fn place(&self) -> String {
-        format!("port {}", self.path.display())
-    }
 }
 
 /// A line to one device.
@@ -196,7 +175,16 @@ impl<P: Port> SerialLine<P> {
                     self.free_at = self.free_at.max(Instant::now() + self.gap_min);
                     self.open = Some(line);
                 }
-                Err(error) => return Err(self.unreachable("it can not be opened", error)),
+                Err(OpenError::Away { what, source }) => {
+                    return Err(DriverError::Unreachable { what, who: self.place(), source });
+                }
+                Err(OpenError::Other(what)) => {
+                    return Err(DriverError::Misconfigured {
+                        what,
+                        who: self.place(),
+                        source: None,
+                    });
+                }
             }
         }
         Ok(())
@@ -242,6 +230,7 @@ mod tests {
 
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+    use super::super::tty::{PortSettings, TtyPort};
     use super::*;
 
     const GAP: Duration = Duration::from_millis(50);
@@ -259,6 +248,11 @@ mod tests {
         File::from(ours)
     }
 
+    fn tty(path: &Path) -> TtyPort {
+        let path = path.to_owned();
+        TtyPort::new(PortSettings { path, usb: None, serial: None, dtr: true }, 9600)
+    }
+
     fn heard(board: &mut File, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         board.read_exact(&mut bytes).unwrap();
@@ -270,7 +264,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("board");
         let mut board = plug_in(&path);
-        let mut line = SerialLine::new(TtyPort::new(path.clone(), 9600), GAP);
+        let mut line = SerialLine::new(tty(&path), GAP);
         // Bytes that a terminal in its usual mode would take for line ends, flow control or an interrupt.
         let frame = [0x0D, 0x0A, 0x11, 0x13, 0x03, 0x04, 0x7F, 0xFF, 0xA0];
         line.send(&frame).await.unwrap();
@@ -282,7 +276,7 @@ mod tests {
             assert!(line.receive(&mut reply, 64, deadline).await.unwrap(), "{reply:02X?}");
         }
         assert_eq!(reply, frame);
-        let mut second = SerialLine::new(TtyPort::new(path, 9600), GAP);
+        let mut second = SerialLine::new(tty(&path), GAP);
         let error = second.check().unwrap_err();
         assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
     }
@@ -292,7 +286,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("board");
         let board = plug_in(&path);
-        let mut line = SerialLine::new(TtyPort::new(path.clone(), 9600), GAP);
+        let mut line = SerialLine::new(tty(&path), GAP);
         line.check().unwrap();
         drop(board);
         let ends_at = Instant::now() + Duration::from_secs(5);
@@ -315,7 +309,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("board");
         let gone = plug_in(&path);
-        let mut line = SerialLine::new(TtyPort::new(path.clone(), 9600), GAP);
+        let mut line = SerialLine::new(tty(&path), GAP);
         line.check().unwrap();
         drop(gone);
         let mut board = plug_in(&path);
@@ -329,7 +323,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("board");
         let mut board = plug_in(&path);
-        let mut line = SerialLine::new(TtyPort::new(path, 9600), GAP);
+        let mut line = SerialLine::new(tty(&path), GAP);
         line.check().unwrap();
         board.write_all(b"old news").unwrap();
         line.send_fresh(b"?").await.unwrap();

@@ -8,6 +8,7 @@ mod conformance;
 pub mod gpio;
 pub mod lcus;
 mod line;
+pub(crate) mod tty;
 pub mod wol;
 
 use std::collections::BTreeMap;
@@ -188,6 +189,10 @@ pub(crate) trait Settings: Sized {
     fn outlet_count(&self) -> u16;
     /// The file by which the device is reached, if it is one.
     fn port(&self) -> Option<&Path>;
+    /// The serial port by which it is reached, if it is one.
+    fn serial_port(&self) -> Option<&tty::PortSettings> {
+        None
+    }
     /// The driver; opens nothing yet.
     fn driver(&self) -> Self::Driver;
     /// What can be said of these settings only by looking at this host. Opens no port and moves nothing.
@@ -259,6 +264,14 @@ macro_rules! drivers {
                 match self {
                     $(DriverConfig::$variant(config) => config.port(),)*
                     $(DriverConfig::$wake(config) => config.port(),)*
+                }
+            }
+
+            /// The serial port by which it is reached, if it is one.
+            pub(crate) fn serial_port(&self) -> Option<&tty::PortSettings> {
+                match self {
+                    $(DriverConfig::$variant(config) => config.serial_port(),)*
+                    $(DriverConfig::$wake(config) => config.serial_port(),)*
                 }
             }
 

@@ -1,15 +1,14 @@
 //! What the host says: ports and who holds them, the state directory, clock, USB, ssh. Reads only.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Access, access, statvfs};
 
 use super::{Grade, Looked};
 use crate::config::{Config, SoftOffWay, SshConfig};
-
-/// How many processes are looked at: as many as Linux gives numbers to by default, twice over.
-const PROCESSES_MAX: usize = 65_536;
+use crate::drivers::tty::{PortSettings, look};
+use crate::processes::Process;
 
 /// Programs that open serial ports that are not theirs, and what stops them.
 const GRABBERS: &[(&str, &str)] = &[
@@ -31,29 +30,6 @@ const FREE_FAIL: u64 = 8 << 20;
 
 /// File systems that forget.
 const FORGETFUL: &[&str] = &["tmpfs", "ramfs", "overlay"];
-
-/// A process and what it has open.
-#[derive(Debug)]
-pub(super) struct Process {
-    id: String,
-    name: String,
-    open: Vec<PathBuf>,
-}
-
-/// All processes, as far as this user may look.
-pub(super) fn processes() -> Vec<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let ids = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let ids = ids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let of = |id: String| {
-        let home = Path::new("/proc").join(&id);
-        let name = std::fs::read_to_string(home.join("comm")).ok()?.trim().to_owned();
-        let open = std::fs::read_dir(home.join("fd")).into_iter().flatten().flatten();
-        let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
-        Some(Process { id, name, open })
-    };
-    ids.take(PROCESSES_MAX).filter_map(of).collect()
-}
 
 /// Who runs this, and in which groups.
 pub(super) fn user() -> Looked {
@@ -85,12 +61,12 @@ pub(super) fn port(device: &str, path: &Path, processes: &[Process]) -> Looked {
     let found = match std::fs::metadata(path) {
         Ok(found) => found,
         Err(error) => {
-            let remedy = "look with `ls -l /dev/serial/by-id` where the board is, and plug it in";
+            let remedy = "look with `ls -l /dev/serial/by-path` where the board is, and plug it in";
             return Looked::bad(Grade::Fail, what, error.to_string(), remedy);
         }
     };
     if !found.file_type().is_char_device() {
-        let remedy = "name the board's own device, like /dev/serial/by-id/…";
+        let remedy = "name the board's own device, like /dev/serial/by-path/…";
         return Looked::bad(Grade::Fail, what, "it is no character device", remedy);
     }
     if access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
@@ -106,7 +82,7 @@ pub(super) fn port(device: &str, path: &Path, processes: &[Process]) -> Looked {
         holders.partition(|process| process.name == "power-agent");
     match (others.first(), ours.first()) {
         (Some(other), _) => {
-            let told = format!("{} (process {}) has it open", other.name, other.id);
+            let told = format!("{other} has it open");
             let remedy =
                 "two readers take each other's answers: end that program, or keep it off this port";
             Looked::bad(Grade::Fail, what, told, remedy)
@@ -116,6 +92,24 @@ pub(super) fn port(device: &str, path: &Path, processes: &[Process]) -> Looked {
         }
         (None, None) => Looked::ok(what, "there, and nobody that could be seen has it open"),
     }
+}
+
+/// Which adapter a port is on, whether it is the one that the file means, and what opening it does to the board.
+pub(super) fn adapter(device: &str, port: &PortSettings) -> Vec<Looked> {
+    let what = format!("adapter of {device}");
+    let seen = port.path.canonicalize().ok().and_then(|real| look::adapter(port, &real));
+    let found = match seen {
+        None => return Vec::new(),
+        Some(Err(found)) => {
+            let remedy = "plug the board in there, or correct `port`, `usb` or `serial`; nothing is sent to any other";
+            return vec![Looked::bad(Grade::Fail, what, found, remedy)];
+        }
+        Some(Ok(found)) => found,
+    };
+    let dtr = "stays raised when the agent closes the port. A board that starts anew by it does so when the port is \
+        opened for the first time after it was plugged in: a rule of udev with \
+        RUN+=\"/bin/stty -F $devnode -hupcl\" does that at once, before anything is on";
+    vec![Looked::ok(what, found.to_string()), Looked::ok(format!("DTR of {device}"), dtr)]
 }
 
 /// Programs that are known to take serial ports.
@@ -239,6 +233,8 @@ pub(super) fn ssh(config: &Config) -> Vec<Looked> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

@@ -57,10 +57,13 @@ struct DoctorJson {
 pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Failure> {
     let Some(config) = check::load(file, screen)? else { return Ok(Exit::RackFile) };
     let mut looked = vec![host::user()];
-    let processes = host::processes();
+    let processes = crate::processes::all();
     for (name, device) in &config.devices {
         if let Some(port) = device.port() {
             looked.push(host::port(name.as_str(), port, &processes));
+        }
+        if let Some(port) = device.serial_port() {
+            looked.extend(host::adapter(name.as_str(), port));
         }
         if let DriverConfig::Gpio(device) = device {
             looked.extend(gpio::look(name.as_str(), device));

@@ -1,6 +1,6 @@
 //! A board of wires and bytes for the conformance tests: as strict as the real one, written from the vendor's table.
 
-use std::io::{Error, ErrorKind};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::conformance;
-use super::super::line::Port;
+use super::super::line::{OpenError, Port};
+use super::super::tty::PortSettings;
 use super::{Config, Lcus, OutletNumber, Status};
 
 const CHANNELS: u16 = 4;
@@ -48,9 +49,9 @@ pub(crate) struct BenchPort {
 impl Port for BenchPort {
     type Line = DuplexStream;
 
-    fn open(&mut self) -> Result<DuplexStream, Error> {
+    fn open(&mut self) -> Result<DuplexStream, OpenError> {
         if !locked(&self.board).plugged_in {
-            return Err(ErrorKind::NotFound.into());
+            return Err(std::io::Error::from(ErrorKind::NotFound).into());
         }
         let (ours, theirs) = duplex(64);
         locked(&self.lines).spawn(serve(theirs, self.board.clone()));
@@ -153,7 +154,8 @@ fn new_driver(
     board: &Arc<Mutex<Board>>,
     lines: &Arc<Mutex<JoinSet<()>>>,
 ) -> Lcus<BenchPort> {
-    let port = PathBuf::from("/dev/bench");
+    let path = PathBuf::from("/dev/bench");
+    let port = PortSettings { path, usb: None, serial: None, dtr: true };
     let config = Config { port, channels: CHANNELS, status, gap_min: GAP };
     Lcus::new(config, BenchPort { board: board.clone(), lines: lines.clone() })
 }

@@ -6,12 +6,13 @@
 #[cfg(test)]
 pub(super) mod bench;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use fleet::PowerState;
 
-use super::line::{Port, SerialLine, TtyPort};
+use super::line::{Port, SerialLine};
+use super::tty::{PORT_EXAMPLE, PortSettings, TtyPort};
 use super::{Capabilities, Driver, DriverError, OutletNumber, OwnerGone, Readings, Settings};
 use crate::config::Section;
 
@@ -45,7 +46,7 @@ pub enum Status {
 /// One board, as the rack file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    port: PathBuf,
+    port: PortSettings,
     channels: u16,
     status: Status,
     gap_min: Duration,
@@ -56,19 +57,18 @@ impl Settings for Config {
     type Driver = Lcus<TtyPort>;
 
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let port = section.path("port", "\"/dev/serial/by-path/…\"");
+        let port = PortSettings::read(section);
         let channels = section.integer("channels", 1..=CHANNELS_MAX, "4");
         let status = section.choice("status", &[("ascii", Status::Ascii), ("none", Status::None)]);
         let gap_min = section.duration("min_gap", GAP_MIN..=GAP_MAX, "\"100ms\"");
-        let required =
-            [("port", "\"/dev/serial/by-path/…\""), ("channels", "4"), ("status", "\"ascii\"")];
+        let required = [("port", PORT_EXAMPLE), ("channels", "4"), ("status", "\"ascii\"")];
         for (key, example) in required {
             if !section.has(key) {
                 section.missing(key, example);
             }
         }
         Some(Self {
-            port: port?.value,
+            port: port?,
             channels: u16::try_from(channels?.value).ok()?,
             status: status?.value,
             gap_min: gap_min.unwrap_or(GAP_DEFAULT),
@@ -80,6 +80,10 @@ impl Settings for Config {
     }
 
     fn port(&self) -> Option<&Path> {
+        Some(&self.port.path)
+    }
+
+    fn serial_port(&self) -> Option<&PortSettings> {
         Some(&self.port)
     }
 

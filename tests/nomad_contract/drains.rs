@@ -18,9 +18,9 @@ fn last(node: &Node) -> (&str, &str, u64) {
     (&event.subsystem, &event.message, event.create_index)
 }
 
-#[tokio::test]
-async fn each_of_our_calls_writes_one_node_event_with_the_index_that_it_returned() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn each_of_our_calls_writes_one_node_event_with_the_index_that_it_returned(
+    cluster: Cluster,
+) {
     let api = cluster.server.api();
     let (_machine, _on, id) = cluster.machine("node1").await;
     // A service that can not move elsewhere, so that the drain goes on.
@@ -59,9 +59,9 @@ async fn each_of_our_calls_writes_one_node_event_with_the_index_that_it_returned
     assert_eq!(cancelled.last_drain.unwrap().status, DrainStatus::Canceled);
 }
 
-#[tokio::test]
-async fn a_drain_of_an_empty_node_completes_at_once_and_leaves_it_ineligible() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_drain_of_an_empty_node_completes_at_once_and_leaves_it_ineligible(
+    cluster: Cluster,
+) {
     let api = cluster.server.api();
     let (_machine, _on, id) = cluster.machine("node1").await;
     let change = api.drain_node(&id, PATIENT, &map(&[("by", "us")])).await.unwrap();
@@ -88,9 +88,9 @@ async fn a_drain_of_an_empty_node_completes_at_once_and_leaves_it_ineligible() {
     assert_eq!(after.modify_index, change.index);
 }
 
-#[tokio::test]
-async fn a_power_cut_and_a_boot_keep_the_node_its_ineligibility_and_our_event() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_power_cut_and_a_boot_keep_the_node_its_ineligibility_and_our_event(
+    cluster: Cluster,
+) {
     let api = cluster.server.api();
     let (machine, on, id) = cluster.machine("node1").await;
     let change = api.set_eligibility(&id, &Eligibility::Ineligible).await.unwrap();
@@ -110,9 +110,7 @@ async fn a_power_cut_and_a_boot_keep_the_node_its_ineligibility_and_our_event() 
     );
 }
 
-#[tokio::test]
-async fn what_does_not_exist_is_none_or_says_not_found() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn what_does_not_exist_is_none_or_says_not_found(cluster: Cluster) {
     let api = cluster.server.api();
     const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
     assert_eq!(api.node(NOBODY).await.unwrap(), None);

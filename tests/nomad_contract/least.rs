@@ -1,81 +1,19 @@
 //! Goal: the policies of `examples/acl` are enough and the least, and who lacks a capability is told which.
 //! Method: every call of a part, with its policy whole, and with one capability less each time.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 
-use calls::{AGENT, PLUGIN};
-use nomad_api::{Client, Error, Secret, TokenSource};
+use nomad_api::{Secret, TokenSource};
 use testkit::cluster::Access;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Cluster;
-
-/// A call of a part: its name, and how it is made. What it is about does not exist, so that nothing is changed.
-type Call = (&'static str, fn(Client) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>);
+use crate::calls::{AGENT, Call, PLUGIN};
 
 /// One capability less: what stands in the file, what instead, which calls are refused then, and the rule
 /// that their errors name.
 type Less = (&'static str, &'static str, &'static [&'static str], &'static str);
-
-mod calls {
-    //! The calls of each part.
-    use super::Call;
-    use crate::{PATIENT, map};
-    use nomad_api::{Eligibility, Error, QueryOptions};
-
-    const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
-    const RECORD: &str = "lamplighter/pools/nobody";
-
-    /// What does not exist was asked for, and that is an answer.
-    fn allowed<T>(result: Result<T, Error>) -> Result<(), Error> {
-        match result {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    macro_rules! calls {
-        ($name:ident, $doc:literal: $($call:literal => |$api:ident| $made:expr,)*) => {
-            #[doc = $doc]
-            pub(super) const $name: &[Call] = &[$(
-                ($call, |$api| Box::pin(async move { allowed($made.await) })),
-            )*];
-        };
-    }
-
-    calls! { PLUGIN, "What the plugin asks.":
-        "nodes" => |api| api.nodes(&QueryOptions::NOW),
-        "node" => |api| api.node(NOBODY),
-        "node_allocations" => |api| api.node_allocations(NOBODY, &QueryOptions::NOW),
-        "drain_node" => |api| api.drain_node(NOBODY, PATIENT, &map(&[])),
-        "cancel_drain" => |api| api.cancel_drain(NOBODY, Eligibility::Eligible, &map(&[])),
-        "set_eligibility" => |api| api.set_eligibility(NOBODY, &Eligibility::Eligible),
-        "purge_node" => |api| api.purge_node(NOBODY),
-        "allocations" => |api| api.allocations(None, &QueryOptions::NOW),
-        "allocation" => |api| api.allocation(NOBODY),
-        "sees_all_work" => |api| api.sees_all_work(),
-        "sees_all_jobs" => |api| api.sees_all_jobs(),
-        "blocked_evaluations" => |api| api.blocked_evaluations(&QueryOptions::NOW),
-        "jobs" => |api| api.jobs(None, &QueryOptions::NOW),
-        "job" => |api| api.job("default", "nobody"),
-        "job_summary" => |api| api.job_summary("default", "nobody"),
-        "variable" => |api| api.variable(RECORD),
-        "watch_variable" => |api| api.watch_variable(RECORD, &QueryOptions::NOW),
-        "put_variable" => |api| api.put_variable(RECORD, &map(&[("k", "v")]), 9),
-    }
-
-    calls! { AGENT, "What an agent asks.":
-        "nodes" => |api| api.nodes(&QueryOptions::NOW),
-        "node_allocations" => |api| api.node_allocations(NOBODY, &QueryOptions::NOW),
-        "drain_node" => |api| api.drain_node(NOBODY, PATIENT, &map(&[])),
-        "cancel_drain" => |api| api.cancel_drain(NOBODY, Eligibility::Eligible, &map(&[])),
-        "job" => |api| api.job("default", "nobody"),
-        "sees_all_work" => |api| api.sees_all_work(),
-    }
-}
 
 const NODE_WRITE: &str = "node {\n  policy = \"write\"\n}";
 

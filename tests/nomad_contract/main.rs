@@ -1,10 +1,13 @@
 //! What Lamplighter relies on in Nomad, asked of a real one through `nomad-api`, and the test kit's own
-//! cluster. Each test has a server of its own on loopback.
+//! cluster. Each test has a server of its own on loopback. What demo and tests rely on where there is no Go is asked of
+//! the stand-in too: [`checks`] is that list, and says what the stand-in leaves out.
 //!
 //! Where a test here goes red with a newer Nomad, a decision in the design stands on sand.
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
 mod access;
+mod calls;
+mod checks;
 mod doctor;
 mod drains;
 mod events;
@@ -18,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nomad_api::{DrainDeadline, DrainSpec};
-use testkit::cluster::{Access, NomadMachine, Server};
+use testkit::cluster::{Access, Hosts, NomadMachine, Server};
 use testkit::process::Process;
 
 /// How long one thing may take on a machine that runs several tests at once.
@@ -37,9 +40,13 @@ impl Cluster {
     }
 
     async fn start_with(access: Access) -> Self {
+        Self::start_on(Hosts::Real, access).await
+    }
+
+    async fn start_on(hosts: Hosts, access: Access) -> Self {
         // A machine without Go fails here with what is missing; CI skips nothing.
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start_with(dir.path(), access).await.unwrap();
+        let server = Server::start_on(hosts, dir.path(), access).await.unwrap();
         Self { server, dir }
     }
 

@@ -26,9 +26,9 @@ async fn on_node(cluster: &Cluster, id: &str, job: &str) -> Option<Allocation> {
     all.into_iter().find(|allocation| allocation.job_id == job)
 }
 
-#[tokio::test]
-async fn batch_work_runs_to_its_end_under_a_drain_and_system_work_stays() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn batch_work_runs_to_its_end_under_a_drain_and_system_work_stays(
+    cluster: Cluster,
+) {
     let (_machine, _on, id) = cluster.machine("node1").await;
     let go = cluster.dir.path().join("go");
     let out = cluster.dir.path().join("out");
@@ -102,9 +102,25 @@ async fn a_service_moves_with_its_disk_and_both_allocations_name_each_other() {
     .unwrap();
 }
 
-#[tokio::test]
-async fn a_drain_that_is_cancelled_leaves_the_work_where_it_is() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_service_moves_and_both_allocations_name_each_other(cluster: Cluster) {
+    let (_machine1, _on1, from) = cluster.machine("node1").await;
+    cluster.server.run_job(&ShellJob::service("web", 1)).await.unwrap();
+    cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+    let api = cluster.server.api();
+    api.drain_node(&from, PATIENT, &BTreeMap::new()).await.unwrap();
+    // There is nowhere to go: it waits where it is.
+    let (_machine2, _on2, to) = cluster.machine("node2").await;
+    drained(&cluster, &from).await;
+    let old = on_node(&cluster, &from, "web").await.unwrap();
+    assert!(old.desired_transition.migrate, "{old:?}");
+    assert_eq!(old.desired_status, DesiredStatus::Stop);
+    assert!(old.client_status.is_terminal(), "{}", old.client_status);
+    let new = on_node(&cluster, &to, "web").await.unwrap();
+    assert_eq!((&old.next_allocation, &new.previous_allocation), (&new.id, &old.id));
+    cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+}
+
+pub(crate) async fn a_drain_that_is_cancelled_leaves_the_work_where_it_is(cluster: Cluster) {
     let api = cluster.server.api();
     let (_machine, _on, id) = cluster.machine("node1").await;
     // Two are wanted and one has room: Nomad moves none of a group that is short, and the drain waits.

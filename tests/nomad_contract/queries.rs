@@ -8,9 +8,7 @@ use crate::{BOUND, Cluster, map};
 
 const PATH: &str = "lamplighter/pools/rack";
 
-#[tokio::test]
-async fn a_blocking_query_waits_for_a_change_and_wakes_with_it() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_blocking_query_waits_for_a_change_and_wakes_with_it(cluster: Cluster) {
     let api = cluster.server.api();
     let first = api.put_variable(PATH, &map(&[("desired", "1")]), 0).await.unwrap();
     let PutOutcome::Written(index) = first else { panic!("{first:?}") };
@@ -35,18 +33,16 @@ async fn a_blocking_query_waits_for_a_change_and_wakes_with_it() {
     assert!(newer > index);
 }
 
-#[tokio::test]
-async fn an_index_from_the_future_is_told_to_start_again() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn an_index_from_the_future_is_told_to_start_again(cluster: Cluster) {
     let far = QueryOptions::after(1_000_000, Duration::from_millis(200));
     let (_, meta) = cluster.server.api().nodes(&far).await.unwrap();
     assert_eq!(meta.next, 0);
     assert!(meta.index < 1_000_000);
 }
 
-#[tokio::test]
-async fn a_compare_and_set_loses_to_a_newer_write_and_is_told_what_stands() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_compare_and_set_loses_to_a_newer_write_and_is_told_what_stands(
+    cluster: Cluster,
+) {
     let api = cluster.server.api();
     assert_eq!(api.variable(PATH).await.unwrap(), None);
 
@@ -79,9 +75,7 @@ async fn a_compare_and_set_loses_to_a_newer_write_and_is_told_what_stands() {
     assert_eq!((gone.modify_index, gone.items.len()), (0, 0));
 }
 
-#[tokio::test]
-async fn a_variable_holds_as_much_as_we_say_and_not_a_byte_more() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_variable_holds_as_much_as_we_say_and_not_a_byte_more(cluster: Cluster) {
     let api = cluster.server.api();
     let full = "x".repeat(VARIABLE_BYTES_MAX - 1);
     let written = api.put_variable(PATH, &map(&[("k", &full)]), 0).await.unwrap();

@@ -21,9 +21,9 @@ async fn group(cluster: &Cluster, job: &str) -> GroupSummary {
     summary.groups.get("group").cloned().unwrap()
 }
 
-#[tokio::test]
-async fn on_an_empty_cluster_a_job_of_three_waits_as_one_failure_with_two_more() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn on_an_empty_cluster_a_job_of_three_waits_as_one_failure_with_two_more(
+    cluster: Cluster,
+) {
     let api = cluster.server.api();
     let cause = cluster.server.run_job(&ShellJob::service("web", 3)).await.unwrap();
     let waiting = blocked(&cluster, "web").await;
@@ -51,9 +51,9 @@ async fn on_an_empty_cluster_a_job_of_three_waits_as_one_failure_with_two_more()
     assert_eq!(job.datacenters, ["*"]);
 }
 
-#[tokio::test]
-async fn after_a_part_found_room_the_blocked_evaluation_is_stale_and_the_summary_is_right() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn after_a_part_found_room_the_blocked_evaluation_is_stale_and_the_summary_is_right(
+    cluster: Cluster,
+) {
     let mut job = ShellJob::service("web", 3);
     job.memory_mb = 600;
     cluster.server.run_job(&job).await.unwrap();
@@ -68,9 +68,7 @@ async fn after_a_part_found_room_the_blocked_evaluation_is_stale_and_the_summary
     assert_eq!(group(&cluster, "web").await.queued, 2);
 }
 
-#[tokio::test]
-async fn a_stopped_job_no_longer_waits() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_stopped_job_no_longer_waits(cluster: Cluster) {
     let api = cluster.server.api();
     cluster.server.run_job(&ShellJob::batch("sums", 2, "true")).await.unwrap();
     blocked(&cluster, "sums").await;

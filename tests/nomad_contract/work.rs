@@ -6,9 +6,9 @@ use testkit::work::ShellJob;
 
 use crate::{BOUND, Cluster};
 
-#[tokio::test]
-async fn a_machine_runs_a_script_and_its_output_is_found_in_the_storys_folder() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_machine_runs_a_script_and_its_output_is_found_in_the_storys_folder(
+    cluster: Cluster,
+) {
     let (_machine, _on, id) = cluster.machine("node1").await;
     let out = cluster.dir.path().join("out");
     let script = format!("echo \"lit by $NOMAD_ALLOC_ID\" > {}", out.display());
@@ -24,9 +24,7 @@ async fn a_machine_runs_a_script_and_its_output_is_found_in_the_storys_folder() 
     assert!(all[0].client_status.is_terminal());
 }
 
-#[tokio::test]
-async fn a_power_cut_ends_a_task_at_once_and_its_work_waits_again() {
-    let cluster = Cluster::start().await;
+pub(crate) async fn a_power_cut_ends_a_task_at_once_and_its_work_waits_again(cluster: Cluster) {
     let (_machine, on, _id) = cluster.machine("node1").await;
     let beat = cluster.dir.path().join("beat");
     let mut job = ShellJob::service("web", 1);

@@ -1,4 +1,5 @@
-//! A real Nomad cluster on loopback: a server, and the configurations of clients for machines to run.
+//! A Nomad cluster on loopback: a server, and the configurations of clients for machines to run. It is real but
+//! where [`Hosts::StandIn`] is asked for.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,9 +32,20 @@ const STARTS_MAX: u32 = 3;
 /// How long one call of Nomad's own command line may take.
 const CLI_DEADLINE: Duration = Duration::from_secs(30);
 
+/// What stands for Nomad and for the Nomad Autoscaler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hosts {
+    /// They themselves: see [`crate::hosts`].
+    Real,
+    /// Our own `standin`, for demo and tests where there is no Go. It knows the calls that Lamplighter makes, jobs of
+    /// one shell script and no more, asks for no tokens and forgets all when it is stopped.
+    StandIn,
+}
+
 /// A Nomad server. It may be stopped and started again: its state and its ports stay.
 pub struct Server {
-    nomad: PathBuf,
+    hosts: Hosts,
+    program: PathBuf,
     dir: PathBuf,
     ports: Ports,
     access: Access,
@@ -79,9 +91,14 @@ impl Server {
 
     /// As [`Server::start`]; with [`Access::Tokens`] the server has a management token afterwards.
     pub async fn start_with(dir: &Path, access: Access) -> Result<Self> {
+        Self::start_on(Hosts::Real, dir, access).await
+    }
+
+    /// As [`Server::start_with`], on these hosts.
+    pub async fn start_on(hosts: Hosts, dir: &Path, access: Access) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            let mut server = Self::prepare(dir, access).await?;
+            let mut server = Self::prepare_on(hosts, dir, access).await?;
             match server.run().await {
                 Ok(()) => return Ok(server),
                 Err(error) => {
@@ -99,22 +116,39 @@ impl Server {
 
     /// Takes ports and writes the configuration, but starts nothing: the address is known while Nomad is down.
     pub async fn prepare(dir: &Path, access: Access) -> Result<Self> {
-        let nomad = hosts::nomad().await?;
+        Self::prepare_on(Hosts::Real, dir, access).await
+    }
+
+    async fn prepare_on(hosts: Hosts, dir: &Path, access: Access) -> Result<Self> {
+        let program = match (hosts, access) {
+            (Hosts::Real, _) => hosts::nomad().await?,
+            (Hosts::StandIn, Access::Open) => crate::programs::program("standin")?,
+            (Hosts::StandIn, _) => bail!("the stand-in for Nomad asks for nothing: {access:?}"),
+        };
         let dir = dir.join("server");
         std::fs::create_dir_all(&dir)?;
         let ports = Ports::take()?;
         std::fs::write(dir.join("server.hcl"), server_hcl(&dir, &ports, access))?;
         if access == Access::MutualTls {
-            certify(&nomad, &dir).await?;
+            certify(&program, &dir).await?;
         }
         let api = Client::new(&config(&dir, &ports, access))?;
-        Ok(Self { nomad, dir, ports, access, process: None, api, token: None, left: None })
+        Ok(Self { hosts, program, dir, ports, access, process: None, api, token: None, left: None })
     }
 
     /// Starts the server, for the first time or again, and waits until it leads.
     pub async fn run(&mut self) -> Result<()> {
-        let config = format!("-config={}", self.dir.join("server.hcl").display());
-        let argv = [self.nomad.as_os_str(), "agent".as_ref(), config.as_ref()];
+        let mut argv = vec![self.program.display().to_string()];
+        argv.extend(match self.hosts {
+            Hosts::Real => {
+                let config = self.dir.join("server.hcl");
+                vec!["agent".to_owned(), format!("-config={}", config.display())]
+            }
+            Hosts::StandIn => {
+                let http = format!("--http=127.0.0.1:{}", self.ports.http.number());
+                vec!["nomad".to_owned(), http, format!("--clients={}", self.rpc())]
+            }
+        });
         self.left = None;
         let mut process = Process::start("nomad-server", &argv, &self.dir)?;
         let led = eventually("a Nomad server that leads", SERVER_UP_BOUND, || {
@@ -181,6 +215,12 @@ impl Server {
         Ok(())
     }
 
+    /// What this server is.
+    #[must_use]
+    pub const fn hosts(&self) -> Hosts {
+        self.hosts
+    }
+
     /// `http://127.0.0.1:PORT`, or https where it asks for certificates.
     #[must_use]
     pub fn address(&self) -> String {
@@ -240,7 +280,7 @@ impl Server {
 
     /// Calls Nomad's own command line against this server and returns its output.
     pub async fn cli(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
-        let mut child = Command::new(&self.nomad)
+        let mut child = Command::new(&self.program)
             .args(arguments)
             .env("NOMAD_ADDR", self.address())
             .env("NOMAD_TOKEN", self.token.as_deref().unwrap_or_default())
@@ -266,7 +306,12 @@ impl Server {
 
     /// Writes the configuration of a client whose state is in `DIR/NAME`, and stays there over reboots.
     pub fn machine(&self, dir: &Path, spec: &MachineSpec) -> Result<NomadMachine> {
-        NomadMachine::prepare(&self.nomad, &self.rpc(), self.access, dir, spec)
+        match self.hosts {
+            Hosts::Real => {
+                NomadMachine::prepare(&self.program, &self.rpc(), self.access, dir, spec)
+            }
+            Hosts::StandIn => NomadMachine::stand_in(&self.program, &self.rpc(), dir, spec),
+        }
     }
 
     /// Waits until the node of this name satisfies a condition, and returns it.

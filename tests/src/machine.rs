@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cluster::{Access, access_block};
 use crate::ports::Port;
@@ -56,7 +56,7 @@ pub struct NomadMachine {
     name: String,
     argv: Vec<String>,
     dir: PathBuf,
-    _port: Port,
+    _port: Option<Port>,
 }
 
 impl NomadMachine {
@@ -74,7 +74,34 @@ impl NomadMachine {
         std::fs::write(&config, client_hcl(&dir, port.number(), rpc, access, spec))?;
         let nomad = nomad.to_str().context("the cache's path is no UTF-8")?.to_owned();
         let argv = vec![nomad, "agent".to_owned(), format!("-config={}", config.display())];
-        Ok(Self { name: spec.name.clone(), argv, dir, _port: port })
+        Ok(Self { name: spec.name.clone(), argv, dir, _port: Some(port) })
+    }
+
+    /// As [`NomadMachine::prepare`], with the stand-in's client.
+    pub(crate) fn stand_in(
+        standin: &Path,
+        server: &str,
+        dir: &Path,
+        spec: &MachineSpec,
+    ) -> Result<Self> {
+        ensure!(spec.meta.is_empty(), "the stand-in's nodes have no metadata: {:?}", spec.meta);
+        let dir = dir.join(&spec.name);
+        std::fs::create_dir_all(&dir)?;
+        let program = standin.to_str().context("the program's path is no UTF-8")?;
+        let options = [
+            ("server", server.to_owned()),
+            ("dir", dir.join("data").display().to_string()),
+            ("name", spec.name.clone()),
+            ("datacenter", spec.datacenter.clone()),
+            ("node-pool", spec.node_pool.clone()),
+            ("node-class", spec.node_class.clone()),
+            ("cpu", spec.cpu_mhz.to_string()),
+            ("memory", spec.memory_mb.to_string()),
+            ("disk", spec.disk_mb.to_string()),
+        ];
+        let options = options.into_iter().map(|(key, value)| format!("--{key}={value}"));
+        let argv = [program.to_owned(), "client".to_owned()].into_iter().chain(options).collect();
+        Ok(Self { name: spec.name.clone(), argv, dir, _port: None })
     }
 
     /// The name of the machine and of its node.

@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nomad-plugin", &["agent-api", "fleet", "nomad-api"]),
     ("power-agent", &["agent-api", "fleet", "nomad-api"]),
     ("virtual-rack", &[]),
+    ("standin", &["nomad-plugin"]),
 ];
 
 /// Those that may use everything, and that nobody uses but in tests.

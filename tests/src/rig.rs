@@ -14,7 +14,7 @@ use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
 
 use crate::access::{grant, token_file};
-use crate::cluster::{Access, MachineSpec, NomadMachine, Server};
+use crate::cluster::{Access, Hosts, MachineSpec, NomadMachine, Server};
 use crate::hosts;
 use crate::ports::Port;
 use crate::process::{Process, tail_of};
@@ -39,6 +39,8 @@ const CHANNELS: usize = 4;
 /// What to build.
 #[derive(Debug, Clone)]
 pub struct RigSpec {
+    /// What stands for Nomad and for the autoscaler.
+    pub hosts: Hosts,
     /// How many machines, named `node1` and so on.
     pub machines: usize,
     /// How many of them hang on one board.
@@ -64,6 +66,7 @@ impl RigSpec {
     #[must_use]
     pub fn dark(machines: usize) -> Self {
         Self {
+            hosts: Hosts::Real,
             machines,
             channels: CHANNELS,
             board: "lcus-ascii",
@@ -74,6 +77,16 @@ impl RigSpec {
             policy: waiting_policy(0, machines, ""),
             access: Access::Tokens,
         }
+    }
+
+    /// As [`RigSpec::dark`], on these hosts: the stand-in asks for no tokens.
+    #[must_use]
+    pub fn dark_on(hosts: Hosts, machines: usize) -> Self {
+        let access = match hosts {
+            Hosts::Real => Access::Tokens,
+            Hosts::StandIn => Access::Open,
+        };
+        Self { hosts, access, ..Self::dark(machines) }
     }
 
     /// Dark machines, scaled to have this share of their CPU allocated.
@@ -220,7 +233,7 @@ impl Rig {
     pub async fn prepare(spec: &RigSpec) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("lamplighter-").tempdir()?;
         let dir = folder.path().to_owned();
-        let server = Server::start_with(&dir, spec.access).await?;
+        let server = Server::start_on(spec.hosts, &dir, spec.access).await?;
         let mut clients = Vec::new();
         for number in 1..=spec.machines {
             let machine = MachineSpec { name: format!("node{number}"), ..spec.machine.clone() };
@@ -290,8 +303,11 @@ impl Rig {
     pub async fn start_autoscaler(&mut self) -> Result<()> {
         self.link_plugin()?;
         let config = self.write_autoscaler_config()?;
-        let host = hosts::autoscaler().await?;
-        let argv = [host.as_os_str(), "agent".as_ref(), "-config".as_ref(), config.as_os_str()];
+        let (host, role, option) = match self.server.hosts() {
+            Hosts::Real => (hosts::autoscaler().await?, "agent", "-config"),
+            Hosts::StandIn => (program("standin")?, "autoscaler", "--config"),
+        };
+        let argv = [host.as_os_str(), role.as_ref(), option.as_ref(), config.as_os_str()];
         self.autoscaler = Some(Process::start("autoscaler", &argv, &self.dir)?);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Story 1. Goal: a job with count 3 waits, three machines are lit, it runs; it is stopped, the rack goes
-//! dark. Method: the whole installation with four dark machines, each with room for one instance.
+//! dark. Method: the whole installation with four dark machines, each with room for one instance; once more on the
+//! stand-ins for Nomad and for the autoscaler, for those who have no Go.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use fleet::{ClusterId, Fence, FenceNumber, MachineName, OnSoftOffTimeout, PlanId, PoolName, Verb};
 use nomad_api::ClientStatus;
 use serde_json::Value;
+use testkit::cluster::Hosts;
 use testkit::rig::{PATH_BOUND, Rig, RigSpec};
 use testkit::work::ShellJob;
 use virtual_rack::machine::Phase;
@@ -20,18 +22,25 @@ fn filling_job(id: &str, count: u32) -> ShellJob {
 
 #[test]
 fn a_waiting_job_lights_three_machines_and_an_empty_cluster_goes_dark() {
-    crate::story("from dark", async {
-        let rig = Rig::start(&RigSpec::dark(4)).await?;
-        rig.server.run_job(&filling_job("web", 3)).await?;
-        rig.until(3, Phase::Up).await?;
-        rig.server.allocations_when("web", &ClientStatus::Running, 3, PATH_BOUND).await?;
-        assert_edges(&rig, &[Power::On]).await?;
-        plans_are_told(&rig).await?;
+    crate::story("from dark", from_dark(Hosts::Real));
+}
 
-        rig.server.stop_job("web").await?;
-        rig.until(4, Phase::Dark).await?;
-        assert_edges(&rig, &[Power::On, Power::Off]).await
-    });
+#[test]
+fn on_the_stand_in_a_waiting_job_lights_three_machines_and_an_empty_cluster_goes_dark() {
+    crate::told("from dark on the stand-in", from_dark(Hosts::StandIn));
+}
+
+async fn from_dark(hosts: Hosts) -> Result<()> {
+    let rig = Rig::start(&RigSpec::dark_on(hosts, 4)).await?;
+    rig.server.run_job(&filling_job("web", 3)).await?;
+    rig.until(3, Phase::Up).await?;
+    rig.server.allocations_when("web", &ClientStatus::Running, 3, PATH_BOUND).await?;
+    assert_edges(&rig, &[Power::On]).await?;
+    plans_are_told(&rig).await?;
+
+    rig.server.stop_job("web").await?;
+    rig.until(4, Phase::Dark).await?;
+    assert_edges(&rig, &[Power::On, Power::Off]).await
 }
 
 #[test]

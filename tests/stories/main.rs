@@ -1,5 +1,5 @@
 //! The stories: whole paths on the real Nomad and the real Nomad Autoscaler, asserted on the rack's edge
-//! log, on Nomad's API and on the jobs' own output, never on our logs.
+//! log, on Nomad's API and on the jobs' own output, never on our logs. One is told on the stand-in too.
 #![expect(clippy::panic, clippy::print_stderr, reason = "stories tell what is wrong, and figures")]
 
 mod as_jobs;
@@ -23,13 +23,18 @@ mod utilisation;
 use testkit::skip::skip;
 
 /// Runs a story on the real hosts. By hand without them it says loudly that it was skipped; in CI nothing is.
-fn story(name: &str, told: impl Future<Output = anyhow::Result<()>>) {
+fn story(name: &str, story: impl Future<Output = anyhow::Result<()>>) {
     if let Err(missing) = testkit::hosts::available() {
         return skip(&format!("story {name}"), &missing);
     }
+    told(name, story);
+}
+
+/// Runs a story, on whatever hosts it is.
+fn told(name: &str, story: impl Future<Output = anyhow::Result<()>>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let result = runtime.expect("a runtime starts").block_on(told);
+    let result = runtime.expect("a runtime starts").block_on(story);
     if let Err(error) = result {
         panic!("story {name}: {error:#}");
     }

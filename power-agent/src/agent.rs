@@ -394,8 +394,9 @@ impl Agent {
 
     /// Looks whether the machine answers on the network; `None`: its file says of no way.
     pub(crate) async fn presence(&self, machine: &Machine) -> Option<Result<String, String>> {
+        let asked = Clock.now();
         let seen = presence::look(machine.config.presence.as_ref()?).await;
-        machine.note_life(seen.clone(), Clock.now());
+        machine.note_life(seen.clone(), asked);
         Some(seen)
     }
 

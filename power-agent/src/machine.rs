@@ -61,6 +61,8 @@ pub(crate) struct State {
     lines: BTreeMap<OutletPath, Line>,
     /// The signs of life that were seen last, or what was looked for and not seen.
     life: Option<(Result<String, String>, Moment)>,
+    /// When its power was taken last: what it answered to a question of before is no sign that it is on.
+    cut_at: Option<Moment>,
 }
 
 /// The sequence that runs.
@@ -102,6 +104,7 @@ impl Machine {
             drift: DriftWatch::default(),
             lines: BTreeMap::new(),
             life: None,
+            cut_at: None,
         };
         Self { config, outlets, waker, state: Mutex::new(state) }
     }
@@ -334,9 +337,19 @@ impl Machine {
         matches!(self.state().life, Some((Ok(_), _)))
     }
 
-    /// Takes the signs of life that were seen, or what was looked for and not seen.
-    pub(crate) fn note_life(&self, seen: Result<String, String>, now: Moment) {
-        self.state().life = Some((seen, now));
+    /// Takes the signs of life that were looked for then, or what was not seen.
+    pub(crate) fn note_life(&self, seen: Result<String, String>, asked: Moment) {
+        let mut state = self.state();
+        if seen.is_err() || state.cut_at.is_none_or(|cut| cut < asked) {
+            state.life = Some((seen, asked));
+        }
+    }
+
+    /// Its outlets were opened: how it was seen before counts no more.
+    pub(crate) fn note_cut(&self, now: Moment) {
+        let mut state = self.state();
+        state.life = None;
+        state.cut_at = Some(now);
     }
 
     /// The signs of life that were seen last; `None`: none.

@@ -112,6 +112,9 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
         Action::ReadBack { until } => within(until, agent.look(machine)).await.map(Input::Seen),
         Action::Drive { state, until } => {
             let driven = within(until, drive(machine, state)).await;
+            if state == PowerState::Off && driven == Some(Ok(())) {
+                machine.note_cut(Clock.now());
+            }
             Some(Input::Driven(driven.unwrap_or_else(|| {
                 Err(Fault { class: FaultClass::Indeterminate, text: "its time is over".to_owned() })
             })))

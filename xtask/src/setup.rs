@@ -53,12 +53,24 @@ const BROWSER: &[Need] = &[Need {
     why: "shows the page as people see it",
 }];
 
-/// What a test runs beside ours to compare: installed where that is possible, else its test is skipped and says so.
-const COMPARED: &[Need] = &[Need {
-    program: "powermand",
-    package: "powerman",
-    why: "is killed in the midst of a cycle, as the agent is",
-}];
+/// What tests run beside ours to compare: installed where that is possible, else those are skipped and say so.
+const COMPARED: &[Need] = &[
+    Need {
+        program: "powermand",
+        package: "powerman",
+        why: "is killed in the midst of a cycle, as the agent is",
+    },
+    Need {
+        program: "etherwake",
+        package: "etherwake",
+        why: "sends the packets that ours are compared with",
+    },
+    Need {
+        program: "wakeonlan",
+        package: "wakeonlan",
+        why: "sends the packets that ours are compared with",
+    },
+];
 
 /// Debian's Go compiler.
 const GO_PACKAGE: &str = "golang-go";

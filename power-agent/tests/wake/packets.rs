@@ -53,7 +53,7 @@ presence = { address = "10.9.0.99", by = ["ping", "tcp:22"] }
 "#;
 
 /// What passes one interface, in its order, whether or not anybody heard it.
-struct Wire {
+pub(super) struct Wire {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -62,7 +62,7 @@ impl Wire {
     const ALL: u16 = 0x0003;
     const FRAME_BYTES_MAX: usize = 1600;
 
-    fn on(interface: &str) -> Self {
+    pub(super) fn on(interface: &str) -> Self {
         let protocol = Protocol::from(i32::from(Self::ALL.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
         let link = link(interface);
@@ -81,7 +81,7 @@ impl Wire {
     }
 
     /// The magic packets for a card, whole, however they are wrapped.
-    fn magic(&self, mac: [u8; 6]) -> Vec<Vec<u8>> {
+    pub(super) fn magic(&self, mac: [u8; 6]) -> Vec<Vec<u8>> {
         let magic = [vec![0xff; 6], mac.repeat(16)].concat();
         let seen = self.seen.lock().unwrap();
         let has = |frame: &&Vec<u8>| frame.windows(magic.len()).any(|window| window == magic);
@@ -95,7 +95,7 @@ fn link(interface: &str) -> nix::sys::socket::LinkAddr {
     found.unwrap_or_else(|| panic!("no interface {interface}"))
 }
 
-const MINI: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+pub(super) const MINI: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 
 /// The machine's firmware: boots on a packet that arrives at its port; the first `lost` it does not hear.
 async fn boots_on_a_packet(lost: usize) {
@@ -104,11 +104,11 @@ async fn boots_on_a_packet(lost: usize) {
     sh("ip -n shelf address add 10.9.0.21/24 dev nic").await;
 }
 
-fn closet(lan: &str, mini: &str, password: &str) -> String {
+pub(super) fn closet(lan: &str, mini: &str, password: &str) -> String {
     CLOSET.replace("LAN", lan).replace("MINI", mini).replace("PASSWORD", password)
 }
 
-async fn start(file: &str) -> Bench {
+pub(super) async fn start(file: &str) -> Bench {
     let mut bench = Bench::new(RACK, file).await;
     bench.start_agent().await;
     bench
@@ -298,5 +298,28 @@ async fn a_relay_in_front_closes_first_and_opens_only_as_the_last_resort() {
             assert_eq!(bench.moves().await.len(), 1, "closed once, and never opened");
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_machine_answered_before_it_was_cut_is_no_sign_that_it_is_on() {
+    let name = "packets::what_a_machine_answered_before_it_was_cut_is_no_sign_that_it_is_on";
+    in_own_network(name, SHELF, async || {
+        let mini = "outlets = [{ device = \"a\", outlet = 1 }]\ncut = \"last-resort\"";
+        let shuts_down =
+            r#"exec = ["ip", "-n", "shelf", "address", "flush", "dev", "nic"], deadline = "20s""#;
+        let ignores = r#"exec = ["true"], deadline = "1s""#;
+        let file = closet("", mini, "").replace(shuts_down, ignores);
+        // Nobody asks it again after the cut.
+        let bench = start(&file.replace("poll = \"200ms\"", "poll = \"1h\"")).await;
+        let on = order("op-1", "mini", Verb::On, person());
+        let (ended, ()) = tokio::join!(bench.done(&on), boots_on_a_packet(0));
+        assert_eq!(ended.phase, Phase::Done, "{}", ended.evidence);
+        assert_eq!(observed(&bench.machine("mini").await), Observed::Read(PowerState::On));
+        let off = bench.done(&order("op-2", "mini", Verb::Off, person())).await;
+        assert_eq!(off.phase, Phase::Done, "{}", off.evidence);
+        assert_eq!(bench.moves().await.len(), 2, "{}", off.evidence);
+        assert_eq!(observed(&bench.machine("mini").await), Observed::Read(PowerState::Off));
+    })
     .await;
 }

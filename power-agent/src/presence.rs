@@ -99,6 +99,15 @@ fn probe(config: &PresenceConfig, kind: SignKind) -> Probe<'_> {
     }
 }
 
+/// Whether this process may look for a sign; `None`: everybody may. Nothing is sent.
+pub(crate) fn allowed(config: &PresenceConfig, kind: SignKind) -> Option<Result<(), String>> {
+    match kind {
+        SignKind::Ping => Some(ping::allowed(config.address)),
+        SignKind::Arp => Some(arp::allowed(config.interface.as_deref().unwrap_or_default())),
+        SignKind::Tcp(_) | SignKind::Link => None,
+    }
+}
+
 async fn tcp(address: SocketAddr) -> Result<String, String> {
     match TcpStream::connect(address).await {
         Ok(_stream) => Ok(String::new()),

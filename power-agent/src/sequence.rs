@@ -150,7 +150,7 @@ async fn act(agent: &Agent, machine: &Machine, action: Action) -> Option<Input> 
             }
             None
         }
-        Action::Wake { until } => Some(Input::WakeSent(wake(machine, until).await)),
+        Action::Wake { until } => Some(Input::WakeSent(wake(agent, machine, until).await)),
         Action::LookForLife { until } => {
             within(until, agent.life(machine)).await.map(Input::LifeSeen)
         }
@@ -233,13 +233,15 @@ async fn watch_life(agent: &Agent, machine: &Machine, next: Moment) -> Option<In
 }
 
 /// Sends one wake packet.
-async fn wake(machine: &Machine, until: Moment) -> Result<(), Fault> {
+async fn wake(agent: &Agent, machine: &Machine, until: Moment) -> Result<(), Fault> {
     let (Some(device), Some(wake)) = (&machine.waker, &machine.config.wake) else {
         let text = "it has no wake path".to_owned();
         return Err(Fault { class: FaultClass::Misconfigured, text });
     };
     let (node, mac) = (&machine.config.name, &wake.call.mac);
-    match device.wake(wake.call.clone(), SET_PATIENCE.min(left_until(until))).await {
+    let sent = device.wake(wake.call.clone(), SET_PATIENCE.min(left_until(until))).await;
+    agent.store.metrics.woke(device.name().as_str(), sent.is_ok());
+    match sent {
         Ok(()) => {
             tracing::debug!(%node, device = %device.name(), %mac, "wake packet sent");
             Ok(())

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     turned_away: Family<Labels, Counter>,
     reads: Family<Labels, Counter>,
     read_errors: Family<Labels, Counter>,
+    packets: Family<Labels, Counter>,
+    packet_errors: Family<Labels, Counter>,
     journal: Histogram,
     journal_failures: Counter,
     audit_lines: Gauge,
@@ -115,6 +117,8 @@ impl Default for Metrics {
             turned_away: Family::default(),
             reads: Family::default(),
             read_errors: Family::default(),
+            packets: Family::default(),
+            packet_errors: Family::default(),
             // From a millisecond to 8 s: flash, and a worn SD card.
             journal: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             journal_failures: Counter::default(),
@@ -150,6 +154,10 @@ impl Metrics {
         registry.register("device_reads", said, self.reads.clone());
         let said = "Readings of a device that failed, by device";
         registry.register("device_read_errors", said, self.read_errors.clone());
+        let said = "Wake packets that went out, by device";
+        registry.register("wake_packets", said, self.packets.clone());
+        let said = "Wake packets that could not be sent, by device";
+        registry.register("wake_packet_errors", said, self.packet_errors.clone());
         let said = "Whether the last reading of a device failed: 1 where it did";
         registry.register("device_unreadable", said, self.now.trouble.clone());
         let said = "How long a write of the journal took, in seconds";
@@ -222,6 +230,12 @@ impl Metrics {
         self.now.trouble.get_or_create(&labels).set(i64::from(!well));
     }
 
+    /// Counts a wake packet.
+    pub(crate) fn woke(&self, device: &str, well: bool) {
+        let family = if well { &self.packets } else { &self.packet_errors };
+        family.get_or_create(&vec![("device", device.to_owned())]).inc();
+    }
+
     /// Counts a write of the journal that began then.
     pub(crate) fn wrote(&self, began: Moment, well: bool) {
         self.journal.observe(Clock.now().since(began).as_secs_f64());
@@ -237,6 +251,12 @@ impl Metrics {
         audit_lines: u64,
         watchers: usize,
     ) -> String {
+        // An increase is seen only of what was there before.
+        for wake in machines.iter().filter_map(|machine| machine.paths.wake.as_ref()) {
+            for family in [&self.packets, &self.packet_errors] {
+                drop(family.get_or_create(&vec![("device", wake.device.to_string())]));
+            }
+        }
         self.now.look(machines);
         self.now.look_at_feeds(feeds);
         self.now.watchers.set(i64::try_from(watchers).unwrap_or(i64::MAX));

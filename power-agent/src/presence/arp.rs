@@ -40,6 +40,12 @@ pub(super) async fn ask(address: IpAddr, interface: &str) -> Result<String, Stri
     }
 }
 
+/// Whether the kernel gives this process the socket.
+pub(super) fn allowed(interface: &str) -> Result<(), String> {
+    let (link, _) = find(interface)?;
+    open(&link).map(drop).map_err(|error| forbidden(&error, REMEDY))
+}
+
 /// The interface, and its IPv4 address where it has one; zeros ask without one.
 fn find(interface: &str) -> Result<(LinkAddr, [u8; 4]), String> {
     let all = getifaddrs().map_err(|error| error.to_string())?;

@@ -38,6 +38,11 @@ pub(super) async fn ping(address: IpAddr) -> Result<String, String> {
     }
 }
 
+/// Whether the kernel gives this process the socket.
+pub(super) fn allowed(address: IpAddr) -> Result<(), String> {
+    open(address).map(drop).map_err(|error| forbidden(&error, REMEDY))
+}
+
 fn open(address: IpAddr) -> io::Result<UdpSocket> {
     let (domain, protocol) = if address.is_ipv4() {
         (Domain::IPV4, Protocol::ICMPV4)

@@ -275,6 +275,77 @@ async fn a_card_that_nobody_has_fails_with_what_was_tried_and_seen() {
 }
 
 #[tokio::test]
+async fn packets_are_counted_by_device_also_those_that_could_not_be_sent() {
+    let name = "packets::packets_are_counted_by_device_also_those_that_could_not_be_sent";
+    in_own_network(name, SHELF, async || {
+        let file = closet("", "", "").replace("poll =", "metrics = \"127.0.0.1:0\"\npoll =");
+        let bench = start(&file).await;
+        let counted = async |series: &str| {
+            let text = bench.scraped("/metrics").await;
+            let line = format!("lamplighter_agent_wake_{series}_total{{device=\"lan\"}} ");
+            let count = text.lines().find_map(|told| told.strip_prefix(&line));
+            count.unwrap_or_else(|| panic!("no {line}:\n{text}")).parse::<usize>().unwrap()
+        };
+        assert_eq!((counted("packets").await, counted("packet_errors").await), (0, 0));
+        let wire = Wire::on("lan");
+        bench.done(&order("op-1", "stranger", Verb::On, person())).await;
+        let sent = wire.magic([0x52, 0x54, 0, 0x99, 0x99, 0x99]).len();
+        assert!(sent > 1, "{sent}");
+        assert_eq!((counted("packets").await, counted("packet_errors").await), (sent, 0));
+        sh("ip link set lan down").await;
+        bench.done(&order("op-2", "stranger", Verb::On, person())).await;
+        assert_eq!(counted("packets").await, sent);
+        assert!(counted("packet_errors").await > 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn doctor_says_whether_packets_can_leave_and_signs_be_seen() {
+    let name = "packets::doctor_says_whether_packets_can_leave_and_signs_be_seen";
+    in_own_network(name, SHELF, async || {
+        let bench = start(&closet("", "", "")).await;
+        let file = bench.path("agent.toml").display().to_string();
+        let doctor = async || bench.run(&["doctor", "--config", &file]).await.out;
+        let said = doctor().await;
+        for line in [
+            "ok    wake packets of lan: interface lan is up and has a link; its address is ",
+            "ok    wake packets of lan: this user may send frames\n",
+            "ok    sign of life ping: this user may look for it\n",
+            "ok    sign of life arp: this user may look for it\n",
+        ] {
+            assert!(said.contains(line), "{line:?} in\n{said}");
+        }
+        sh("ip link set lan-port down").await;
+        let said = doctor().await;
+        assert!(said.contains("FAIL  wake packets of lan: interface lan is up and has no link\n"), "{said}");
+        sh("ip link set lan-port up; ip link set lan down").await;
+        let said = doctor().await;
+        assert!(said.contains("FAIL  wake packets of lan: interface lan") && said.contains("ip link set lan up"), "{said}");
+        sh("ip link set lan up").await;
+        let udp = "via = \"udp\"\nbroadcast = \"10.9.1.255\"";
+        bench.write_agent_file(&closet(udp, "", ""));
+        let said = doctor().await;
+        let wrong = "warn  wake packets of lan: 10.9.1.255 is no broadcast address of lan; it has 10.9.0.255\n";
+        assert!(said.contains(wrong), "{said}");
+        // Without the right to raw sockets: only the group's range of ping sockets is left.
+        bench.write_agent_file(&closet("", "", ""));
+        let program = bench.program().display().to_string();
+        let dropped = ["--bounding-set=-net_raw", "--inh-caps=-net_raw", &program, "doctor", "--config", &file];
+        let said = tokio::process::Command::new("setpriv").args(dropped).output().await.unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        for line in [
+            "FAIL  wake packets of lan: this user may not send frames: ",
+            "AmbientCapabilities=CAP_NET_RAW",
+            "FAIL  sign of life arp: not allowed",
+        ] {
+            assert!(said.contains(line), "{line:?} in\n{said}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_relay_in_front_closes_first_and_opens_only_as_the_last_resort() {
     in_own_network(
         "packets::a_relay_in_front_closes_first_and_opens_only_as_the_last_resort",

@@ -3,6 +3,7 @@
 mod gpio;
 mod host;
 mod reach;
+mod wake;
 
 use std::path::Path;
 
@@ -68,7 +69,11 @@ pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Fai
         if let DriverConfig::Gpio(device) = device {
             looked.extend(gpio::look(name.as_str(), device));
         }
+        if let DriverConfig::Wol(device) = device {
+            looked.extend(wake::device(name.as_str(), device));
+        }
     }
+    looked.extend(wake::signs(&config));
     looked.extend(host::grabbers(&processes));
     looked.extend(host::state(&config.agent.state));
     looked.push(host::clock());

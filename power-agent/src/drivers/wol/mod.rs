@@ -3,6 +3,7 @@
 //! Each packet goes out by a socket of its own, so that an interface that was gone and is back needs no care.
 
 mod frame;
+mod look;
 mod send;
 
 use std::net::Ipv4Addr;
@@ -13,6 +14,8 @@ use fleet::PowerState;
 
 use super::{Capabilities, Driver, DriverError, OutletNumber, OwnerGone, Readings, Settings};
 use crate::config::{Finding, Section};
+
+pub(crate) use look::{Hindrance, look_at};
 
 pub use frame::{MacAddress, MacError, Password, WakeCall};
 

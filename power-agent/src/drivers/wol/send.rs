@@ -15,7 +15,8 @@ use crate::drivers::DriverError;
 
 /// An interface that is there and up.
 pub(super) struct Found {
-    link: LinkAddr,
+    pub(super) link: LinkAddr,
+    pub(super) flags: InterfaceFlags,
 }
 
 /// Looks the interface up.
@@ -35,7 +36,7 @@ pub(super) fn find(name: &str) -> Result<Found, DriverError> {
             let what = format!("it is down; `ip link set {name} up`");
             return Err(DriverError::Unreachable { what, who: who(name), source: None });
         }
-        return Ok(Found { link: *link });
+        return Ok(Found { link: *link, flags: address.flags });
     }
     let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let what = format!("there is no such interface; there are {there}");
@@ -51,7 +52,7 @@ pub(super) fn send(name: &str, via: &Via, call: &WakeCall) -> Result<(), DriverE
     }
 }
 
-fn source(name: &str, link: &LinkAddr) -> Result<[u8; 6], DriverError> {
+pub(super) fn source(name: &str, link: &LinkAddr) -> Result<[u8; 6], DriverError> {
     link.addr().filter(|_| link.halen() == 6).ok_or_else(|| DriverError::Misconfigured {
         what: "it has no Ethernet address; name a wired interface".to_owned(),
         who: who(name),

@@ -5,12 +5,14 @@
 //! and leave the hold, so that it does not begin to take work because someone looked at its screen.
 
 pub mod hold;
+pub mod resume;
 pub mod wear;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::hold::{Expiry, Hold, HoldAsked, HoldKind, Holds, Released};
+pub use self::resume::{may_resume, must_be_proven_anew};
 pub use self::wear::{Dwell, Lighting, Limits, Wear};
 use crate::{
     ClusterId, Fence, FenceNumber, MachineName, Moment, OnSoftOffTimeout, OperationId, Origin,
@@ -297,41 +299,6 @@ pub fn judge(
     Judgment { verdict, newer }
 }
 
-/// Whether a half-done sequence may be finished after the agent was gone. A cycle that has begun to take the power is
-/// always finished, because it is never left between off and on.
-///
-/// # Errors
-/// What stands against it, as a sentence.
-pub fn may_resume(
-    origin: &Origin,
-    (verb, phase): (Verb, Phase),
-    (holds, quarantine): (&Holds, Option<&Quarantine>),
-    fences: &Fences,
-    now: Moment,
-) -> Result<(), String> {
-    if matches!(origin, Origin::Person(_)) {
-        return Ok(());
-    }
-    if verb == Verb::Cycle && !is_before_power(phase) {
-        return Ok(());
-    }
-    // Nobody lights it but a person; a cut that was begun is still good.
-    if let (Some(quarantine), PowerState::On) = (quarantine, verb.leaves()) {
-        return Err(format!("it is in quarantine ({})", quarantine.reason));
-    }
-    if let Some(hold) = holds.foremost(now) {
-        return Err(format!("{} holds the machine ({})", hold.by, hold.reason));
-    }
-    let Origin::Autoscaler(fence) = origin else { return Ok(()) };
-    match fences.highest(&fence.cluster, &fence.pool) {
-        Some(highest) if highest > fence.number => Err(format!(
-            "a lease with number {} has ordered since, and this order carries {}",
-            highest.0, fence.number.0
-        )),
-        Some(_) | None => Ok(()),
-    }
-}
-
 /// `Ok(true)`: newer than what was known.
 fn check_fence(
     fence: &Fence,
@@ -431,11 +398,6 @@ fn check_locks(order: &Order, machine: &MachineLedger, now: Moment) -> Result<()
         return Err(Refusal { code: RefusalCode::NeverOff, text });
     }
     Ok(())
-}
-
-/// Whether nothing was done to the machine's power yet.
-const fn is_before_power(phase: Phase) -> bool {
-    matches!(phase, Phase::Accepted | Phase::Draining | Phase::Waiting)
 }
 
 /// Whether an order would take the power of a machine, by what is read of it.

@@ -9,6 +9,10 @@ use crate::{MachineName, Moment, NodeId, NodeView, Touch, TouchKind};
 /// index that has gone back does so for good.
 pub const MARK_BEYOND_MAX: Duration = Duration::from_secs(30);
 
+/// How long a write to Nomad may be on its way: the ten seconds of a call, its second try, and what a process that died
+/// has left to the kernel's retransmissions. An event that is not there by then will not come.
+pub const INTENT_MAX: Duration = Duration::from_secs(90);
+
 /// Our mark on a node: the event that our drain or ineligibility wrote.
 ///
 /// The node's ModifyIndex would be none: it rises with every status change. `LastDrain.Meta` would be
@@ -100,6 +104,17 @@ impl Mark {
         }
     }
 
+    /// Ends the wait for a write without an answer: the first ineligibility or drain since was it, and where there is none,
+    /// the node is as it was before, by our older event or by nobody's.
+    fn settle(&mut self, node: &NodeView) {
+        let written = |touch: &&Touch| {
+            let out = matches!(touch.kind, TouchKind::Ineligible | TouchKind::DrainSet);
+            out && touch.index > self.index
+        };
+        let index = node.touches.iter().find(written).map_or(self.index, |touch| touch.index);
+        *self = Self::new(self.node.clone(), index);
+    }
+
     /// Remembers how far the node's events were looked at.
     pub fn look(&mut self, node: &NodeView) {
         if self.judge(node) != Ownership::Ours {
@@ -111,6 +126,33 @@ impl Mark {
         } else {
             let newest = node.touches.last().map_or(self.seen, |touch| touch.index);
             self.seen = self.seen.max(newest).max(node.newest_event);
+        }
+    }
+}
+
+/// Since when writes are without an answer, by machine.
+///
+/// A mark that is only intended takes the next hand on the node for ours, and one in a record that was restored with a
+/// snapshot is about a write that never was: it would take what somebody does weeks later.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unanswered(BTreeMap<MachineName, Moment>);
+
+impl Unanswered {
+    /// A write is ordered, perhaps again.
+    pub fn ask(&mut self, name: &MachineName, now: Moment) {
+        self.0.insert(name.clone(), now);
+    }
+
+    /// Settles a machine's mark once its write can not come any more.
+    pub fn settle(&mut self, name: &MachineName, mark: &mut Mark, node: &NodeView, now: Moment) {
+        if !mark.is_intended() || node.id != mark.node {
+            self.0.remove(name);
+            return;
+        }
+        let since = *self.0.entry(name.clone()).or_insert(now);
+        if now.since(since) >= INTENT_MAX {
+            self.0.remove(name);
+            mark.settle(node);
         }
     }
 }

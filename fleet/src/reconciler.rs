@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::demand::{Answer, Caller, Demand, Direction};
 pub use crate::effect::{Done, Effect};
-use crate::marks::{Mark, Ownership, Restored};
+use crate::marks::{Mark, Ownership, Restored, Unanswered};
 use crate::planner::{Doing, Memory, Plan, Scene, plan};
 use crate::scale_in::{NODE_SILENCE_MAX, ORDER_UNSEEN_MAX, ScaleIn, Stage};
 use crate::{
@@ -80,6 +80,7 @@ pub struct Reconciler {
     inherited: BTreeSet<MachineName>,
     pub(crate) last_plan: Plan,
     pub(crate) restored: Restored,
+    unanswered: Unanswered,
     /// Idle machines whose nodes are ineligible and not by us, and since when that is seen.
     aside_since: BTreeMap<MachineName, Moment>,
     /// Until when what is done to a node counts as ours, because a person's order runs or ran just now.
@@ -121,6 +122,7 @@ impl Reconciler {
             nomad_since: None,
             last_plan: Plan::default(),
             restored: Restored::default(),
+            unanswered: Unanswered::default(),
             aside_since: BTreeMap::new(),
             shared_until: BTreeMap::new(),
             theirs_since: BTreeMap::new(),

@@ -197,10 +197,19 @@ impl Record {
             task.off_dwell,
             MOVE_DEADLINE,
             task.paths.wake.unwrap_or_default(),
-            if task.fed { ROOM_DEADLINE * 2 } else { Duration::ZERO },
+            if task.fed && task.verb != Verb::Off { ROOM_DEADLINE * 2 } else { Duration::ZERO },
             RESTART_GRACE,
         ];
         phases.into_iter().fold(self.began, |end, phase| end + phase)
+    }
+
+    /// Until when a cut that has begun is tried. `None`: none has.
+    #[must_use]
+    pub const fn cut_until(&self) -> Option<Moment> {
+        match &self.state {
+            State::Cutting(step) => Some(step.until),
+            _ => None,
+        }
     }
 
     /// Whether the result is that nothing was done to the machine and its node: a hold that came with the order ends too.

@@ -242,6 +242,7 @@ impl Reconciler {
             }
             if let Some(machine) = self.view.machines.get(&name) {
                 intend(&mut self.marks, &effect, machine);
+                self.unanswered.ask(&name, now);
             }
             effects.push(effect);
         }

@@ -21,6 +21,9 @@ impl Reconciler {
         let mut void = Vec::new();
         for (name, mark) in &mut self.marks {
             let Some(machine) = self.view.machines.get(name) else { continue };
+            if let Some(node) = &machine.node {
+                self.unanswered.settle(name, mark, node, now);
+            }
             let Some(agent) = &machine.agent else { continue };
             if agent.quarantine.is_some() || busy.contains(name) {
                 continue; // its node is left as it is
@@ -148,6 +151,7 @@ impl Reconciler {
                 Next::Do(effect) => {
                     scale_in.begun(now);
                     intend(&mut self.marks, &effect, machine);
+                    self.unanswered.ask(name, now);
                     effects.push(effect);
                 }
                 Next::Wait(at) => wakes.extend(at),

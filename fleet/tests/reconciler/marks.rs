@@ -1,6 +1,8 @@
 //! Whose an ineligibility is, by a node's own list of events.
 
-use fleet::marks::{Bearing, MARK_BEYOND_MAX, Mark, Ownership, Restored};
+use std::time::Duration;
+
+use fleet::marks::{Bearing, INTENT_MAX, MARK_BEYOND_MAX, Mark, Ownership, Restored, Unanswered};
 use fleet::{MachineName, Moment, NodeId, NodeStatus, NodeView, Resources, Touch, TouchKind};
 
 fn id(name: &str) -> NodeId {
@@ -64,6 +66,45 @@ fn a_mark_written_ahead_takes_the_first_ineligibility_for_ours_and_nothing_else(
     let freed = node(&[(25, TouchKind::Ineligible), (27, TouchKind::Eligible)], None, 27);
     assert_eq!(mark.judge(&freed), Ownership::Theirs(27));
     assert!(!Mark::new(id("n1"), 20).is_intended());
+}
+
+#[test]
+fn a_write_without_an_answer_is_settled_in_time_and_takes_no_later_hand_for_ours() {
+    use TouchKind::{DrainSet, Eligible, Ineligible};
+    let (name, now) = (MachineName::new("n1").unwrap(), Moment::from_millis(5_000));
+    let settled = |mark: &Mark, touches: &[(u64, TouchKind)]| {
+        let newest = touches.last().map_or(20, |(index, _)| *index);
+        let (mut mark, mut unanswered) = (mark.clone(), Unanswered::default());
+        let node = node(touches, None, newest);
+        for at in [now, now + (INTENT_MAX - Duration::from_millis(1))] {
+            unanswered.settle(&name, &mut mark, &node, at);
+            assert!(mark.is_intended(), "it may still come");
+        }
+        unanswered.settle(&name, &mut mark, &node, now + INTENT_MAX);
+        mark
+    };
+    // As a snapshot has it that was taken between our ineligibility and our drain.
+    let intended = Mark { node: id("n1"), index: 20, seen: 0 };
+    let never = settled(&intended, &[(20, Ineligible)]);
+    assert_eq!(never, Mark::new(id("n1"), 20));
+    let later = node(&[(20, Ineligible), (60, Ineligible)], None, 60);
+    assert_eq!(never.judge(&later), Ownership::Theirs(60));
+    assert_eq!(
+        intended.judge(&later),
+        Ownership::Ours,
+        "without it, somebody's hand is taken for ours"
+    );
+
+    let came =
+        settled(&intended, &[(20, Ineligible), (25, DrainSet), (40, Eligible), (41, Ineligible)]);
+    assert_eq!(came, Mark::new(id("n1"), 25));
+
+    let (mut mark, mut unanswered) = (intended, Unanswered::default());
+    let before = node(&[(20, Ineligible)], None, 20);
+    unanswered.settle(&name, &mut mark, &before, now);
+    unanswered.ask(&name, now + INTENT_MAX);
+    unanswered.settle(&name, &mut mark, &before, now + INTENT_MAX);
+    assert!(mark.is_intended(), "it was ordered anew");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use fleet::arbiter::{
     BEFORE_BOOT, Hearing, Judgment, MachineLedger, Running, Verdict, Work, judge, may_resume,
-    question,
+    must_be_proven_anew, question,
 };
 use fleet::drift::DriftWatch;
 use fleet::reconciler::Done;
@@ -19,7 +19,7 @@ use fleet::sequencer::{Action, Eligible};
 use fleet::{
     AgentFacts, Boot, Commanded, Fence, FenceNumber, LinesSeen, MachineName, Moment, NodeStatus,
     OperationFacts, OperationId, Order, Origin, Phase, PoolName, Power, Progress, Quarantine,
-    RefusalCode, Sequencer, Verb,
+    RefusalCode, Sequencer,
 };
 
 pub(crate) use self::journal::RunningOrder;
@@ -270,12 +270,10 @@ impl Agent {
                 fences,
                 at,
             );
-            let by_policy = matches!(order.origin, Origin::Autoscaler(_));
             let node = around.nomad.nodes.get(&name);
             let takes = node.is_some_and(|n| n.eligible && n.status == NodeStatus::Ready);
-            let moved = matches!(doing.1, Phase::Cutting | Phase::Dwelling | Phase::Energizing);
-            let takes_power = by_policy && doing.0 != Verb::On && !moved;
-            let unsure = takes_power && (around.silent || takes);
+            let asks = must_be_proven_anew(&order.origin, &order.record, at);
+            let unsure = asks && (around.silent || takes);
             let may = if unsure { Err("its node takes work again".to_owned()) } else { may };
             let resumed = may.and_then(|()| {
                 let resumed = Sequencer::resume(order.record.clone(), at);

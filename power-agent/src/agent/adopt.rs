@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fleet::arbiter::may_resume;
-use fleet::{MachineName, Origin, Phase, Sequencer, Verb};
+use fleet::arbiter::{may_resume, must_be_proven_anew};
+use fleet::{MachineName, Sequencer};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -101,9 +101,7 @@ impl Agent {
         };
         let record = &running.record;
         let place = (record.task.verb, record.phase());
-        if is_to_be_proven(place, record.task.soft_off.is_some())
-            && matches!(running.origin, Origin::Autoscaler(_))
-        {
+        if must_be_proven_anew(&running.origin, record, Clock.now()) {
             let rack = self.rack();
             let asked = rack.nodes.keeps_out_work(&machine.config.node);
             let told = timeout(NOMAD_PATIENCE, asked).await;
@@ -116,18 +114,5 @@ impl Agent {
         let mut record = running.record.clone();
         record.task.fed = !machine.config.supplies.is_empty();
         Sequencer::resume(record, Clock.now()).ok_or_else(|| "its deadline has passed".to_owned())
-    }
-}
-
-/// Whether what takes power rests on a proof of before the agent was gone. Soft off is the point of no return: who has
-/// begun to cut after it goes on. A machine that nobody asks to shut down is up until the cut, and may have got work;
-/// but a cycle that may have cut it is never left there.
-fn is_to_be_proven((verb, phase): (Verb, Phase), soft_off: bool) -> bool {
-    let cuts =
-        matches!(phase, Phase::Cutting | Phase::Dwelling | Phase::Energizing | Phase::Waking);
-    match verb {
-        Verb::On => false,
-        Verb::Off => !(cuts && soft_off),
-        Verb::Cycle => !cuts,
     }
 }

@@ -66,12 +66,16 @@ fn operate(name: &str, all: &mut Installation, chance: &mut Chance) {
         }
         // Where it is so already, this leaves no trace.
         _ if all.nomad.eligibility(name, false) == 0 => {}
-        _ => all.check.set_aside(name, true, all.now),
+        _ => {
+            all.note(format!("{name} is taken out of scheduling"));
+            all.check.set_aside(name, true, all.now);
+        }
     }
 }
 
 /// Somebody gives a node back.
 fn free(name: &str, all: &mut Installation) {
+    all.note(format!("{name} is freed"));
     all.check.set_aside(name, false, all.now);
     all.nomad.end_drain(name);
 }

@@ -3,11 +3,11 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
 
+mod resume;
+
 use std::time::Duration;
 
-use fleet::sequencer::{
-    Action, Eligible, Input, NodeSign, Paths, RESTART_GRACE, Room, State, Task,
-};
+use fleet::sequencer::{Action, Eligible, Input, NodeSign, Paths, Room, State, Task};
 use fleet::{
     Fault, FaultClass, LinesSeen, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Verb,
 };
@@ -349,24 +349,6 @@ fn a_person_can_call_a_drain_off_but_no_shutdown() {
     }
     sequencer.handle(Input::CalledOff("called off by ada".to_owned()), bench.now);
     assert_eq!(sequencer.record().phase(), Phase::SoftOff);
-}
-
-#[test]
-fn a_cycle_that_died_while_it_was_off_is_finished_and_an_old_one_is_not() {
-    let mut bench = Bench::new(PowerState::On);
-    let mut sequencer = Sequencer::begin(task(Verb::Cycle), bench.now);
-    while sequencer.record().phase() != Phase::Dwelling {
-        assert!(bench.act(&mut sequencer));
-    }
-    let record = sequencer.record().clone();
-    let late = bench.now + Duration::from_secs(300);
-    bench.now = late;
-    let mut resumed = Sequencer::resume(record.clone(), late).expect("its time still runs");
-    bench.run(&mut resumed);
-    assert_eq!((bench.line, bench.edges.len()), (PowerState::On, 2));
-    let too_late = record.deadline() + Duration::from_millis(1);
-    assert!(too_late.since(record.began) > RESTART_GRACE);
-    assert_eq!(Sequencer::resume(record, too_late), None);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
 use crate::process::on_path;
+use crate::skip::skip;
 
 /// How long all of a script may take: booting takes two seconds, and a loaded machine is many times slower.
 const SCRIPT_BOUND: Duration = Duration::from_secs(420);
@@ -141,11 +142,9 @@ pub fn available() -> Result<(), String> {
 /// # Panics
 /// Where it can not and `CI=true`: there nothing is skipped.
 #[must_use]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub fn at_hand() -> bool {
     let Err(missing) = available() else { return true };
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "in CI: {missing}");
-    eprintln!("SKIPPED, a test on a booted copy of this host: {missing}");
+    skip("a test on a booted copy of this host", &missing);
     false
 }
 

@@ -23,6 +23,11 @@ struct Target {
 }
 
 const TARGETS: &[Target] = &[
+    Target {
+        triple: "x86_64-unknown-linux-gnu",
+        gcc: "x86_64-linux-gnu",
+        packages: &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
+    },
     // Static: it runs on every 64-bit system, whatever its C library.
     Target {
         triple: "aarch64-unknown-linux-musl",
@@ -37,14 +42,16 @@ const TARGETS: &[Target] = &[
     },
 ];
 
-/// Builds the agent for the targets that are named, or for all, and prints the binaries' sizes.
+/// Builds the agent for the targets that are named, or for all of another kind than this host, and prints the binaries' sizes.
 pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
     let names: Vec<&str> = TARGETS.iter().map(|target| target.triple).collect();
     if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
         bail!("no target {unknown}; there are {}", names.join(", "));
     }
-    let wanted =
-        TARGETS.iter().filter(|target| only.is_empty() || only.iter().any(|n| n == target.triple));
+    let wanted = TARGETS.iter().filter(|target| match only {
+        [] => !target.is_of_this_host(),
+        named => named.iter().any(|name| name == target.triple),
+    });
     let mut built = Vec::new();
     for target in wanted {
         target.prepare().await?;
@@ -69,11 +76,17 @@ pub(crate) async fn build(triple: &str, profile: &str) -> Result<PathBuf> {
 }
 
 impl Target {
+    /// What this host is built for itself: its own compiler is that of the target.
+    fn is_of_this_host(&self) -> bool {
+        self.triple.starts_with(&format!("{}-", std::env::consts::ARCH))
+    }
+
     /// Sees to the standard library and the cross compiler, which C in the dependencies (ring) needs too.
     async fn prepare(&self) -> Result<()> {
         let compiler = format!("{}-gcc", self.gcc);
         let start = format!("/usr/{}/lib/crt1.o", self.gcc);
-        if !setup::is_there(&compiler) || !Path::new(&start).is_file() {
+        let is_complete = self.is_of_this_host() || Path::new(&start).is_file();
+        if !setup::is_there(&compiler) || !is_complete {
             setup::install_or_name(&compiler, self.packages).await?;
         }
         if self.has_library().await? {
@@ -101,9 +114,10 @@ impl Target {
 
     async fn build(&self, profile: &str) -> Result<PathBuf> {
         let triple = self.triple;
-        let arguments =
-            ["build", "-p", "power-agent", "--bins", "--target", triple, "--profile", profile];
+        let flags = format!("build.rustflags={:?}", unmoved()?);
+        let arguments = ["build", "-p", "power-agent", "--bins", "--target", triple];
         let mut building = command("cargo", &arguments);
+        building.args(["--profile", profile, "--config", &flags]);
         let key = triple.replace('-', "_");
         building
             .env(format!("CARGO_TARGET_{}_LINKER", key.to_uppercase()), format!("{}-gcc", self.gcc))
@@ -115,6 +129,21 @@ impl Target {
         ensure!(program.is_file(), "{} is not there", program.display());
         Ok(program)
     }
+}
+
+/// Flags with which a program does not say in which folders it was built: the same sources give the same program
+/// everywhere.
+fn unmoved() -> Result<Vec<String>> {
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
+        .context("neither CARGO_HOME nor HOME says where cargo keeps its sources")?;
+    // Of two that fit the last one counts: cargo may build below the workspace.
+    let folders = [(cargo, "/cargo"), (workspace(), "/lamplighter"), (target_folder(), "/target")];
+    let flag = |(folder, name): (PathBuf, &str)| {
+        format!("--remap-path-prefix={}={name}", folder.display())
+    };
+    Ok(folders.map(flag).to_vec())
 }
 
 /// Where cargo builds.

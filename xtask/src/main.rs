@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             match arguments.command {
                 Command::Cross { only, profile } => cross::run(&only, &profile).await,
                 Command::Demo => demo::run().await,
-                Command::Package { only, profile } => package::run(&only, &profile).await,
+                Command::Package { only, profile } => package::run(&only, &profile).await.map(drop),
                 Command::Test { only } => test::run(&only).await,
             }
         }),

@@ -29,7 +29,8 @@ const TEST: &[Need] = &[
     },
 ];
 
-/// What the kernels and the booted hosts of the tests run on: installed where that is possible, else their tests are skipped and say so.
+/// What the tests' kernels and booted hosts run on, and what looks at packages: installed where that is possible, else their
+/// tests are skipped and say so.
 const KERNELS: &[Need] = &[
     Need {
         program: "qemu-system-aarch64",
@@ -43,6 +44,7 @@ const KERNELS: &[Need] = &[
     },
     Need { program: "qemu-arm", package: "qemu-user", why: "runs programs for armv7" },
     Need { program: "systemctl", package: "systemd", why: "boots a copy of this host" },
+    Need { program: "lintian", package: "lintian", why: "looks for mistakes in packages" },
     Need { program: "perl", package: "perl-base", why: "switches a kernel of its own off" },
 ];
 

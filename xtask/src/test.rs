@@ -37,7 +37,7 @@ const STEPS: &[(&str, &[&str])] = &[
     ("format", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("build", &["build", "--workspace", "--bins"]),
-    ("tests", &["test", "--workspace", "--exclude", "testkit"]),
+    ("tests", &["test", "--workspace", "--exclude", "testkit", "--exclude", "xtask"]),
     ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
     ("stand-in", ON_STAND_IN),
     (
@@ -68,6 +68,7 @@ const STEPS: &[(&str, &[&str])] = &[
             STORIES_AT_ONCE,
         ],
     ),
+    ("packages", &["test", "-p", "xtask", "--", "--nocapture"]),
     ("kernels", &["test", "-p", "testkit", "--test", "gpio", "--test", "pi", "--", "--nocapture"]),
     ("documentation", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
 ];
@@ -89,10 +90,16 @@ pub(crate) async fn run(only: &[String]) -> Result<()> {
             skipped.push(format!("{} {name} tests", listed(arguments).await?));
             continue;
         }
-        if *name == "kernels" {
-            kernels(in_ci).await?;
-        }
         let mut cargo = command("cargo", arguments);
+        match *name {
+            "kernels" => kernels(in_ci).await?,
+            "packages" => {
+                if let Some(folder) = packages(&[], in_ci).await? {
+                    cargo.env(package::MADE, folder);
+                }
+            }
+            _ => {}
+        }
         cargo.env("RUSTDOCFLAGS", "-D warnings");
         step(name, cargo, &mut tally).await?;
     }
@@ -133,12 +140,7 @@ async fn hosts(in_ci: bool) -> Result<Result<(), String>> {
 /// not be had says so, and in CI fails.
 async fn kernels(in_ci: bool) -> Result<()> {
     // As packages: the binaries that the tests run are in them.
-    let boards = ["arm64", "armhf"].map(str::to_owned);
-    match package::run(&boards, "release").await {
-        Err(error) if in_ci => return Err(error),
-        Err(error) => println!("\nSKIPPED, the agent for other boards: {error:#}"),
-        Ok(()) => {}
-    }
+    packages(&["arm64", "armhf"].map(str::to_owned), in_ci).await?;
     if testkit::uml::available().is_ok() {
         testkit::uml::prepare().await?;
     }
@@ -146,6 +148,19 @@ async fn kernels(in_ci: bool) -> Result<()> {
         testkit::pi::prepare().await?;
     }
     Ok(())
+}
+
+/// Makes the packages that are named, or all, and tells where they lie; where they can not be made it says so, and in CI
+/// fails.
+async fn packages(only: &[String], in_ci: bool) -> Result<Option<PathBuf>> {
+    match package::run(only, "release").await {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if in_ci => Err(error),
+        Err(error) => {
+            println!("\nSKIPPED, the agent for other boards: {error:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// Licences, sources and bans of the dependencies, by cargo-deny out of the cache.

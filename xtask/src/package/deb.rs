@@ -25,6 +25,10 @@ const PLAIN: &[(&str, &str)] = &[
 /// What dpkg runs.
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 
+/// What lintian is told of a program without libraries.
+const STATIC: &str = "# One file for every 64-bit system, whatever its C library.\n\
+    power-agent: statically-linked-binary [usr/bin/power-agent]\n";
+
 /// Where shells look for completions.
 const COMPLETIONS: &[(Shell, &str)] = &[
     (Shell::Bash, "usr/share/bash-completion/completions/power-agent"),
@@ -52,7 +56,7 @@ pub(crate) struct Contents {
 
 impl Contents {
     /// The contents around a built binary.
-    pub(crate) fn of(program: &Path, arch: &'static str, libraries: Option<&str>) -> Result<Self> {
+    pub(crate) fn of(program: &Path, arch: &'static str, libraries: &[String]) -> Result<Self> {
         let folder = workspace().join(NAME).join("debian");
         let read = |path: &Path| {
             std::fs::read(path).with_context(|| format!("{} can not be read", path.display()))
@@ -80,6 +84,10 @@ impl Contents {
         );
         entries.push(Entry { place, mode: 0o644, bytes: changes, gzip: true });
         manual(power_agent::cli::command(), &mut entries)?;
+        if libraries.is_empty() {
+            let place = "usr/share/lintian/overrides/power-agent";
+            entries.push(plain(STATIC.as_bytes().to_vec(), place, 0o644));
+        }
         let size: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
         let scripts = SCRIPTS
             .iter()
@@ -138,12 +146,12 @@ fn manual(mut told: clap::Command, entries: &mut Vec<Entry>) -> Result<()> {
     Ok(())
 }
 
-fn control(version: &str, arch: &str, libraries: Option<&str>, size: usize) -> String {
+fn control(version: &str, arch: &str, libraries: &[String], size: usize) -> String {
     let needs = ["systemd | systemd-standalone-sysusers", "init-system-helpers (>= 1.54)"];
-    let needs: Vec<&str> = libraries.into_iter().chain(needs).collect();
+    let needs: Vec<&str> = libraries.iter().map(String::as_str).chain(needs).collect();
     format!(
         "Package: {NAME}\nVersion: {version}\nArchitecture: {arch}\nSection: admin\nPriority: optional\n\
-         Maintainer: The Lamplighter developers <lamplighter@localhost>\nInstalled-Size: {}\nDepends: {}\n\
+         Maintainer: The Lamplighter developers <maintainers@lamplighter.example.org>\nInstalled-Size: {}\nDepends: {}\n\
          Suggests: openssh-client\nDescription: switches the machines of a rack, and proves every switch\n \
          The agent of Lamplighter stands beside a rack, owns its relay boards, and\n \
          switches machines by order of people or of the Nomad Autoscaler. It moves\n \

@@ -2,6 +2,7 @@
 //! The same sources give the same bytes: every time in a package is that of the commit.
 
 mod deb;
+mod elf;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cross;
 use crate::setup;
-use crate::steps::{Tally, command, step};
+use crate::steps::command;
 
 pub(crate) use deb::Contents;
 
@@ -20,26 +21,30 @@ pub(crate) use deb::Contents;
 pub(crate) struct Arch {
     /// Debian's name.
     name: &'static str,
-    /// Rust's name where it is built for another board; else it is built for this host.
-    triple: Option<&'static str>,
-    /// What the binary needs: it says so with its libraries, but who asks it must run on such a board.
-    libraries: Option<&'static str>,
+    /// Rust's name.
+    triple: &'static str,
+    /// readelf's name of the processor.
+    machine: &'static str,
 }
 
 /// How dpkg-deb is told to compress what users fetch.
 const SMALL: &str = "-Zxz";
 
-/// The C library of Debian 12, with which binaries that are not static are linked.
-const LIBC: Option<&str> = Some("libc6 (>= 2.36)");
-
 const ARCHS: &[Arch] = &[
-    Arch { name: "amd64", triple: None, libraries: LIBC },
-    Arch { name: "arm64", triple: Some("aarch64-unknown-linux-musl"), libraries: None },
-    Arch { name: "armhf", triple: Some("armv7-unknown-linux-gnueabihf"), libraries: LIBC },
+    Arch {
+        name: "amd64",
+        triple: "x86_64-unknown-linux-gnu",
+        machine: "Advanced Micro Devices X86-64",
+    },
+    Arch { name: "arm64", triple: "aarch64-unknown-linux-musl", machine: "AArch64" },
+    Arch { name: "armhf", triple: "armv7-unknown-linux-gnueabihf", machine: "ARM" },
 ];
 
-/// Builds the packages that are named, or all, and prints where they lie.
-pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
+/// Tells the tests in which folder all packages lie; without it they look at a package of what cargo has built for them.
+pub(crate) const MADE: &str = "LAMPLIGHTER_PACKAGES";
+
+/// Builds the packages that are named, or all, and prints where they lie: in the folder that is returned.
+pub(crate) async fn run(only: &[String], profile: &str) -> Result<PathBuf> {
     let names: Vec<&str> = ARCHS.iter().map(|arch| arch.name).collect();
     if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
         bail!("no package for {unknown}; there are {}", names.join(", "));
@@ -53,7 +58,7 @@ pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
         ARCHS.iter().filter(|arch| only.is_empty() || only.iter().any(|name| name == arch.name));
     let mut made = Vec::new();
     for arch in wanted {
-        let program = arch.build(profile).await?;
+        let program = cross::build(arch.triple, profile).await?;
         made.push(pack(&program, arch, &folder, SMALL).await?);
     }
     println!();
@@ -61,30 +66,21 @@ pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
         let size = std::fs::metadata(&package)?.len();
         println!("{}.{} MB  {}", size / 1_000_000, size / 100_000 % 10, package.display());
     }
-    Ok(())
-}
-
-impl Arch {
-    async fn build(&self, profile: &str) -> Result<PathBuf> {
-        if let Some(triple) = self.triple {
-            return cross::build(triple, profile).await;
-        }
-        ensure!(
-            cfg!(all(target_arch = "x86_64", target_os = "linux")),
-            "{} is built on a host of that kind only",
-            self.name
-        );
-        let arguments = ["build", "-p", "power-agent", "--bins", "--profile", profile];
-        let building = command("cargo", &arguments);
-        step(&format!("power-agent for {}", self.name), building, &mut Tally::default()).await?;
-        let folder = if profile == "dev" { "debug" } else { profile };
-        Ok(cross::target_folder().join(folder).join("power-agent"))
-    }
+    Ok(folder)
 }
 
 /// Makes the package of a built binary in a folder.
 async fn pack(program: &Path, arch: &Arch, folder: &Path, compression: &str) -> Result<PathBuf> {
-    let contents = Contents::of(program, arch.name, arch.libraries)?;
+    let needs = elf::needs(program).await?;
+    ensure!(
+        needs.machine == arch.machine,
+        "{} is for {}, and a package for {} holds one for {}",
+        program.display(),
+        needs.machine,
+        arch.name,
+        arch.machine
+    );
+    let contents = Contents::of(program, arch.name, &needs.packages)?;
     let stage = folder.join(format!("stage-{}", arch.name));
     if stage.exists() {
         std::fs::remove_dir_all(&stage)?;

@@ -1,24 +1,54 @@
 //! Goal: what is in a package, and what it does to a host. Method: dpkg's own tools, and a copy of this host that its
 //! systemd boots in namespaces, with a virtual rack whose edges are counted through install, crash, upgrade and removal.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use testkit::booted;
+use testkit::process::on_path;
 use testkit::programs::program;
+use testkit::skip::skip;
 
-use super::{ARCHS, pack};
+use super::{ARCHS, Arch, MADE, SMALL, pack};
 use crate::steps::command;
 
 /// A build with what debuggers need takes minutes to compress.
 const QUICK: &str = "-Znone";
 
+/// The processor of arm64, by its number in the format.
+const AARCH64: u16 = 183;
+
+fn arch(name: &str) -> &'static Arch {
+    ARCHS.iter().find(|arch| arch.name == name).expect("there is one")
+}
+
 /// The package of a binary for one of the boards, in a folder of its own.
 async fn package_of(program: &Path, name: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
-    let arch = ARCHS.iter().find(|arch| arch.name == name).expect("there is one");
-    let package = pack(program, arch, folder.path(), QUICK).await.expect("a package");
+    let package = pack(program, arch(name), folder.path(), QUICK).await.expect("a package");
     (folder, package)
+}
+
+/// The package that users get, where all were made before.
+fn made(name: &str) -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os(MADE)?);
+    Some(folder.join(format!("power-agent_{}_{name}.deb", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Puts `power-agent.deb` into a folder: that which users of this host get, else one of the agent that cargo has built.
+async fn trial_package(folder: &Path) {
+    let place = folder.join("power-agent.deb");
+    if let Some(made) = made("amd64") {
+        std::fs::copy(made, place).expect("a package");
+        return;
+    }
+    let stripped = folder.join("power-agent");
+    let built = program("power-agent").expect("it is built").display().to_string();
+    said("strip", &["-o", &stripped.display().to_string(), &built]).await;
+    let (_folder, package) = package_of(&stripped, "amd64").await;
+    std::fs::remove_file(stripped).expect("it is there");
+    std::fs::copy(package, place).expect("a file");
 }
 
 /// What a program says.
@@ -28,9 +58,39 @@ async fn said(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(said.stdout).expect("it speaks UTF-8")
 }
 
+/// The begin of a static program for a kind of processor, by its number in the format: readelf asks for no more.
+fn program_for(processor: u16) -> NamedTempFile {
+    let mut bytes = [0_u8; 64];
+    for (at, said) in [
+        (0, &b"\x7fELF\x02\x01\x01"[..]),
+        // An executable.
+        (16, &[2, 0]),
+        (18, &processor.to_le_bytes()),
+        (20, &[1]),
+        // The header's own size.
+        (52, &[64]),
+    ] {
+        bytes[at..at + said.len()].copy_from_slice(said);
+    }
+    let mut file = NamedTempFile::new().expect("a file");
+    file.write_all(&bytes).expect("room");
+    file
+}
+
+#[tokio::test]
+async fn a_program_for_another_board_makes_no_package() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong = program_for(AARCH64);
+    let told =
+        pack(wrong.path(), arch("armhf"), folder.path(), QUICK).await.expect_err("it is refused");
+    assert!(told.to_string().contains("is for AArch64"), "{told:#}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
 #[tokio::test]
 async fn a_package_has_everything_in_its_place_and_no_file_below_etc() {
-    let (_folder, package) = package_of(Path::new("/bin/true"), "arm64").await;
+    let program = program_for(AARCH64);
+    let (_folder, package) = package_of(program.path(), "arm64").await;
     let package = package.display().to_string();
     let list = said("dpkg-deb", &["--contents", &package]).await;
     let places: Vec<(&str, &str)> = list
@@ -61,20 +121,22 @@ async fn a_package_has_everything_in_its_place_and_no_file_below_etc() {
     assert_eq!(places.iter().find(below), None);
     let fields = said("dpkg-deb", &["--field", &package]).await;
     assert!(fields.contains("Architecture: arm64\n"), "{fields}");
-    assert!(!fields.contains("libc6"), "the static binary needs no library: {fields}");
+    assert!(!fields.contains("lib"), "the static binary needs no library: {fields}");
     assert!(!said("dpkg-deb", &["--info", &package]).await.contains("conffiles"));
 }
 
 #[tokio::test]
 async fn the_same_sources_give_the_same_package_to_the_byte() {
-    let (_one, first) = package_of(Path::new("/bin/true"), "armhf").await;
-    let (_other, second) = package_of(Path::new("/bin/true"), "armhf").await;
+    let program = program_for(AARCH64);
+    let (_one, first) = package_of(program.path(), "arm64").await;
+    let (_other, second) = package_of(program.path(), "arm64").await;
     assert!(std::fs::read(first).expect("a file") == std::fs::read(second).expect("a file"));
 }
 
 #[tokio::test]
 async fn every_command_has_a_page_that_man_reads_without_a_complaint() {
-    let contents = super::Contents::of(Path::new("/bin/true"), "arm64", None).expect("contents");
+    let contents =
+        super::Contents::of(program_for(AARCH64).path(), "arm64", &[]).expect("contents");
     let stage = tempfile::tempdir().expect("a folder");
     contents.write(stage.path()).await.expect("they are written");
     let pages = stage.path().join("usr/share/man/man1");
@@ -88,6 +150,26 @@ async fn every_command_has_a_page_that_man_reads_without_a_complaint() {
     }
     let words = power_agent::cli::command();
     assert!(count > words.get_subcommands().count(), "{count} pages");
+}
+
+#[tokio::test]
+async fn lintian_finds_nothing() {
+    if on_path("lintian").is_none() {
+        return skip("lintian on a package", "it is not on the PATH: `apt-get install lintian`");
+    }
+    let program = program_for(AARCH64);
+    let (folder, arch) = (tempfile::tempdir().expect("a folder"), arch("arm64"));
+    let package = pack(program.path(), arch, folder.path(), SMALL).await.expect("a package");
+    let package = package.display().to_string();
+    let mut linting =
+        command("lintian", &["--allow-root", "--info", "--fail-on", "warning", &package]);
+    let linted = linting.output().await.expect("it can be started");
+    let told = String::from_utf8_lossy(&linted.stdout);
+    assert!(
+        linted.status.success() && told.is_empty(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&linted.stderr)
+    );
 }
 
 /// The rack of the copy: what its edges are counted at.
@@ -124,11 +206,7 @@ async fn installed_started_killed_upgraded_and_purged_it_moves_nothing_that_nobo
     }
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
-    let stripped = here.join("power-agent");
-    let built = program("power-agent").expect("it is built").display().to_string();
-    said("strip", &["-o", &stripped.display().to_string(), &built]).await;
-    let (_packages, package) = package_of(&stripped, "amd64").await;
-    std::fs::copy(package, here.join("power-agent.deb")).expect("a file");
+    trial_package(here).await;
     std::fs::copy(program("virtual-rack").expect("it is built"), here.join("virtual-rack"))
         .expect("a file");
     std::fs::write(here.join("vrack.toml"), RACK).expect("a file");
@@ -160,4 +238,7 @@ async fn installed_started_killed_upgraded_and_purged_it_moves_nothing_that_nobo
     ] {
         assert_eq!(told.found(name), Some(wanted), "{name}\n{all}");
     }
+    let exposure = told.found("exposure").unwrap_or_default();
+    println!("{exposure}");
+    assert!(exposure.contains(" OK "), "{all}");
 }

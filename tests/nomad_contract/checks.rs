@@ -40,6 +40,7 @@ checks! {
     drains::what_does_not_exist_is_none_or_says_not_found,
     moves::batch_work_runs_to_its_end_under_a_drain_and_system_work_stays,
     moves::a_service_moves_and_both_allocations_name_each_other,
+    moves::a_service_that_has_nowhere_to_go_is_stopped_and_waits,
     moves::a_drain_that_is_cancelled_leaves_the_work_where_it_is,
     queries::a_blocking_query_waits_for_a_change_and_wakes_with_it,
     queries::an_index_from_the_future_is_told_to_start_again,

@@ -23,9 +23,9 @@ pub(crate) async fn each_of_our_calls_writes_one_node_event_with_the_index_that_
 ) {
     let api = cluster.server.api();
     let (_machine, _on, id) = cluster.machine("node1").await;
-    // A service that can not move elsewhere, so that the drain goes on.
-    cluster.server.run_job(&ShellJob::service("web", 1)).await.unwrap();
-    cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+    // Batch work runs to its end, so that the drain goes on.
+    cluster.server.run_job(&ShellJob::batch("sums", 1, "exec sleep 1000000")).await.unwrap();
+    cluster.server.allocations_when("sums", &ClientStatus::Running, 1, BOUND).await.unwrap();
 
     let change = api.set_eligibility(&id, &Eligibility::Ineligible).await.unwrap();
     assert_eq!(

@@ -106,10 +106,9 @@ pub(crate) async fn a_service_moves_and_both_allocations_name_each_other(cluster
     let (_machine1, _on1, from) = cluster.machine("node1").await;
     cluster.server.run_job(&ShellJob::service("web", 1)).await.unwrap();
     cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+    let (_machine2, _on2, to) = cluster.machine("node2").await;
     let api = cluster.server.api();
     api.drain_node(&from, PATIENT, &BTreeMap::new()).await.unwrap();
-    // There is nowhere to go: it waits where it is.
-    let (_machine2, _on2, to) = cluster.machine("node2").await;
     drained(&cluster, &from).await;
     let old = on_node(&cluster, &from, "web").await.unwrap();
     assert!(old.desired_transition.migrate, "{old:?}");
@@ -118,6 +117,25 @@ pub(crate) async fn a_service_moves_and_both_allocations_name_each_other(cluster
     let new = on_node(&cluster, &to, "web").await.unwrap();
     assert_eq!((&old.next_allocation, &new.previous_allocation), (&new.id, &old.id));
     cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+}
+
+pub(crate) async fn a_service_that_has_nowhere_to_go_is_stopped_and_waits(cluster: Cluster) {
+    let (_machine1, _on1, from) = cluster.machine("node1").await;
+    cluster.server.run_job(&ShellJob::service("web", 1)).await.unwrap();
+    cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+    let api = cluster.server.api();
+    api.drain_node(&from, PATIENT, &BTreeMap::new()).await.unwrap();
+    drained(&cluster, &from).await;
+    let old = on_node(&cluster, &from, "web").await.unwrap();
+    assert_eq!(old.desired_status, DesiredStatus::Stop);
+    let (waiting, _) = api.blocked_evaluations(&QueryOptions::NOW).await.unwrap();
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    // Once there is room another is begun, and neither names the other.
+    let (_machine2, _on2, to) = cluster.machine("node2").await;
+    cluster.server.allocations_when("web", &ClientStatus::Running, 1, BOUND).await.unwrap();
+    let new = on_node(&cluster, &to, "web").await.unwrap();
+    let old = on_node(&cluster, &from, "web").await.unwrap();
+    assert_eq!((&*old.next_allocation, &*new.previous_allocation), ("", ""));
 }
 
 pub(crate) async fn a_drain_that_is_cancelled_leaves_the_work_where_it_is(cluster: Cluster) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::job::{Job, JobType};
 use super::node::{Node, Registration};
 use super::state::{State, Table};
-use super::work::{Allocation, EvalStatus, Evaluation};
+use super::work::{Allocation, ClientStatus, EvalStatus, Evaluation};
 
 /// Each pass ends drains or moves work, and so frees or fills room for the next; a rack settles in three.
 const PASSES_MAX: usize = 100;
@@ -31,23 +31,23 @@ impl State {
         self.forget();
     }
 
-    /// Of each group as many move at once as leave all but one of those that are wanted: a group that is
-    /// short already loses none.
+    /// Of each group as many move at once as leave all but one of those that are wanted running: a group that
+    /// is short already loses none.
     fn ask_to_move(&mut self) {
         let drained: Vec<String> = self.drained().map(|node| node.own.id.clone()).collect();
         let jobs: Vec<Arc<Job>> = self.jobs.values().cloned().collect();
         for job in jobs.iter().filter(|job| job.job_type == JobType::Service && !job.stop) {
-            let living = self.allocations.iter().filter(|a| a.job.id == job.id && a.is_alive());
-            let (moving, staying): (Vec<_>, Vec<_>) = living.partition(|a| a.is_to_move);
-            let healthy = staying.len() + moving.len();
-            let may = (healthy + 1).saturating_sub(job.group().count + moving.len());
-            let leave = staying.iter().filter(|a| drained.contains(&a.node_id));
+            let living = || self.allocations.iter().filter(|a| a.job.id == job.id && a.is_alive());
+            let healthy = living().filter(|a| a.status == ClientStatus::Running).count();
+            let may = (healthy + 1).saturating_sub(job.group().count);
+            let leave = living().filter(|a| drained.contains(&a.node_id));
             let asked: Vec<String> = leave.take(may).map(|a| a.id.clone()).collect();
             for id in asked {
                 let index = self.write(&[Table::Allocations]);
                 if let Some(alloc) = self.allocations.iter_mut().find(|a| a.id == id) {
                     alloc.asked_to_move(index);
                 }
+                self.relocate(job, &id);
             }
         }
     }
@@ -68,19 +68,12 @@ impl State {
         self.stop_all(job, wanted);
         let mut waiting = 0;
         let mut placed = false;
-        let own = || self.allocations.iter().filter(|alloc| alloc.job.id == job.id);
+        let own = self.allocations.iter().filter(|alloc| alloc.job.id == job.id);
         let taken: Vec<usize> =
-            own().filter(|a| a.is_alive() || a.has_ended()).map(|a| a.number).collect();
-        let movers: Vec<String> =
-            own().filter(|a| a.is_alive() && a.is_to_move).map(|a| a.id.clone()).collect();
+            own.filter(|a| a.is_alive() || a.has_ended()).map(|a| a.number).collect();
         let free = (0..).filter(|number| !taken.contains(number));
         for number in free.take(wanted.saturating_sub(taken.len())) {
             let found = self.begin(job, number);
-            placed |= found;
-            waiting += usize::from(!found);
-        }
-        for id in movers {
-            let found = self.relocate(job, &id);
             placed |= found;
             waiting += usize::from(!found);
         }
@@ -121,11 +114,12 @@ impl State {
         found.is_some()
     }
 
-    /// Moves an allocation where another node has room; else it stays, and waits.
-    fn relocate(&mut self, job: &Arc<Job>, id: &str) -> bool {
-        let Some(node) = self.best(job) else { return false };
-        let Some(at) = self.allocations.iter().position(|alloc| alloc.id == id) else {
-            return false;
+    /// Stops an allocation; where there is room for another, in the same write, each names the other.
+    fn relocate(&mut self, job: &Arc<Job>, id: &str) {
+        let Some(at) = self.allocations.iter().position(|alloc| alloc.id == id) else { return };
+        let Some(node) = self.best(job) else {
+            let index = self.write(&[Table::Allocations]);
+            return self.allocations[at].stopped(index);
         };
         let number = self.allocations[at].number;
         let index = self.start(job, number, &node);
@@ -133,7 +127,6 @@ impl State {
             self.allocations[at].replaced_by(&mut next, index);
             self.allocations.push(next);
         }
-        true
     }
 
     fn start(&mut self, job: &Arc<Job>, number: usize, node: &Registration) -> u64 {

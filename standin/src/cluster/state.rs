@@ -194,7 +194,6 @@ impl State {
         let Some(node) = self.nodes.get_mut(id) else { return Ok(index) };
         let Some(spec) = spec else {
             node.drain_cancelled(eligible, index);
-            self.stay(id);
             return Ok(index);
         };
         let force_at = match u64::try_from(spec.deadline) {
@@ -204,17 +203,6 @@ impl State {
         };
         node.drained(Drain { spec, force_at }, meta, index);
         Ok(index)
-    }
-
-    /// Nobody has to move from a node that is drained no more.
-    fn stay(&mut self, node: &str) {
-        let movers = |a: &Allocation| a.node_id == node && a.is_alive() && a.is_to_move;
-        if self.allocations.iter().any(movers) {
-            self.write(&[Table::Allocations]);
-        }
-        for alloc in self.allocations.iter_mut().filter(|a| movers(a)) {
-            alloc.is_to_move = false;
-        }
     }
 
     /// Forgets a node.

@@ -142,7 +142,7 @@ fn a_drain_moves_one_of_a_group_after_the_other_and_none_of_one_that_is_short() 
     drain(&mut state, "n1", PATIENT);
     for moved in 1..=3 {
         let on_n2 = living(&state).iter().filter(|(_, node)| *node == "n2").count();
-        assert!(on_n2 >= moved && living(&state).len() == 3, "{:?}", living(&state));
+        assert_eq!((on_n2, living(&state).len()), (moved, 3));
         obeyed(&mut state);
     }
     assert!(state.nodes["n1"].drain.is_none() && !state.nodes["n1"].is_eligible);
@@ -153,6 +153,20 @@ fn a_drain_moves_one_of_a_group_after_the_other_and_none_of_one_that_is_short() 
     obeyed(&mut short);
     drain(&mut short, "n1", PATIENT);
     assert!(!short.allocations[0].is_to_move && short.nodes["n1"].drain.is_some());
+}
+
+#[test]
+fn work_that_has_nowhere_to_go_is_stopped_all_the_same_and_waits() {
+    let mut state = State::default();
+    node(&mut state, "n1");
+    run(&mut state, job("service", "web", 1, 64));
+    obeyed(&mut state);
+    drain(&mut state, "n1", PATIENT);
+    assert_eq!((living(&state), blocked(&state)), (vec![], 1));
+    obeyed(&mut state);
+    assert!(state.nodes["n1"].drain.is_none());
+    node(&mut state, "n2");
+    assert_eq!((living(&state), blocked(&state)), (vec![("web", "n2")], 0));
 }
 
 #[test]

@@ -130,6 +130,14 @@ pub async fn go_target_value() -> Result<PathBuf> {
     GO_TARGET_VALUE.ready().await
 }
 
+/// Whether Nomad and the autoscaler are there already, so that nothing has to be built.
+///
+/// # Errors
+/// Where the pinned versions can not be read, or no cache is known.
+pub fn built() -> Result<bool> {
+    Ok(NOMAD.found()?.is_some() && AUTOSCALER.found()?.is_some())
+}
+
 /// Whether every host is in the cache or can be built; builds nothing.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: the whole path live in the terminal, on the real hosts, and nothing left behind.
+//! `cargo xtask demo`: the whole path live in the terminal, on the real hosts or on their stand-ins, and nothing left
+//! behind.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use nomad_api::{ClientStatus, QueryOptions};
+use testkit::cluster::Hosts;
 use testkit::hosts;
 use testkit::rig::{PATH_BOUND, Rig, RigSpec};
 use testkit::work::ShellJob;
@@ -24,18 +26,36 @@ const WANTED: u32 = 3;
 /// How often the picture is drawn.
 const FRAME: Duration = Duration::from_millis(200);
 
-/// Builds what is needed and shows the path. Ctrl-C cleans up as the end does.
-pub(crate) async fn run() -> Result<()> {
-    setup::for_demo().await?;
-    if let Err(missing) = hosts::available() {
-        bail!("the demo runs on the real Nomad and the real Nomad Autoscaler, and {missing}");
+/// How wide a terminal has to be for the words of the phases, too.
+const WORDS_COLUMNS: usize = 120;
+
+/// A terminal that does not say how wide it is.
+const COLUMNS_DEFAULT: usize = 80;
+
+/// Builds what is needed and shows the path: on the hosts that were asked for, else on the real ones where they are
+/// there. Ctrl-C cleans up as the end does.
+pub(crate) async fn run(asked: Option<Hosts>) -> Result<()> {
+    let hosts = match asked {
+        Some(hosts) => hosts,
+        None if hosts::built()? => Hosts::Real,
+        None => Hosts::StandIn,
+    };
+    println!("{}", runs_on(hosts));
+    println!("Plugin and agent are as shipped; the rack is virtual, its serial lines are not.");
+    setup::for_demo(hosts).await?;
+    if hosts == Hosts::Real
+        && let Err(missing) = hosts::available()
+    {
+        bail!("{missing}; or run `cargo xtask demo --stand-in`, which needs neither of them");
     }
-    let build = command("cargo", &["build", "--quiet", "--workspace", "--bins"]);
+    let build = command("cargo", &["build", "--workspace", "--bins"]);
     step("building Lamplighter", build, &mut Tally::default()).await?;
-    hosts::nomad().await?;
-    hosts::autoscaler().await?;
+    if hosts == Hosts::Real {
+        hosts::nomad().await?;
+        hosts::autoscaler().await?;
+    }
     tokio::select! {
-        shown = show() => shown,
+        shown = show(hosts) => shown,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             println!("\nstopped; everything that the demo started is gone");
@@ -44,17 +64,29 @@ pub(crate) async fn run() -> Result<()> {
     }
 }
 
+/// What the demo runs on; all else in it is the same.
+const fn runs_on(hosts: Hosts) -> &'static str {
+    match hosts {
+        Hosts::Real => "On the real Nomad and the real Nomad Autoscaler.",
+        Hosts::StandIn => {
+            "On stand-ins for Nomad and its Autoscaler; `--real` builds the real ones."
+        }
+    }
+}
+
 /// The path itself. Dropping the rig, at the end or on Ctrl-C, kills everything that it started.
-async fn show() -> Result<()> {
+async fn show(hosts: Hosts) -> Result<()> {
     println!(
-        "\nOn the real Nomad and the real Nomad Autoscaler; the rack is virtual, its serial lines are not."
+        "\nStarting Nomad, a rack of {MACHINES} dark machines, the power agent, the autoscaler …"
     );
-    println!(
-        "Starting a Nomad server, a rack of {MACHINES} dark machines, the power agent, the autoscaler …"
-    );
-    let spec = RigSpec { boot: Duration::from_secs(2), ..RigSpec::dark(MACHINES) };
+    let spec = RigSpec { boot: Duration::from_secs(2), ..RigSpec::dark_on(hosts, MACHINES) };
     let rig = Rig::start(&spec).await?;
     let mut picture = Picture::new();
+    if !picture.words {
+        let phases = [Phase::Dark, Phase::Booting, Phase::Up, Phase::ShuttingDown, Phase::Halted];
+        let legend = phases.map(lamp).map(|(lamp, word)| format!("{lamp} {word}"));
+        println!("{}", legend.join("   "));
+    }
     picture.say("the rack is dark, and no machine runs a Nomad client");
 
     let job = ShellJob { cpu_mhz: 1500, ..ShellJob::service("web", WANTED) };
@@ -113,16 +145,11 @@ impl Seen {
         })
     }
 
-    fn line(&self) -> String {
-        let machines = self.machines.iter().map(|(name, (phase, _))| {
-            let (lamp, word) = match phase {
-                Phase::Dark => ("○", "dark"),
-                Phase::Booting => ("◐", "boots"),
-                Phase::Up => ("●", "up"),
-                Phase::ShuttingDown => ("◑", "shuts down"),
-                Phase::Halted => ("◌", "halted"),
-            };
-            format!("{lamp} {name} {word:<10}")
+    /// The line of the picture, with the words of the phases or without.
+    fn line(&self, words: bool) -> String {
+        let machines = self.machines.iter().map(|(name, (phase, _))| match lamp(*phase) {
+            (lamp, word) if words => format!("{lamp} {name} {word:<10}"),
+            (lamp, _) => format!("{lamp} {name} "),
         });
         let machines: Vec<String> = machines.collect();
         format!(
@@ -135,17 +162,42 @@ impl Seen {
     }
 }
 
+const fn lamp(phase: Phase) -> (&'static str, &'static str) {
+    match phase {
+        Phase::Dark => ("○", "dark"),
+        Phase::Booting => ("◐", "boots"),
+        Phase::Up => ("●", "up"),
+        Phase::ShuttingDown => ("◑", "shuts down"),
+        Phase::Halted => ("◌", "halted"),
+    }
+}
+
+/// How wide the terminal of the output is; none where it is no terminal, or one that can not go back in a line.
+fn columns() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    Some(columns.unwrap_or(COLUMNS_DEFAULT))
+}
+
 /// The picture in the terminal: one line that changes in place, or a line for each change where the
 /// output is no terminal.
 struct Picture {
     began: Instant,
     live: bool,
+    /// Whether there is room for the words of the phases.
+    words: bool,
     last: String,
 }
 
 impl Picture {
     fn new() -> Self {
-        Self { began: Instant::now(), live: std::io::stdout().is_terminal(), last: String::new() }
+        let columns = columns();
+        let words = columns.is_none_or(|columns| columns >= WORDS_COLUMNS);
+        Self { began: Instant::now(), live: columns.is_some(), words, last: String::new() }
     }
 
     fn say(&mut self, text: &str) {
@@ -157,7 +209,7 @@ impl Picture {
     }
 
     fn draw(&mut self, seen: &Seen) -> Result<()> {
-        let line = seen.line();
+        let line = seen.line(self.words);
         if line == self.last {
             return Ok(());
         }

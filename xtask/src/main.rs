@@ -12,6 +12,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use testkit::cluster::Hosts;
 
 /// Shows Lamplighter at work, and tests it.
 #[derive(Debug, Parser)]
@@ -23,8 +24,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A job waits, machines are lit, it runs, it ends, the rack goes dark: live, on the real hosts
-    Demo,
+    /// A job waits, machines are lit, it runs, it ends, the rack goes dark: live
+    Demo {
+        /// Run on the real Nomad and the real Nomad Autoscaler, and build them where they are not there (needs Go)
+        #[arg(long, conflicts_with = "stand_in")]
+        real: bool,
+        /// Run on the stand-ins, also where the real ones are there
+        #[arg(long)]
+        stand_in: bool,
+    },
     /// Builds the agent for other boards: aarch64, static, and armv7; prints how large it is
     Cross {
         /// The targets, by Rust's names; all where none is named
@@ -59,7 +67,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(async {
             match arguments.command {
                 Command::Cross { only, profile } => cross::run(&only, &profile).await,
-                Command::Demo => demo::run().await,
+                Command::Demo { real, stand_in } => {
+                    let asked = real.then_some(Hosts::Real).or(stand_in.then_some(Hosts::StandIn));
+                    demo::run(asked).await
+                }
                 Command::Package { only, profile } => package::run(&only, &profile).await.map(drop),
                 Command::Test { only } => test::run(&only).await,
             }

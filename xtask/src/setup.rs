@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use testkit::cluster::Hosts;
 use testkit::hosts::{Need, kernel_needs};
 
 use crate::steps::{Tally, command, step};
@@ -89,10 +90,13 @@ pub(crate) fn is_there(program: &str) -> bool {
     system || testkit::process::on_path(program).is_some()
 }
 
-/// Installs what the demo needs.
-pub(crate) async fn for_demo() -> Result<()> {
+/// Installs what the demo needs on these hosts.
+pub(crate) async fn for_demo(hosts: Hosts) -> Result<()> {
     install(DEMO).await?;
-    go_for_hosts().await
+    match hosts {
+        Hosts::Real => go_for_hosts().await,
+        Hosts::StandIn => Ok(()),
+    }
 }
 
 /// Installs Debian's Go where the hosts are still to be built, nothing else brings one, and Debian's is

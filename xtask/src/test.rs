@@ -40,6 +40,7 @@ const STEPS: &[(&str, &[&str])] = &[
     ("tests", &["test", "--workspace", "--exclude", "testkit", "--exclude", "xtask"]),
     ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
     ("stand-in", ON_STAND_IN),
+    ("demo", &["xtask", "demo", "--stand-in"]),
     (
         "contract",
         &[

@@ -242,7 +242,8 @@ pub enum Verdict {
         /// The hold that comes with it.
         hold: Option<Hold>,
     },
-    /// The running operation still waits for its drain and is to be called off; then the order is heard again.
+    /// The running operation still waits, for its drain or until the machine is awake, and is to be called off; then the
+    /// order is heard again.
     CallOff,
     /// It is not obeyed.
     Refuse(Refusal),
@@ -449,6 +450,10 @@ fn beside(
     // Before the point of no return a person may think again, or be in a hurry.
     let otherwise = order.verb != running.verb || order.force;
     if person && matches!(running.phase, Phase::Draining | Phase::Waiting) && otherwise {
+        return Ok(Verdict::CallOff);
+    }
+    // Minutes may pass until a machine answers, and nothing of it is half way: it gets no more packets.
+    if person && running.phase == Phase::Waking && order.verb != running.verb {
         return Ok(Verdict::CallOff);
     }
     if order.verb == running.verb {

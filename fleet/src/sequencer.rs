@@ -225,6 +225,10 @@ impl Record {
             State::Draining { left, .. } => left.clone(),
             State::Undraining { why, .. } => format!("taking the drain back: {why}"),
             State::Looking { rest: Some(_), .. } => format!("trying again: {}", self.trouble),
+            State::Waiting { to: PowerState::Off, .. } if self.task.paths.cut == Cut::Never => {
+                "it was lit too short ago (min_on; a person may say --force), or may still wake by packets that were sent"
+                    .to_owned()
+            }
             State::Waiting { to: PowerState::Off, .. } => {
                 "it was lit too short ago (min_on); a person may say --force".to_owned()
             }

@@ -193,6 +193,31 @@ fn one_that_does_not_wake_fails_with_what_was_tried_and_seen() {
 }
 
 #[test]
+fn one_that_is_called_off_gets_no_more_packets_and_says_that_it_may_wake() {
+    let mut machine = Sleeper { lost: u32::MAX, ..Sleeper::new(None) };
+    let mut sequencer = Sequencer::begin(task(Verb::On, Cut::Never), machine.now);
+    while machine.sent.len() < 5 {
+        assert!(machine.act(&mut sequencer));
+    }
+    sequencer.handle(Input::CalledOff("called off by ada's `off`".to_owned()), machine.now);
+    machine.finish(&mut sequencer);
+    assert_eq!(machine.sent.len(), 5);
+    let record = sequencer.record();
+    assert_eq!(record.state, State::Failed { untouched: false });
+    let said = "called off by ada's `off`; 5 wake packets were sent, and it may wake by them";
+    assert_eq!(record.evidence, said);
+
+    let mut sequencer = Sequencer::begin(task(Verb::On, Cut::Never), machine.now);
+    while sequencer.record().phase() != Phase::Waking {
+        assert!(machine.act(&mut sequencer));
+    }
+    sequencer.handle(Input::CalledOff("called off by ada's `off`".to_owned()), machine.now);
+    let record = sequencer.record();
+    assert_eq!(record.state, State::Failed { untouched: true }, "before the first packet");
+    assert_eq!(record.evidence, "called off by ada's `off`");
+}
+
+#[test]
 fn a_packet_that_can_not_be_sent_is_tried_again_only_where_that_may_help() {
     let passing = vec![fault(FaultClass::Unreachable); 3];
     let mut machine = Sleeper { faults: passing, ..Sleeper::new(None) };

@@ -12,7 +12,7 @@ use fleet::forecast::OutletNow;
 use fleet::sequencer::Record;
 use fleet::{
     Boot, Commanded, DeviceName, LinesSeen, Moment, OperationId, Origin, Phase, PowerState,
-    Quarantine, Reason, Sequencer, Shape,
+    Quarantine, Reason, Sequencer, Shape, Verb,
 };
 
 use crate::config::{MachineConfig, OutletPath};
@@ -364,6 +364,18 @@ impl Machine {
         let cut = state.live.as_ref().and_then(|live| live.sequencer.record().cut);
         let latest = ordered.map(|last| last.at).max(cut);
         latest.is_some_and(|at| now.since(at) < HEARTBEAT_MISSED)
+    }
+
+    /// Until when it may still wake by packets that were sent: an `off` that nothing can cut would find nobody, and it
+    /// would be up afterwards.
+    pub(crate) fn may_wake_until(&self) -> Option<Moment> {
+        let wake = self.config.wake.as_ref().filter(|_| self.outlets.is_empty())?;
+        let state = self.state();
+        let last = state.last.as_ref().filter(|last| last.verb != Verb::Off)?;
+        let answered = matches!(&last.outcome, Outcome::Ended(ended) if ended.well);
+        let alive = matches!(state.life, Some((Ok(_), _)));
+        let sent = state.wear.lit.filter(|_| !answered && !alive)?;
+        Some(sent + wake.deadline)
     }
 
     /// Its paths, as they are told of.

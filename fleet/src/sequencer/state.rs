@@ -104,7 +104,7 @@ pub enum Input {
     /// What the feeds have room for. Where that is [`Room::Free`] and the outlets are to close next, the machine takes
     /// the room with this: to ask and to tell is one step.
     Room(Room),
-    /// A person wants it otherwise. Obeyed only before the point of no return.
+    /// A person wants it otherwise. Obeyed only before the point of no return, and while a machine is being woken.
     CalledOff(String),
     /// What is to be done next could not be written down, for this reason. Before anything was done to the machine the
     /// sequence ends; later it goes on, because to stop half way would be worse.

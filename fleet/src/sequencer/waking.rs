@@ -31,6 +31,7 @@ pub(super) fn waking(record: &mut Record, state: State, event: Event, now: Momen
     let State::Waking { until, step, sent, seen } = state else { return state };
     match (step, event) {
         (_, Event::Told(Input::LifeSeen(Ok(sign)))) => awake(record, sent, &sign, now),
+        (_, Event::Told(Input::CalledOff(why))) => called_off(record, sent, &why),
         (_, Event::Expired) if until <= now => asleep(record, sent, &seen),
         (WakeStep::Look { .. }, Event::Told(Input::LifeSeen(Err(seen)))) => {
             State::Waking { until, step: WakeStep::Send, sent, seen }
@@ -78,6 +79,15 @@ fn awake(record: &mut Record, sent: u32, sign: &str, now: Moment) -> State {
         (sent, _) => format!("awake after {sent} wake packets: {sign}"),
     });
     State::Done
+}
+
+/// What was sent can not be called back.
+fn called_off(record: &mut Record, sent: u32, why: &str) -> State {
+    record.add_evidence(why);
+    if sent > 0 {
+        record.add_evidence(&format!("{sent} wake packets were sent, and it may wake by them"));
+    }
+    State::Failed { untouched: !record.moved }
 }
 
 fn asleep(record: &mut Record, sent: u32, seen: &str) -> State {

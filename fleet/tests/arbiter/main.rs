@@ -287,6 +287,18 @@ fn only_a_drain_is_called_off_and_only_by_a_person() {
 }
 
 #[test]
+fn a_person_ends_the_waking_of_a_machine_by_any_other_verb() {
+    let waking = busy(Verb::On, Phase::Waking);
+    for verb in [Verb::Off, Verb::Cycle] {
+        assert_eq!(hear(&order(verb, ada()), &waking, &Work::Empty), Verdict::CallOff);
+    }
+    let again = hear(&Order { force: true, ..order(Verb::On, ada()) }, &waking, &Work::NotAsked);
+    assert!(matches!(again, Verdict::Join { .. }), "{again:?}");
+    let autoscaler = order(Verb::Off, Origin::Autoscaler(fence(1)));
+    assert_eq!(refused(&autoscaler, &waking, &Work::Empty).0, RefusalCode::Busy);
+}
+
+#[test]
 fn an_order_that_waited_longer_than_it_is_valid_is_void() {
     let order = order(Verb::On, ada());
     let later = NOW + Duration::from_secs(31);

@@ -279,6 +279,7 @@ pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         (wear.may_cut_at(limits), wear.may_light_at(limits))
     };
     let in_a_hurry = order.force && matches!(order.origin, Origin::Person(_));
+    let may_cut_at = if in_a_hurry { Moment::ZERO } else { may_cut_at };
     // A node that is empty is drained too: else work may be placed there until the cut.
     let drain = match work {
         Work::Runs(_) | Work::Empty if order.drain => Some(config.drain_deadline),
@@ -292,7 +293,8 @@ pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         soft_off: config.soft_off.as_ref().map(|soft_off| soft_off.deadline),
         settle: config.settle,
         off_dwell: config.off_dwell.max(limits.min_off),
-        may_cut_at: if in_a_hurry { Moment::ZERO } else { may_cut_at },
+        // Hurry is no use where nobody is there yet to be asked.
+        may_cut_at: may_cut_at.max(machine.may_wake_until().unwrap_or(Moment::ZERO)),
         may_light_at,
         fed: !config.supplies.is_empty(),
         paths: config.paths(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use agent_api::Machine;
 use fleet::{Observed, Phase, Power, PowerState, RefusalCode, Verb};
 use socket2::{Domain, Protocol, Socket, Type};
-use testkit::bench::{Bench, order, person, until};
+use testkit::bench::{Bench, ended, order, person, until};
 use testkit::network::{SHELF, in_own_network, sh};
 
 const RACK: &str = r#"
@@ -271,6 +271,43 @@ async fn a_card_that_nobody_has_fails_with_what_was_tried_and_seen() {
             assert!(failed.evidence.contains("ip link set lan up"), "{}", failed.evidence);
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn an_off_while_it_wakes_ends_the_packets_and_waits_for_what_they_may_wake() {
+    let name = "packets::an_off_while_it_wakes_ends_the_packets_and_waits_for_what_they_may_wake";
+    in_own_network(name, SHELF, async || {
+        let bench = start(&closet("", "", "").replace("\"60s\"", "\"5s\"")).await;
+        let wire = Wire::on("lan");
+        let mut watch = bench.client.watch().await.unwrap();
+        let on = bench.accepted(&order("op-1", "mini", Verb::On, person())).await;
+        until("packets are sent", async || (wire.magic(MINI).len() > 1).then_some(())).await;
+        let would = bench.run(&["plan", "off", "mini"]).await.out;
+        assert!(would.contains("called off by "), "{would}");
+        let off = bench.accepted(&order("op-2", "mini", Verb::Off, person())).await;
+        let sent = wire.magic(MINI).len();
+        let called_off = ended(&mut watch, &on.id).await;
+        assert_eq!(called_off.phase, Phase::Failed);
+        let said = format!(
+            "called off by ada's `off`; {sent} wake packets were sent, and it may wake by them"
+        );
+        assert_eq!(called_off.evidence, said);
+        bench
+            .until_status("mini", "it waits", |mini| {
+                mini["operation"]["phase"] == "waiting"
+                    && mini["operation"]["progress"]
+                        .as_str()
+                        .is_some_and(|said| said.contains("may still wake"))
+            })
+            .await;
+        // It has heard one of them.
+        sh("ip -n shelf address add 10.9.0.21/24 dev nic").await;
+        let off = ended(&mut watch, &off.id).await;
+        assert_eq!(off.evidence, "shut down; nothing cuts its power");
+        assert_eq!(wire.magic(MINI).len(), sent, "no packet more");
+        assert_eq!(observed(&bench.machine("mini").await), Observed::Assumed(PowerState::Off));
+    })
     .await;
 }
 

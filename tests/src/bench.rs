@@ -167,6 +167,12 @@ impl Bench {
         said_by(command.spawn().expect("it starts")).await
     }
 
+    /// The agent's process.
+    #[must_use]
+    pub fn agent_id(&self) -> u32 {
+        self.agent.as_ref().expect("an agent runs").id()
+    }
+
     /// Sends the agent a signal.
     pub fn signal(&self, signal: Signal) {
         self.agent.as_ref().expect("an agent runs").signal(signal).expect("it is there");

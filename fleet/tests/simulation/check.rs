@@ -262,6 +262,12 @@ impl Check {
         self.driven.retain(|(name, _), _| !names.contains(&name.as_str()));
     }
 
+    /// Whether the machine was ordered on since then.
+    pub(crate) fn was_lit_since(&self, name: &str, then: u64) -> bool {
+        let lit = self.driven.get(&(name.to_owned(), PowerState::On));
+        lit.is_some_and(|at| *at >= then)
+    }
+
     fn not_under_work(&self, name: &str, intent: &RunningOrder, nomad: &Nomad, now: u64) {
         if intent.forced || self.excused(name, now) {
             return;

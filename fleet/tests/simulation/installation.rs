@@ -388,6 +388,10 @@ impl Installation {
             }
             Effect::MakeEligible { .. } => {
                 self.check.freed(name, self.now);
+                // The agent looks and asks for the shutdown in one moment; here a second lies between.
+                if self.agents[rack_of(name)].obeys_a_person(name) {
+                    self.check.touched(name, self.now);
+                }
                 self.nomad.end_drain(name)
             }
             Effect::Drain { deadline, ignore_system, .. } => {

@@ -94,6 +94,7 @@ fn run(faults: &mut Faults, all: &mut Installation, chance: &mut Chance) -> u64 
         all.step(chance);
     }
     faults.heal(all);
+    let faulty_until = all.now;
     for _ in 0..HEALING {
         all.step(chance);
     }
@@ -105,7 +106,7 @@ fn run(faults: &mut Faults, all: &mut Installation, chance: &mut Chance) -> u64 
     let rest = all.busy_at.saturating_sub(healed);
     assert!(all.now < healed + REST_MAX, "it does not come to rest");
     for (place, pool) in POOLS.iter().enumerate() {
-        rests(all, place, pool);
+        rests(all, (place, pool), faulty_until);
     }
     let is_out = |name: &&str| all.agents[rack_of(name)].is_quarantined(name);
     let out: Vec<&str> = tested.into_iter().filter(is_out).collect();
@@ -146,7 +147,7 @@ fn go_home(all: &mut Installation, chance: &mut Chance) -> Vec<&'static str> {
 }
 
 /// What a pool must be like at rest.
-fn rests(all: &mut Installation, place: usize, pool: &Pool) {
+fn rests(all: &mut Installation, (place, pool): (usize, &Pool), faulty_until: u64) {
     let takes = |name: &&str| all.nomad.nodes.get(*name).is_some_and(|node| node.eligible);
     let (working, left): (Vec<&str>, Vec<&str>) = all.lit(pool).into_iter().partition(takes);
     let lines = all.lines(place);
@@ -159,7 +160,10 @@ fn rests(all: &mut Installation, place: usize, pool: &Pool) {
     let wanted = usize::try_from(pool.wanted).unwrap();
     let lights = |name: &&str| {
         let dark = !working.contains(name) && !left.contains(name);
-        dark && !all.feed_is_full(rack_of(name))
+        // A boot that failed while things went wrong, under a person's lock, is judged when the lock ends.
+        let failed = all.agents[rack_of(name)].is_quarantined(name)
+            && !all.check.was_lit_since(name, faulty_until);
+        dark && !failed && !all.feed_is_full(rack_of(name))
     };
     // All that could be lit are.
     let short = working.len() < wanted;

@@ -106,6 +106,12 @@ impl Agent {
         })
     }
 
+    /// Whether a person's order is under way on the machine.
+    pub(crate) fn obeys_a_person(&self, name: &str) -> bool {
+        let live = self.live.get(name);
+        live.is_some_and(|live| matches!(live.order.origin, Origin::Person(_)))
+    }
+
     pub(crate) fn is_quarantined(&self, name: &str) -> bool {
         self.journal.machines[name].quarantine.is_some()
     }

@@ -94,7 +94,9 @@ fn phase(number: i32) -> Result<Phase, FieldError> {
         Ok(wire::Phase::Waking) => Ok(Phase::Waking),
         Ok(wire::Phase::Done) => Ok(Phase::Done),
         Ok(wire::Phase::Failed) => Ok(Phase::Failed),
-        Ok(wire::Phase::Unspecified) | Err(_) => Err(FieldError::unknown("phase", number, "phase")),
+        Ok(wire::Phase::Unspecified) => Err(FieldError::unknown("phase", number, "phase")),
+        // A newer agent has more of them: who reads it is to know all else of its machines.
+        Err(_) => Ok(Phase::Unknown),
     }
 }
 
@@ -111,6 +113,8 @@ fn phase_number(phase: Phase) -> i32 {
         Phase::Waking => wire::Phase::Waking,
         Phase::Done => wire::Phase::Done,
         Phase::Failed => wire::Phase::Failed,
+        // Nobody sends it: no sequence is in it.
+        Phase::Unknown => wire::Phase::Unspecified,
     }
     .into()
 }

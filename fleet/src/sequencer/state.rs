@@ -419,6 +419,8 @@ pub enum Phase {
     Done,
     /// Finished otherwise.
     Failed,
+    /// One that a newer agent told and this version does not know: taken for one that goes on. No sequence is in it.
+    Unknown,
 }
 
 impl Phase {
@@ -443,6 +445,7 @@ impl Phase {
             Phase::Waking => "waking",
             Phase::Done => "done",
             Phase::Failed => "failed",
+            Phase::Unknown => "in a phase that this version does not know",
         }
     }
 }

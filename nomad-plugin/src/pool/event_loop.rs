@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_api::{AgentAddress, Client as Agent};
 use fleet::arbiter::BEFORE_BOOT;
 use fleet::reconciler::{Done, Effect, Reconciler};
-use fleet::{ClusterId, Discord, FenceNumber, FleetView, MachineName, Moment, OperationId, Shape};
+use fleet::{ClusterId, FenceNumber, FleetView, MachineName, Moment, OperationId, Shape};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -23,10 +23,9 @@ use super::plans::Teller;
 use super::record::Keeper;
 use super::shapes::Shapes;
 use super::watchers::{News, follow_agent, follow_nomad};
-use super::{PoolParts, Report, Request};
-use crate::host::{Direction, Fault, ScalingAction};
+use super::{PoolParts, Request};
+use crate::host::Fault;
 use crate::metrics::PoolMetrics;
-use crate::target::block::Block;
 
 /// News that may wait: each is taken in well under a millisecond.
 const NEWS_MAX: usize = 256;
@@ -45,9 +44,6 @@ const AGENT_HELP: &str = "check that `power-agent serve` runs there and that `ag
 /// Where the loop's clock stands when it starts: ages that agents tell reach back before that, those of an
 /// earlier boot of their hosts the furthest, and none is to be cut at the clock's origin.
 const CLOCK_ORIGIN: Duration = BEFORE_BOOT.saturating_mul(4);
-
-/// Scales that may wait for the record to be written: more are answered with an error.
-const SCALES_MAX: usize = 64;
 
 /// How long an effect may wait for the record: a write takes well under a second. What waited longer was
 /// asked of a pool that may be another by now, so it is asked anew: a proof that a node is empty ages.
@@ -242,142 +238,6 @@ impl Pool {
         self.note_shapes(now);
     }
 
-    fn answer(&mut self, request: Request) {
-        let now = self.now();
-        match request {
-            Request::Status { block, raw, answer } => {
-                let report = self.status(&block, &raw, now);
-                // The host may have given up waiting; it asks again.
-                answer.send(report).ok();
-            }
-            Request::Scale { block, raw, action, answer } => {
-                self.scale((&block, &raw), &action, answer, now);
-            }
-            Request::Stop(_) => {}
-        }
-    }
-
-    fn status(&mut self, block: &Block, raw: &crate::host::Config, now: Moment) -> Report {
-        let discord = self.take_block(block, raw, now).err();
-        self.meet_caller(&block.voice, raw, now);
-        let report = self.report(block, discord, now);
-        if let Some(why) = report.not_ready.as_ref().filter(|_| self.not_ready != report.not_ready)
-        {
-            tracing::info!(pool = %self.parts.pool, reason = %why, "Status is answered not ready");
-        }
-        self.not_ready.clone_from(&report.not_ready);
-        match &mut self.reconciler {
-            Some(reconciler) if report.ready => reconciler.told(block.caller(), report.count, now),
-            Some(reconciler) => reconciler.told_not_ready(block.caller(), now),
-            None => {}
-        }
-        report
-    }
-
-    /// Takes what a policy's block says; it is refused while it contradicts another's.
-    fn take_block(
-        &mut self,
-        block: &Block,
-        raw: &crate::host::Config,
-        now: Moment,
-    ) -> Result<(), Discord> {
-        let is_new = self.blocks.take(block, raw)?;
-        if let Some(reconciler) = &mut self.reconciler {
-            reconciler.call(&block.voice, now);
-        }
-        if is_new {
-            if let Some(reconciler) = &mut self.reconciler {
-                reconciler.set_knobs(self.blocks.knobs());
-            }
-            self.look(now);
-        }
-        self.blocks.discord().map_or(Ok(()), Err)
-    }
-
-    /// Forgets the policies whose demands have lapsed.
-    fn forget_lapsed(&mut self) {
-        let Some(reconciler) = &mut self.reconciler else { return };
-        for voice in reconciler.take_lapsed() {
-            tracing::info!(
-                pool = %self.parts.pool, demand = %voice,
-                "a demand lapsed: its policy has not called for demand_ttl"
-            );
-            self.blocks.forget(&voice);
-            self.namesakes.forget(&voice);
-            reconciler.set_knobs(self.blocks.knobs());
-        }
-    }
-
-    fn report(&self, block: &Block, discord: Option<Discord>, now: Moment) -> Report {
-        let discord = discord.map(|discord| discord.to_string());
-        if let Some(reconciler) = &self.reconciler {
-            let status = reconciler.status_for(block.terms.knobs.while_starting, now);
-            let overdue = self.office.is_overdue(now).then(|| {
-                let why = self.office.problem.as_deref().unwrap_or("no answer yet");
-                format!("the heartbeat of the pool's lease can not be written: {why}")
-            });
-            // Why Nomad can not be read is told with its remedy.
-            let unread = self.nomad_problem.clone().filter(|_| !self.nomad.answers);
-            let waits = status.not_ready.map(|why| unread.unwrap_or(why));
-            let not_ready = discord.or(waits).or(overdue);
-            return Report {
-                ready: not_ready.is_none(),
-                count: status.count,
-                desired: status.desired,
-                not_ready,
-            };
-        }
-        let why = match (self.office.other(), &self.office.problem, &self.nomad_problem) {
-            (Some(holder), ..) => format!("{holder} holds the pool's lease"),
-            (None, Some(problem), _) => problem.clone(),
-            (None, None, Some(problem)) if !self.nomad.answers => problem.clone(),
-            (None, None, _) => "the pool is being looked at for the first time".to_owned(),
-        };
-        Report {
-            ready: false,
-            count: self.view().count(now),
-            desired: None,
-            not_ready: Some(discord.unwrap_or(why)),
-        }
-    }
-
-    fn scale(
-        &mut self,
-        (block, raw): (&Block, &crate::host::Config),
-        action: &ScalingAction,
-        answer: oneshot::Sender<Result<(), Fault>>,
-        now: Moment,
-    ) {
-        let refuse = |answer: oneshot::Sender<_>, why: String| {
-            // The host may have given up waiting; it asks again.
-            answer.send(Err(Fault::failed(why))).ok();
-        };
-        let Ok(count) = u32::try_from(action.count) else {
-            return refuse(answer, format!("count {} is no number of machines", action.count));
-        };
-        if self.scales.len() >= SCALES_MAX {
-            return refuse(answer, "the pool's record can not be written".to_owned());
-        }
-        let discord = self.take_block(block, raw, now).err();
-        let is_refused = discord.is_some();
-        self.meet_asker(&block.voice, action, now);
-        let Report { desired, not_ready, .. } = self.report(block, discord, now);
-        let reconciler = self.reconciler.as_mut().filter(|_| desired.is_some() && !is_refused);
-        let Some(reconciler) = reconciler else {
-            let why = not_ready.unwrap_or_default();
-            return refuse(answer, format!("pool {} can not scale: {why}", self.parts.pool));
-        };
-        let direction = match action.direction {
-            Direction::Up => fleet::demand::Direction::Up,
-            Direction::Down => fleet::demand::Direction::Down,
-            Direction::None => fleet::demand::Direction::None,
-        };
-        let count = fleet::NodeCount(count);
-        tracing::debug!(pool = %self.parts.pool, %count, reason = %action.reason, "a policy asked");
-        reconciler.ask(&block.voice, count, direction, now);
-        self.scales.push(answer);
-    }
-
     fn finished(&mut self, finished: Result<Finished, JoinError>) {
         let now = self.now();
         match finished {
@@ -403,15 +263,6 @@ impl Pool {
             Err(error) => {
                 tracing::error!(err = %error, "a task of the pool ended badly (a bug of ours)")
             }
-        }
-    }
-
-    /// The record could not be written: who asked for a count is told why, and asks again.
-    fn answer_unkept(&mut self) {
-        let Some(problem) = &self.office.problem else { return };
-        for answer in self.scales.drain(..) {
-            // The host may have given up waiting; it asks again.
-            answer.send(Err(Fault::failed(format!("the count was not kept: {problem}")))).ok();
         }
     }
 
@@ -585,6 +436,7 @@ impl Pool {
     }
 }
 
+mod asked;
 mod fences;
 mod measure;
 mod tell;

@@ -202,12 +202,6 @@ impl Client {
         })
     }
 
-    /// The same cluster and connections, with another namespace for variables and jobs.
-    #[must_use]
-    pub fn in_namespace(&self, namespace: impl Into<String>) -> Self {
-        Self { inner: Arc::clone(&self.inner), namespace: Some(namespace.into()) }
-    }
-
     /// The address that is asked, for messages.
     #[must_use]
     pub fn address(&self) -> &str {

@@ -130,14 +130,4 @@ impl Error {
         matches!(self, Self::Status { code: 404, .. })
             || matches!(self, Self::Status { code: 500, body, .. } if body.ends_with("not found"))
     }
-
-    /// Whether asking again later may help: nothing is wrong with the question or the settings.
-    #[must_use]
-    pub const fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
-            Self::Status { code, .. } => *code == 429 || *code >= 500,
-            _ => false,
-        }
-    }
 }

@@ -138,12 +138,6 @@ impl EventStream {
         result.map(StreamItem::Batch)
     }
 
-    /// The last index that was seen; a break is resumed after it.
-    #[must_use]
-    pub const fn last_index(&self) -> u64 {
-        self.last
-    }
-
     fn ask(&self) -> Ask {
         let names: Vec<_> = self.ask_topics.iter().map(|topic| topic.as_str()).collect();
         let mut ask = Ask::get(&["event", "stream"], format!("following {}", names.join(", ")))

@@ -255,23 +255,6 @@ impl Client {
         self.read_optional(ask).await
     }
 
-    /// The evaluations of a job, newest first.
-    ///
-    /// # Errors
-    /// As every question to Nomad: see [`Error`]; needs `read-job` in the namespace.
-    pub async fn job_evaluations(
-        &self,
-        namespace: &str,
-        id: &str,
-        options: &QueryOptions,
-    ) -> Result<(Vec<crate::Evaluation>, QueryMeta), Error> {
-        let what = format!("reading the evaluations of job {id:?} of namespace {namespace:?}");
-        let ask = Ask::get(&["job", id, "evaluations"], what)
-            .needs(rule(namespace, "read-job"))
-            .with("namespace", namespace);
-        self.query(ask, options).await
-    }
-
     /// The allocations of a job, with their resources.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ impl Pool {
         }
     }
 
-    fn status(&mut self, block: &Block, raw: &Config, now: Moment) -> Report {
+    pub(super) fn status(&mut self, block: &Block, raw: &Config, now: Moment) -> Report {
         let discord = self.take_block(block, raw, now).err();
         self.meet_caller(&block.voice, raw, now);
         let report = self.report(block, discord, now);
@@ -45,7 +45,12 @@ impl Pool {
     }
 
     /// Takes what a policy's block says; it is refused while it contradicts another's.
-    fn take_block(&mut self, block: &Block, raw: &Config, now: Moment) -> Result<(), Discord> {
+    pub(super) fn take_block(
+        &mut self,
+        block: &Block,
+        raw: &Config,
+        now: Moment,
+    ) -> Result<(), Discord> {
         let is_new = self.blocks.take(block, raw)?;
         if let Some(reconciler) = &mut self.reconciler {
             reconciler.call(&block.voice, now);
@@ -73,7 +78,7 @@ impl Pool {
         }
     }
 
-    fn report(&self, block: &Block, discord: Option<Discord>, now: Moment) -> Report {
+    pub(super) fn report(&self, block: &Block, discord: Option<Discord>, now: Moment) -> Report {
         let discord = discord.map(|discord| discord.to_string());
         if let Some(reconciler) = &self.reconciler {
             let status = reconciler.status_for(block.terms.knobs.while_starting, now);
@@ -106,7 +111,7 @@ impl Pool {
         }
     }
 
-    fn scale(
+    pub(super) fn scale(
         &mut self,
         (block, raw): (&Block, &Config),
         action: &ScalingAction,

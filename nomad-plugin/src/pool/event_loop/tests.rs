@@ -8,7 +8,9 @@ use agent_api::Machine;
 use fleet::{HolderId, NodeCount, PoolName, PowerState};
 
 use super::*;
+use crate::host::{Direction, ScalingAction};
 use crate::settings::{Records, Settings};
+use crate::target::block::Block;
 
 fn pool(folder: &Path, run: u64) -> Pool {
     let nomad = nomad_api::Config::at("http://127.0.0.1:1");

@@ -550,10 +550,19 @@ fn what_can_not_be_written_down_before_the_machine_was_touched_is_not_done() {
         let (bench, sequencer) = unwritten_from(task, line, phase);
         assert!(bench.edges.is_empty(), "{phase}: {:?}", bench.edges);
         assert!(sequencer.record().left_untouched(), "{phase}");
+        let moved = (sequencer.record().cut, sequencer.record().lit);
+        assert_eq!(moved, (None, None), "{phase}: what did not move does not wear");
         let evidence = &sequencer.record().evidence;
         assert!(evidence.contains("nothing was moved: no space left"), "{evidence}");
         assert_eq!(bench.left_as, if drains { vec![Eligible::Yes] } else { Vec::new() }, "{phase}");
     }
+}
+
+#[test]
+fn a_machine_that_was_asked_to_shut_down_is_cut_also_where_nothing_can_be_written() {
+    let (bench, sequencer) = unwritten_from(task(Verb::Off), PowerState::On, Phase::Cutting);
+    assert_eq!(sequencer.record().state, State::Done, "there is no way back");
+    assert_eq!(bench.line, PowerState::Off);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod claim;
 mod feeds;
 mod half_done;
 mod locks;
+mod owed;
 mod plan;
 mod pools;
 mod quarantine;

@@ -7,7 +7,7 @@ use fleet::feeds::FeedSum;
 use fleet::{
     BootEnd, Commanded, DeviceName, DriftPolicy, Fence, MachineName, Moment, Observed,
     OnSoftOffTimeout, OperationId, Origin, Phase, PlanId, PoolName, Power, PowerState,
-    QuarantineCause, Reason, Shape, Supply, Verb,
+    QuarantineCause, ReadSource, Reason, Shape, Supply, Verb,
 };
 
 use crate::{Hold, Locks};
@@ -174,6 +174,8 @@ pub struct Outlet {
     pub reading: Option<(PowerState, Duration)>,
     /// Why the device did not answer when it was last asked. `None`: it did.
     pub trouble: Option<String>,
+    /// What its reading is of.
+    pub source: ReadSource,
 }
 
 /// A machine's quarantine.

@@ -258,7 +258,9 @@ fn stands(machine: &Machine) -> Vec<Told> {
     for outlet in &machine.outlets {
         let (device, number) = (&outlet.device, outlet.number);
         let (said, ordinary) = match (&outlet.reading, &outlet.trouble, outlet.can_read_back) {
-            (Some((state, age)), ..) => (format!("{state}, {} ago", ago(*age)), true),
+            (Some((state, age)), ..) => {
+                (format!("{state}{}, {} ago", outlet.source.told(), ago(*age)), true)
+            }
             (None, Some(trouble), _) => (format!("unknown: {trouble}"), false),
             (None, None, false) => ("can not be read: the board tells nothing".to_owned(), true),
             (None, None, true) => ("unknown: it has not been read yet".to_owned(), false),

@@ -35,7 +35,7 @@ pub use boots::{BOOTS_MAX, Boot, BootEnd, BootTimes, Quarantine, QuarantineCause
 pub use drift::DriftPolicy;
 pub use feeds::{Draw, FedView, FeedKey, FeedRoom, FeedRooms, Milliamps, NoRoom, Supply};
 pub use knobs::{Knobs, NodeFilter, Selector, WhileStarting};
-pub use lines::{Fault, FaultClass, LinesSeen};
+pub use lines::{Fault, FaultClass, LinesSeen, ReadSource};
 pub use moment::Moment;
 pub use names::{
     AllocId, ClusterId, DemandName, DeviceName, FeedName, Fence, FenceNumber, HolderId,

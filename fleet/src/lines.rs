@@ -2,6 +2,44 @@
 
 use crate::PowerState;
 
+/// What an outlet's reading is of. The later here, the less it says of the contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum ReadSource {
+    /// The device's own answer.
+    #[default]
+    Device,
+    /// The level at the pin, whoever makes it.
+    Pin,
+    /// The pin or what was written to it: the chip's driver is not known to us.
+    Unsaid,
+    /// What was written to the chip: it does not read its pin.
+    Written,
+}
+
+impl ReadSource {
+    /// The word in JSON; for ever.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ReadSource::Device => "device",
+            ReadSource::Pin => "pin",
+            ReadSource::Unsaid => "unsaid",
+            ReadSource::Written => "written",
+        }
+    }
+
+    /// What is said of it after a state that was read.
+    #[must_use]
+    pub const fn told(self) -> &'static str {
+        match self {
+            ReadSource::Device => "",
+            ReadSource::Pin => " at the pin",
+            ReadSource::Unsaid => ", at the pin or as it was written: its chip does not say which",
+            ReadSource::Written => " as it was written: its chip does not read the pin",
+        }
+    }
+}
+
 /// How many outlets of a machine read how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinesSeen {
@@ -11,6 +49,8 @@ pub struct LinesSeen {
     pub off: u32,
     /// Can not be told.
     pub untold: u32,
+    /// What the readings are of; of several, the one that says least.
+    pub source: ReadSource,
 }
 
 /// What outlets say to a wanted state.
@@ -33,6 +73,13 @@ impl LinesSeen {
             Some(PowerState::Off) => self.off += 1,
             None => self.untold += 1,
         }
+        self
+    }
+
+    /// With what the reading of one outlet is of.
+    #[must_use]
+    pub fn read_from(mut self, source: ReadSource) -> Self {
+        self.source = self.source.max(source);
         self
     }
 

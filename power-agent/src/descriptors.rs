@@ -28,6 +28,17 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// The variable by which systemd (254 and later) tells how many descriptors it keeps.
 const FDSTORE: &str = "FDSTORE";
 
+/// Whether descriptors outlive this process in the hands of a service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It says that it keeps them.
+    Yes,
+    /// It hears us and does not say: systemd before 254 never does, and a later one not where it keeps none.
+    Unsaid,
+    /// There is none, or it keeps none.
+    No,
+}
+
 /// Descriptors by name; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Descriptors(Arc<Inner>);
@@ -59,11 +70,12 @@ impl Descriptors {
         Ok(Self(Arc::new(Inner { notify: std::env::var_os(NOTIFY_SOCKET), held: held.into() })))
     }
 
-    /// Whether the service manager keeps them over a restart, as far as it tells.
+    /// Whether the service manager of this process keeps them over a restart, as far as it tells.
     #[must_use]
-    pub fn survive_restart() -> bool {
-        let kept = std::env::var(FDSTORE).ok().and_then(|kept| kept.parse::<u32>().ok());
-        std::env::var_os(NOTIFY_SOCKET).is_some() && kept != Some(0)
+    pub fn over_restart() -> Kept {
+        let heard = std::env::var_os(NOTIFY_SOCKET).is_some();
+        let told = std::env::var(FDSTORE).ok();
+        kept(heard, told.as_deref())
     }
 
     /// A copy of the descriptor of that name.
@@ -126,6 +138,14 @@ impl Descriptors {
     }
 }
 
+fn kept(heard: bool, told: Option<&str>) -> Kept {
+    match (heard, told.map(str::parse::<u32>)) {
+        (false, _) | (true, Some(Ok(0))) => Kept::No,
+        (true, Some(Ok(_))) => Kept::Yes,
+        (true, Some(Err(_)) | None) => Kept::Unsaid,
+    }
+}
+
 fn own(name: &str) -> String {
     format!("{NAME_PREFIX}{name}")
 }
@@ -138,5 +158,19 @@ mod tests {
     fn the_unit_has_systemd_keep_as_many_as_a_rack_file_may_need() {
         let unit = include_str!("../debian/power-agent.service");
         assert!(unit.contains(&format!("\nFileDescriptorStoreMax={KEPT_MAX}\n")), "{unit}");
+    }
+
+    #[test]
+    fn what_systemd_does_not_say_is_not_promised() {
+        for (heard, told, expected) in [
+            (false, None, Kept::No),
+            (false, Some("512"), Kept::No),
+            (true, Some("512"), Kept::Yes),
+            (true, Some("0"), Kept::No),
+            (true, None, Kept::Unsaid),
+            (true, Some("many"), Kept::Unsaid),
+        ] {
+            assert_eq!(kept(heard, told), expected, "{heard} {told:?}");
+        }
     }
 }

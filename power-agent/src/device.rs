@@ -248,7 +248,7 @@ mod tests {
         fn capabilities(&self, _outlet: OutletNumber) -> Capabilities {
             Capabilities {
                 can_cut: true,
-                can_read_back: false,
+                reads: None,
                 gap_min: Duration::ZERO,
                 owner_gone: OwnerGone::Stays,
             }

@@ -12,7 +12,7 @@ use fleet::forecast::OutletNow;
 use fleet::sequencer::Record;
 use fleet::{
     Boot, Commanded, DeviceName, LinesSeen, Moment, OperationId, Origin, Phase, PowerState,
-    Quarantine, Reason, Sequencer, Shape, Verb,
+    Quarantine, ReadSource, Reason, Sequencer, Shape, Verb,
 };
 
 use crate::config::{MachineConfig, OutletPath};
@@ -39,6 +39,8 @@ pub(crate) struct MachineOutlet {
     pub(crate) path: OutletPath,
     pub(crate) device: DeviceHandle,
     pub(crate) can_read_back: bool,
+    /// What its reading is of.
+    pub(crate) source: ReadSource,
 }
 
 /// What changes.
@@ -316,10 +318,10 @@ impl Machine {
     /// What the outlets said last, together.
     pub(crate) fn lines_seen(&self) -> LinesSeen {
         let state = self.state();
-        let reading = |outlet: &MachineOutlet| {
-            state.lines.get(&outlet.path).and_then(|line| line.reading).map(|(state, _)| state)
-        };
-        self.outlets.iter().map(reading).fold(LinesSeen::default(), LinesSeen::and)
+        self.outlets.iter().fold(LinesSeen::default(), |seen, outlet| {
+            let reading = state.lines.get(&outlet.path).and_then(|line| line.reading);
+            seen.and(reading.map(|(state, _)| state)).read_from(outlet.source)
+        })
     }
 
     /// What they say of the machine's power, with its signs of life. One that answers is on. One that has to be woken is
@@ -460,6 +462,7 @@ impl State {
             can_read_back: outlet.can_read_back,
             reading: line.reading.map(|(state, at)| (state, now.since(at))),
             trouble: line.trouble,
+            source: outlet.source,
         }
     }
 

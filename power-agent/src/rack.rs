@@ -48,9 +48,10 @@ impl Draft<'_> {
     pub(crate) fn outlets(&self, machine: &MachineConfig) -> Vec<MachineOutlet> {
         let outlet = |path: &OutletPath| {
             let device = self.devices.get(&path.device)?.handle.clone();
-            let can_read_back =
-                device.capabilities(path.outlet).is_some_and(|outlet| outlet.can_read_back);
-            Some(MachineOutlet { path: path.clone(), device, can_read_back })
+            let source = device.capabilities(path.outlet).and_then(|outlet| outlet.reads);
+            let can_read_back = source.is_some();
+            let source = source.unwrap_or_default();
+            Some(MachineOutlet { path: path.clone(), device, can_read_back, source })
         };
         machine.outlets.iter().filter_map(outlet).collect()
     }

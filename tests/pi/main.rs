@@ -1,6 +1,8 @@
 //! The emulated Raspberry Pi: that its registers move as a Pi's do, and that the agent's static binary runs on it.
 #![expect(clippy::panic, reason = "tests tell what is wrong, and that they were skipped")]
 
+mod drivers;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -119,61 +121,6 @@ fn a_pin_of_the_pi_moves_with_its_registers_and_is_an_input_again_when_it_is_rel
         assert_eq!(seen("held")?, (Function::Output, Level::High));
         // The emulator has no pull: the level that was driven stays on a pin that nobody drives.
         assert_eq!(seen("released")?.0, Function::Input);
-        Ok(())
-    });
-}
-
-/// A rack file for the header of the Pi 3.
-const HEADER: &str = r#"[agent]
-socket = "/run/agent.sock"
-state = "/tmp/state"
-poll = "1s"
-
-[devices.header]
-driver = "gpio"
-chip = "pinctrl-bcm2835"
-lines = [17]
-
-[machines.node1]
-outlets = [{ device = "header", outlet = 1 }]
-"#;
-
-#[test]
-fn the_agent_moves_the_pi_s_registers_and_its_crash_makes_the_pin_an_input_again() {
-    on_a_pi(async {
-        let Some(agent) = agent_for("aarch64-unknown-linux-musl") else { return Ok(()) };
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("rack.toml");
-        std::fs::write(&file, HEADER)?;
-        let ended = Pi::new(
-            "export POWER_AGENT=unix:/run/agent.sock
-            registers before
-            /power-agent serve --config /rack.toml & agent=$!
-            until /power-agent status; do :; done
-            registers adopted
-            /power-agent on node1 --reason test
-            registers on
-            /power-agent off node1 --force --reason test
-            registers off
-            /power-agent on node1 --force --reason test
-            kill -9 $agent
-            wait $agent
-            registers killed",
-        )
-        .file("/power-agent", agent)
-        .file("/rack.toml", &file)
-        .run()
-        .await?;
-        let seen = |name| -> Result<(Function, Level)> {
-            let registers = ended.registers(name)?;
-            Ok((registers.function(17)?, registers.level(17)?))
-        };
-        assert_eq!(seen("before")?, (Function::Input, Level::Low));
-        assert_eq!(seen("adopted")?, (Function::Output, Level::Low));
-        assert_eq!(seen("on")?, (Function::Output, Level::High), "{}", ended.console);
-        assert_eq!(seen("off")?, (Function::Output, Level::Low), "{}", ended.console);
-        // On a board the pull of the pin decides its level from here on; the emulator has none.
-        assert_eq!(seen("killed")?.0, Function::Input, "{}", ended.console);
         Ok(())
     });
 }

@@ -118,6 +118,10 @@ impl Target {
         let arguments = ["build", "-p", "power-agent", "--bins", "--target", triple];
         let mut building = command("cargo", &arguments);
         building.args(["--profile", profile, "--config", &flags]);
+        if !triple.starts_with("x86_64") {
+            // With both drivers of a Pi's header: who carries a binary to a board is to have the choice there.
+            building.args(["--features", "rppal"]);
+        }
         let key = triple.replace('-', "_");
         building
             .env(format!("CARGO_TARGET_{}_LINKER", key.to_uppercase()), format!("{}-gcc", self.gcc))

@@ -15,6 +15,9 @@ const DENY_VERSION: &str = "0.20.2";
 /// have two cores.
 const STORIES_AT_ONCE: &str = "--test-threads=2";
 
+/// The driver that only a Pi's owner builds: it is linted, and its own tests run; the rest runs without it.
+const RPPAL: &str = "--features=power-agent/rppal";
+
 /// Steps that are nothing without the real hosts.
 const ON_HOSTS: &[&str] = &["contract", "stories"];
 
@@ -35,9 +38,10 @@ const ON_STAND_IN: &[&str] = &[
 /// A step: its name, and cargo's arguments.
 const STEPS: &[(&str, &[&str])] = &[
     ("format", &["fmt", "--all", "--check"]),
-    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("lints", &["clippy", "--workspace", "--all-targets", RPPAL, "--", "-D", "warnings"]),
     ("build", &["build", "--workspace", "--bins"]),
     ("tests", &["test", "--workspace", "--exclude", "testkit", "--exclude", "xtask"]),
+    ("tests with rppal", &["test", "-p", "power-agent", "--lib", RPPAL, "rppal"]),
     ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
     ("stand-in", ON_STAND_IN),
     ("demo", &["xtask", "demo", "--stand-in"]),

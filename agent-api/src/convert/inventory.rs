@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use fleet::moment::millis;
-use fleet::{DeviceName, MachineName, OperationId, Phase, PoolName, PowerState, Reason};
+use fleet::{
+    DeviceName, MachineName, OperationId, Phase, PoolName, PowerState, ReadSource, Reason,
+};
 
 use super::boots::boots;
 use super::hold::wire_locks;
@@ -64,6 +66,7 @@ impl From<&Outlet> for wire::Outlet {
             can_read_back: outlet.can_read_back,
             reading: wire_reading(outlet.reading),
             trouble: outlet.trouble.clone().unwrap_or_default(),
+            source: wire::ReadSource::from(outlet.source).into(),
         }
     }
 }
@@ -77,7 +80,29 @@ impl TryFrom<wire::Outlet> for Outlet {
             can_read_back: outlet.can_read_back,
             reading: reading(outlet.reading)?,
             trouble: Some(outlet.trouble).filter(|trouble| !trouble.is_empty()),
+            source: source(outlet.source),
         })
+    }
+}
+
+impl From<ReadSource> for wire::ReadSource {
+    fn from(source: ReadSource) -> Self {
+        match source {
+            ReadSource::Device => wire::ReadSource::Device,
+            ReadSource::Pin => wire::ReadSource::Pin,
+            ReadSource::Unsaid => wire::ReadSource::Unsaid,
+            ReadSource::Written => wire::ReadSource::Written,
+        }
+    }
+}
+
+/// One that a later agent tells of is not known here.
+fn source(number: i32) -> ReadSource {
+    match wire::ReadSource::try_from(number) {
+        Ok(wire::ReadSource::Device) => ReadSource::Device,
+        Ok(wire::ReadSource::Pin) => ReadSource::Pin,
+        Ok(wire::ReadSource::Written) => ReadSource::Written,
+        Ok(wire::ReadSource::Unsaid) | Err(_) => ReadSource::Unsaid,
     }
 }
 

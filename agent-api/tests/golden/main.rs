@@ -9,6 +9,7 @@
 )]
 
 mod asked;
+mod readings;
 mod told;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use agent_api::{
 };
 use fleet::{
     ClusterId, DeviceName, Fence, FenceNumber, HoldKind, MachineName, OperationId, Origin,
-    PoolName, PowerState, Reason, Resources, Shape, Verb,
+    PoolName, PowerState, ReadSource, Reason, Resources, Shape, Verb,
 };
 use prost::Message;
 
@@ -121,6 +122,7 @@ fn machine() -> Machine {
                 can_read_back: true,
                 reading: Some((PowerState::Off, Duration::from_millis(250))),
                 trouble: None,
+                source: ReadSource::Device,
             },
             Outlet {
                 device: DeviceName::new("board2").unwrap(),
@@ -128,6 +130,7 @@ fn machine() -> Machine {
                 can_read_back: false,
                 reading: None,
                 trouble: Some("no answer within 500 ms".to_owned()),
+                source: ReadSource::Device,
             },
         ],
         reading: Some((PowerState::On, Duration::from_millis(250))),

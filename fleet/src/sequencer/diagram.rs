@@ -406,7 +406,8 @@ fn moved(
         (Step::Look | Step::Verify, Event::Told(Input::Seen(Ok(seen)))) => {
             match (seen.agreement(wanted), movement.step) {
                 (Agreement::Confirmed, _) => {
-                    arrived(record, wanted, &format!("read back {wanted}"), now)
+                    let evidence = format!("read back {wanted}{}", seen.source.told());
+                    arrived(record, wanted, &evidence, now)
                 }
                 (Agreement::CanNotTell, Step::Verify) => {
                     arrived(record, wanted, &assumed(wanted, seen), now)

@@ -394,8 +394,12 @@ fn faults() -> impl Strategy<Value = Fault> {
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
-    let seen =
-        (0..2_u32, 0..2_u32, 0..2_u32).prop_map(|(on, off, untold)| LinesSeen { on, off, untold });
+    let seen = (0..2_u32, 0..2_u32, 0..2_u32).prop_map(|(on, off, untold)| LinesSeen {
+        on,
+        off,
+        untold,
+        ..LinesSeen::default()
+    });
     let text = || Just("why".to_owned());
     prop_oneof![
         4 => seen.prop_map(|seen| Input::Seen(Ok(seen))),

@@ -191,6 +191,8 @@ struct OutletJson {
     device: String,
     outlet: u32,
     can_read_back: bool,
+    /// What the reading is of: `device`, `pin`, `written`, `unsaid`.
+    source: &'static str,
     reading: Option<StateJson>,
     trouble: Option<String>,
 }
@@ -244,6 +246,7 @@ impl From<&Machine> for MachineJson {
                     device: outlet.device.to_string(),
                     outlet: outlet.number,
                     can_read_back: outlet.can_read_back,
+                    source: outlet.source.as_str(),
                     reading: outlet.reading.map(StateJson::from),
                     trouble: outlet.trouble.clone(),
                 })

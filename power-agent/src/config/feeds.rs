@@ -194,7 +194,7 @@ pub(crate) fn unreadable(draft: &Draft) -> Vec<Finding> {
     let reads = |path: &OutletPath| {
         let mut devices = draft.devices.iter().filter(|device| device.name.value == path.device);
         let config = devices.find_map(|device| device.config.as_ref());
-        config.is_none_or(|config| config.driver().capabilities(path.outlet).can_read_back)
+        config.is_none_or(|config| config.driver().capabilities(path.outlet).reads.is_some())
     };
     let blind = |machine: &&MachineDraft| !machine.config.outlets.iter().all(reads);
     let full = draft.feeds.iter().filter_map(|feed| {

@@ -260,11 +260,16 @@ fn read_device(name: At<DeviceName>, mut section: Section<'_>) -> DeviceDraft {
             return DeviceDraft { name, config, port };
         }
         let title = format!("there is no driver {:?}", driver.value);
-        section.tell(
-            unknown_word(title, driver.span, &driver.value, drivers::NAMES)
-                .found("not the name of a driver")
-                .expected(super::section::listed(drivers::NAMES)),
-        );
+        let mut finding = unknown_word(title, driver.span, &driver.value, drivers::NAMES)
+            .found("not the name of a driver")
+            .expected(super::section::listed(drivers::NAMES));
+        if let Some((_, remedy)) = drivers::LEFT_OUT.iter().find(|(name, _)| *name == driver.value)
+        {
+            finding = finding
+                .found("a driver that was left out when this agent was built")
+                .remedy(*remedy);
+        }
+        section.tell(finding);
     }
     DeviceDraft { port: section.span(), name, config }
 }

@@ -1,6 +1,7 @@
 //! The rules that compare places of a rack file with each other: each finding names both.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 use super::finding::{Finding, Report};
@@ -17,6 +18,7 @@ pub(crate) fn check(draft: &Draft, report: &Report) {
     check_socket(&draft.agent, report);
     ports::check(&draft.devices, report);
     check_kept(&draft.devices, report);
+    check_lines(&draft.devices, report);
     check_pools(draft, report);
     check_nodes(&draft.machines, report);
     check_outlets(draft, report);
@@ -51,6 +53,30 @@ fn check_kept(devices: &[DeviceDraft], report: &Report) {
                 .expected(format!("at most {KEPT_MAX}: systemd keeps so many over a restart"))
                 .remedy("name lines of one chip as one device"),
         );
+    }
+}
+
+/// One line has one device, also where two drivers name it differently.
+fn check_lines(devices: &[DeviceDraft], report: &Report) {
+    let mut owners: BTreeMap<String, (&DeviceDraft, Range<usize>)> = BTreeMap::new();
+    for device in devices {
+        let lines = device.config.as_ref().map(DriverConfig::lines);
+        for (line, place) in lines.unwrap_or_default() {
+            let Some((owner, first)) = owners.insert(line.clone(), (device, place.clone())) else {
+                continue;
+            };
+            let (one, other) = (&owner.name.value, &device.name.value);
+            report.tell(
+                Finding::error(
+                    format!("{line} is a line of two devices, {one} and {other}"),
+                    place,
+                )
+                .found("the second device on this line")
+                .also(first, "the first")
+                .expected("one device for each line: cutting one outlet must not cut the other")
+                .remedy("correct the line in one of the two places"),
+            );
+        }
     }
 }
 

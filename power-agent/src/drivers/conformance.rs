@@ -65,7 +65,7 @@ pub(crate) async fn a_reading_is_what_the_contacts_are<B: Bench>() {
         for _ in 0..2 {
             let readings = bench.driver().read_all().await.unwrap();
             for (outlet, state) in bench.relays() {
-                let can_read_back = bench.driver().capabilities(outlet).can_read_back;
+                let can_read_back = bench.driver().capabilities(outlet).reads.is_some();
                 assert_eq!(readings.of(outlet), can_read_back.then_some(state), "outlet {outlet}");
             }
         }

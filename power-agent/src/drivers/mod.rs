@@ -8,6 +8,8 @@ mod conformance;
 pub mod gpio;
 pub mod lcus;
 mod line;
+#[cfg(feature = "rppal")]
+pub mod rppal;
 pub(crate) mod tty;
 pub mod wol;
 
@@ -15,10 +17,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::{DeviceName, PowerState};
+use fleet::{DeviceName, PowerState, ReadSource};
 
 use crate::config::{Finding, Section};
 use crate::descriptors::Descriptors;
@@ -87,8 +90,9 @@ pub enum OwnerGone {
 pub struct Capabilities {
     /// Whether it can take power away (a magic packet can not).
     pub can_cut: bool,
-    /// Whether the device can say how it stands. If not, the best that is known is an assumption.
-    pub can_read_back: bool,
+    /// What the device says when it is asked how it stands. `None`: it can not say, and the best that is known is an
+    /// assumption.
+    pub reads: Option<ReadSource>,
     /// The shortest time between two commands to the device.
     pub gap_min: Duration,
     /// What happens to it when the agent dies.
@@ -195,6 +199,11 @@ pub(crate) trait Settings: Sized {
     }
     /// The driver; opens nothing yet.
     fn driver(&self) -> Self::Driver;
+    /// The lines of this host that the device takes, by names of which each stands for one line, and where they stand in
+    /// the file.
+    fn lines(&self) -> Vec<(String, Range<usize>)> {
+        Vec::new()
+    }
     /// What can be said of these settings only by looking at this host. Opens no port and moves nothing.
     fn look(&self) -> Vec<Finding> {
         Vec::new()
@@ -206,32 +215,32 @@ pub(crate) trait Settings: Sized {
 }
 
 /// The table of drivers: expands to the closed enums and to what delegates to them. Those that have no outlets stand
-/// after `no outlets:`, and owe the tests of outlets nothing.
+/// after `no outlets:`, and owe the tests of outlets nothing. One with `if "FEATURE"` is there where that feature is built.
 macro_rules! drivers {
-    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*
+    ($($(#[$doc:meta])* $variant:ident => $module:ident $(if $feature:literal)?,)*
      ; no outlets: $($(#[$wake_doc:meta])* $wake:ident => $wake_module:ident,)*) => {
         /// What the rack file says of one device, by driver.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum DriverConfig {
-            $($(#[$doc])* $variant($module::Config),)*
+            $($(#[$doc])* $(#[cfg(feature = $feature)])? $variant($module::Config),)*
             $($(#[$wake_doc])* $wake($wake_module::Config),)*
         }
 
         /// A driver of the table.
         pub(crate) enum AnyDriver {
-            $($variant(<$module::Config as Settings>::Driver),)*
+            $($(#[cfg(feature = $feature)])? $variant(<$module::Config as Settings>::Driver),)*
             $($wake(<$wake_module::Config as Settings>::Driver),)*
         }
 
         /// The drivers' names in the rack file.
         pub(crate) const NAMES: &[&str] = &[
-            $(<$module::Config as Settings>::NAME,)*
+            $($(#[cfg(feature = $feature)])? <$module::Config as Settings>::NAME,)*
             $(<$wake_module::Config as Settings>::NAME,)*
         ];
 
         impl DriverConfig {
             pub(crate) fn read(name: &str, section: &mut Section<'_>) -> Option<Self> {
-                $(if name == <$module::Config as Settings>::NAME {
+                $($(#[cfg(feature = $feature)])? if name == <$module::Config as Settings>::NAME {
                     return <$module::Config as Settings>::read(section).map(DriverConfig::$variant);
                 })*
                 $(if name == <$wake_module::Config as Settings>::NAME {
@@ -244,7 +253,7 @@ macro_rules! drivers {
             #[must_use]
             pub fn name(&self) -> &'static str {
                 match self {
-                    $(DriverConfig::$variant(_) => <$module::Config as Settings>::NAME,)*
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(_) => <$module::Config as Settings>::NAME,)*
                     $(DriverConfig::$wake(_) => <$wake_module::Config as Settings>::NAME,)*
                 }
             }
@@ -253,7 +262,7 @@ macro_rules! drivers {
             #[must_use]
             pub fn outlet_count(&self) -> u16 {
                 match self {
-                    $(DriverConfig::$variant(config) => config.outlet_count(),)*
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => config.outlet_count(),)*
                     $(DriverConfig::$wake(config) => config.outlet_count(),)*
                 }
             }
@@ -262,7 +271,7 @@ macro_rules! drivers {
             #[must_use]
             pub fn port(&self) -> Option<&Path> {
                 match self {
-                    $(DriverConfig::$variant(config) => config.port(),)*
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => config.port(),)*
                     $(DriverConfig::$wake(config) => config.port(),)*
                 }
             }
@@ -270,15 +279,23 @@ macro_rules! drivers {
             /// The serial port by which it is reached, if it is one.
             pub(crate) fn serial_port(&self) -> Option<&tty::PortSettings> {
                 match self {
-                    $(DriverConfig::$variant(config) => config.serial_port(),)*
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => config.serial_port(),)*
                     $(DriverConfig::$wake(config) => config.serial_port(),)*
+                }
+            }
+
+            /// The lines of this host that it takes, with their places in the file.
+            pub(crate) fn lines(&self) -> Vec<(String, Range<usize>)> {
+                match self {
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => config.lines(),)*
+                    $(DriverConfig::$wake(config) => config.lines(),)*
                 }
             }
 
             /// What can be said of the device only by looking at this host.
             pub(crate) fn look(&self) -> Vec<Finding> {
                 match self {
-                    $(DriverConfig::$variant(config) => config.look(),)*
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => config.look(),)*
                     $(DriverConfig::$wake(config) => config.look(),)*
                 }
             }
@@ -286,14 +303,14 @@ macro_rules! drivers {
             /// Why this can not take over from the old settings while the agent runs.
             pub(crate) fn hinders(&self, old: &Self) -> Option<String> {
                 match (self, old) {
-                    $((DriverConfig::$variant(new), DriverConfig::$variant(old)) => new.hinders(old),)*
+                    $($(#[cfg(feature = $feature)])? (DriverConfig::$variant(new), DriverConfig::$variant(old)) => new.hinders(old),)*
                     _ => None,
                 }
             }
 
             pub(crate) fn driver(&self) -> AnyDriver {
                 match self {
-                    $(DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)*
+                    $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => AnyDriver::$variant(config.driver()),)*
                     $(DriverConfig::$wake(config) => AnyDriver::$wake(config.driver()),)*
                 }
             }
@@ -301,7 +318,7 @@ macro_rules! drivers {
 
         #[cfg(test)]
         mod table {
-            $(mod $module {
+            $($(#[cfg(feature = $feature)])? mod $module {
                 super::super::conformance::suite!(super::super::$module::bench::Bench);
             })*
         }
@@ -309,35 +326,35 @@ macro_rules! drivers {
         impl Driver for AnyDriver {
             async fn set(&mut self, wanted: &[(OutletNumber, PowerState)]) -> Result<(), DriverError> {
                 match self {
-                    $(AnyDriver::$variant(driver) => driver.set(wanted).await,)*
+                    $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.set(wanted).await,)*
                     $(AnyDriver::$wake(driver) => driver.set(wanted).await,)*
                 }
             }
 
             async fn read_all(&mut self) -> Result<Readings, DriverError> {
                 match self {
-                    $(AnyDriver::$variant(driver) => driver.read_all().await,)*
+                    $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.read_all().await,)*
                     $(AnyDriver::$wake(driver) => driver.read_all().await,)*
                 }
             }
 
             async fn wake(&mut self, call: &wol::WakeCall) -> Result<(), DriverError> {
                 match self {
-                    $(AnyDriver::$variant(driver) => driver.wake(call).await,)*
+                    $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.wake(call).await,)*
                     $(AnyDriver::$wake(driver) => driver.wake(call).await,)*
                 }
             }
 
             fn capabilities(&self, outlet: OutletNumber) -> Capabilities {
                 match self {
-                    $(AnyDriver::$variant(driver) => driver.capabilities(outlet),)*
+                    $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.capabilities(outlet),)*
                     $(AnyDriver::$wake(driver) => driver.capabilities(outlet),)*
                 }
             }
 
             fn introduce(&mut self, device: &DeviceName, descriptors: &Descriptors) {
                 match self {
-                    $(AnyDriver::$variant(driver) => driver.introduce(device, descriptors),)*
+                    $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.introduce(device, descriptors),)*
                     $(AnyDriver::$wake(driver) => driver.introduce(device, descriptors),)*
                 }
             }
@@ -350,7 +367,18 @@ drivers! {
     Lcus => lcus,
     /// Lines of a GPIO chip: a Raspberry Pi's header, an expander.
     Gpio => gpio,
+    /// Pins of a Raspberry Pi's header, by its registers.
+    Rppal => rppal if "rppal",
     ; no outlets:
     /// A network card that sends magic packets.
     Wol => wol,
 }
+
+/// Drivers that this agent was built without, and what to do about it.
+pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "rppal"))]
+    (
+        "rppal",
+        "take `driver = \"gpio\"`, which asks the kernel and works on every Pi; or build the agent with `--features rppal`",
+    ),
+];

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use gpiocdev::line::Value;
+use gpiocdev_uapi::v2::{LineValues, set_line_values};
 use testkit::gpio_sim::{Level, Plan, Trace};
 use testkit::uml::in_own_kernel;
 
@@ -67,6 +68,59 @@ fn a_held_line_and_a_missing_chip_cost_their_own_device_and_no_other() -> Result
             service.says("why node1", &["reads off"]).await?;
             assert_eq!(trace.edges(&chip, 1, Level::Low)?, 0, "it is not moved for it");
             service.said("on node1 --reason test").await?;
+            assert_eq!(chip.level(1)?, Level::High);
+            service.end().await
+        })
+    })
+}
+
+#[test]
+fn a_line_that_another_hand_moves_is_told_as_it_reads_and_left_so() -> Result<()> {
+    in_own_kernel(|| {
+        on_a_runtime(async {
+            let chip = relays()?;
+            let mut service = Service::new(Store::Keeps)?;
+            service.start().await?;
+            let done = service.said("on node1 --reason test").await?;
+            let evidence = "read back on as it was written: its chip does not read the pin";
+            assert!(done.contains(evidence), "{done}");
+            let doctor = service.said("doctor").await?;
+            assert!(doctor.contains("a short or a pull that wins is not seen"), "{doctor}");
+            // That is so: what pulls the pin the other way changes nothing that this chip would tell.
+            chip.pull(1, Level::Low)?;
+            service.says("why node1", &["outlet header/1: on as it was written"]).await?;
+
+            let trace = Trace::begin()?;
+            let mut low = LineValues::default();
+            low.set(0, false);
+            set_line_values(&service.another_hand().await?, &low)?;
+            assert_eq!(chip.level(1)?, Level::Low);
+            service.says("status", &["off (commanded on)"]).await?;
+            service.says("why node1", &["reads off"]).await?;
+            assert_eq!(trace.edges(&chip, 1, Level::High)?, 1, "the other hand's, and no other");
+            service.said("on node1 --force --reason test").await?;
+            assert_eq!(chip.level(1)?, Level::High);
+            service.end().await
+        })
+    })
+}
+
+#[test]
+fn a_chip_that_lost_its_supply_comes_back_as_its_pulls_are_and_is_told_so() -> Result<()> {
+    in_own_kernel(|| {
+        on_a_runtime(async {
+            let chip = relays()?;
+            let mut service = Service::new(Store::Keeps)?;
+            service.start().await?;
+            service.said("on node1 --reason test").await?;
+            chip.unplug()?;
+            service.says("why node1", &["there is no GPIO chip \"relays\""]).await?;
+            service.says("status", &["assumed on", "device header: "]).await?;
+            chip.plug()?;
+            let trace = Trace::begin()?;
+            service.says("status", &["off (commanded on)"]).await?;
+            assert_eq!(trace.edges(&chip, 1, Level::Low)?, 0, "it is not lit for that");
+            service.said("on node1 --force --reason test").await?;
             assert_eq!(chip.level(1)?, Level::High);
             service.end().await
         })

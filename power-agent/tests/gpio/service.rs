@@ -1,6 +1,7 @@
 //! What systemd is to the agent, as far as lines go: it hears what is to be stored, keeps it, and hands it to the next
 //! agent as descriptors from 3 on, with their names.
 
+use std::fs::File;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -196,6 +197,13 @@ impl Service {
     pub(crate) async fn stored(&mut self) -> Result<Vec<String>> {
         self.hear()?;
         Ok(self.stored.iter().map(|(name, _)| name.clone()).collect())
+    }
+
+    /// What another process can do that has got hold of what is stored: the same lines by a descriptor of its own.
+    pub(crate) async fn another_hand(&mut self) -> Result<File> {
+        self.hear()?;
+        let (_, stored) = self.stored.first().context("nothing is stored")?;
+        Ok(stored.try_clone()?.into())
     }
 
     /// Hears all that was said until now.

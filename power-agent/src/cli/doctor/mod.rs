@@ -3,6 +3,7 @@
 mod gpio;
 mod host;
 mod reach;
+mod service;
 mod wake;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::screen::Screen;
 use super::{Failure, check};
-use crate::drivers::DriverConfig;
+use crate::drivers::{self, DriverConfig};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,6 +60,7 @@ pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Fai
     let Some(config) = check::load(file, screen)? else { return Ok(Exit::RackFile) };
     let mut looked = vec![host::user()];
     let processes = crate::processes::all();
+    let mut lines = Vec::new();
     for (name, device) in &config.devices {
         if let Some(port) = device.port() {
             looked.push(host::port(name.as_str(), port, &processes));
@@ -66,11 +68,18 @@ pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Fai
         if let Some(port) = device.serial_port() {
             looked.extend(host::adapter(name.as_str(), port));
         }
-        if let DriverConfig::Gpio(device) = device {
-            looked.extend(gpio::look(name.as_str(), device));
+        match device {
+            DriverConfig::Gpio(device) => lines.push((name, drivers::gpio::look_at(device))),
+            #[cfg(feature = "rppal")]
+            DriverConfig::Rppal(device) => lines.push((name, drivers::rppal::look_at(device))),
+            DriverConfig::Wol(device) => looked.extend(wake::device(name.as_str(), device)),
+            DriverConfig::Lcus(_) => {}
         }
-        if let DriverConfig::Wol(device) = device {
-            looked.extend(wake::device(name.as_str(), device));
+    }
+    if !lines.is_empty() {
+        let service = service::of_agent(&processes).await;
+        for (name, seen) in lines {
+            looked.extend(gpio::tell(name.as_str(), seen, service.as_ref()));
         }
     }
     looked.extend(wake::signs(&config));

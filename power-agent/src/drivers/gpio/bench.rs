@@ -7,8 +7,9 @@ use fleet::{DeviceName, PowerState};
 use testkit::gpio_sim::{Chip, Level, Plan, Trace};
 use testkit::uml::in_own_kernel;
 
+use super::super::{Driver, OutletNumber, Settings};
+use super::Gpio;
 use super::settings::{Config, Drive, Line, LineName, Place, Wiring};
-use super::{Driver, Gpio, OutletNumber};
 use crate::descriptors::Descriptors;
 use crate::drivers::conformance;
 
@@ -65,7 +66,7 @@ impl Bench {
 }
 
 fn driver(config: &Config, descriptors: &Descriptors) -> Gpio {
-    let mut driver = Gpio::new(config.clone());
+    let mut driver = config.driver();
     driver.introduce(&DeviceName::new("header").unwrap(), descriptors);
     driver
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fleet::ReadSource;
 use fleet::spelling::nearest;
 use gpiocdev::line::Info;
 
@@ -11,9 +12,25 @@ use super::settings::{Line, LineName};
 /// How many names an error lists: a Pi's header has 28, and a person reads no more.
 const NAMES_SHOWN_MAX: usize = 40;
 
+/// Where the kernel shows its chips.
+const CHIPS: &str = "/sys/bus/gpio/devices";
+
+/// What the kernel's drivers read of an output, by their names: looked up in their sources. That of an expander which does
+/// not answer is one of old kernels' low levels: its bus is watched by nothing here.
+const SOURCES: &[(&str, ReadSource)] = &[
+    ("pinctrl-bcm2835", ReadSource::Pin),
+    ("pinctrl-rp1", ReadSource::Pin),
+    ("pca953x", ReadSource::Pin),
+    ("mcp230xx", ReadSource::Pin),
+    ("mcp23s08", ReadSource::Pin),
+    ("ftdi_sio", ReadSource::Pin),
+    ("74x164", ReadSource::Written),
+    ("gpio-sim", ReadSource::Written),
+];
+
 /// A chip that was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(in crate::drivers) struct Found {
     pub(super) chip: gpiocdev::Chip,
     pub(super) path: PathBuf,
     /// What kind of chip it is, by its driver.
@@ -110,6 +127,12 @@ pub(super) fn all() -> (Vec<Found>, Option<ChipError>) {
     (chips, closed)
 }
 
+/// The chip of a Pi's header, where this host has one that can be opened.
+#[cfg(feature = "rppal")]
+pub(in crate::drivers) fn header() -> Option<Found> {
+    all().0.into_iter().find(|found| super::pins::is_header(&found.label))
+}
+
 fn open(path: &Path) -> Result<Found, ChipError> {
     let chip = gpiocdev::Chip::from_path(path).map_err(|error| ChipError::closed(path, error))?;
     let info = chip.info().map_err(|error| ChipError::closed(path, error))?;
@@ -135,9 +158,25 @@ impl Found {
         format!("{} ({}, {} lines)", self.chip.name(), self.label, self.count)
     }
 
+    /// What is read of an output: the pin's level, or what was written.
+    pub(super) fn source(&self) -> ReadSource {
+        let chip = std::fs::canonicalize(Path::new(CHIPS).join(self.chip.name())).ok();
+        let driver = chip.as_deref().and_then(Path::parent).map(|device| device.join("driver"));
+        let driver = driver.and_then(|link| std::fs::read_link(link).ok());
+        let name = driver.as_deref().and_then(Path::file_name);
+        let known = SOURCES.iter().find(|(known, _)| name.is_some_and(|name| name == *known));
+        known.map_or(ReadSource::Unsaid, |(_, source)| *source)
+    }
+
     /// What the kernel tells of a line; it never tells its level.
     pub(super) fn info(&self, offset: u32) -> Result<Info, ChipError> {
         self.chip.line_info(offset).map_err(|error| ChipError::closed(&self.path, error))
+    }
+
+    /// Who holds a line, as the kernel knows it; `None`: it is free, or can not be looked at.
+    pub(in crate::drivers) fn holder(&self, offset: u32) -> Option<String> {
+        let info = self.info(offset).ok().filter(|info| info.used)?;
+        Some(if info.consumer.is_empty() { "the kernel".to_owned() } else { info.consumer })
     }
 
     /// All lines.

@@ -10,6 +10,7 @@ use gpiocdev_uapi::v2::{
 
 use super::super::{DriverError, Source};
 use super::chip::{self, ChipError, Found};
+use super::outlets::Lines;
 use super::settings::{Bias, Config, Drive, Line, Wiring};
 use crate::descriptors::Descriptors;
 
@@ -23,7 +24,7 @@ const CONSUMER_BYTES_MAX: usize = 31;
 const EBUSY: i32 = 16;
 
 /// The lines of one device.
-pub(super) struct KernelLines {
+pub(crate) struct KernelLines {
     config: Config,
     device: String,
     descriptors: Descriptors,
@@ -41,34 +42,6 @@ impl KernelLines {
     pub(super) fn new(config: Config) -> Self {
         let device = String::new();
         Self { config, device, descriptors: Descriptors::default(), held: None }
-    }
-
-    pub(super) fn introduce(&mut self, device: &DeviceName, descriptors: &Descriptors) {
-        self.device = device.to_string();
-        self.descriptors = descriptors.clone();
-    }
-
-    pub(super) fn place(&self) -> String {
-        format!("GPIO chip {}", self.config.chip)
-    }
-
-    /// Makes a line active or inactive.
-    pub(super) fn set(&mut self, index: usize, active: bool) -> Result<(), DriverError> {
-        self.with_lines(|held| {
-            let place = held.places.get(index).copied().unwrap_or_default();
-            let mut values = LineValues::default();
-            values.set(place, active);
-            set_line_values(&held.request, &values)
-        })
-    }
-
-    /// Which lines are active. For an output the kernel tells the level of the pin where the chip can read it, and
-    /// what was last written where not.
-    pub(super) fn read(&mut self) -> Result<Vec<bool>, DriverError> {
-        self.with_lines(|held| {
-            let values = values(&held.request, held.places.len())?;
-            Ok(held.places.iter().map(|place| values.get(*place).unwrap_or(false)).collect())
-        })
     }
 
     /// Does something with the lines. Where the chip has gone since and is back, it is done with the lines of the one
@@ -173,10 +146,9 @@ impl KernelLines {
 
     /// Who holds which of the lines.
     fn holders(&self, found: &Found, offsets: &[u32]) -> String {
-        let infos = offsets.iter().filter_map(|offset| found.info(*offset).ok());
-        let held = infos.filter(|info| info.used).map(|info| {
-            let who = if info.consumer.is_empty() { "the kernel" } else { info.consumer.as_str() };
-            format!("line {} is held by {who}", info.offset)
+        let held = offsets.iter().filter_map(|offset| {
+            let holder = found.holder(*offset)?;
+            Some(format!("line {offset} is held by {holder}"))
         });
         let held: Vec<String> = held.collect();
         if held.is_empty() { "a line is held by somebody else".to_owned() } else { held.join(", ") }
@@ -189,7 +161,7 @@ impl KernelLines {
         found: &Found,
         offsets: &[u32],
     ) -> Result<Vec<u32>, DriverError> {
-        let of_request = Lines::of(request);
+        let of_request = Requested::of(request);
         let mut there = of_request.offsets.clone();
         let mut wanted = offsets.to_vec();
         there.sort_unstable();
@@ -236,7 +208,7 @@ impl KernelLines {
     }
 
     fn keep(&self, request: &File) {
-        if Lines::of(request).offsets.is_empty() {
+        if Requested::of(request).offsets.is_empty() {
             // Before Linux 6.1 nobody can say which lines a descriptor is of: after a restart it would be no use.
             return;
         }
@@ -270,14 +242,43 @@ impl KernelLines {
     }
 }
 
+impl Lines for KernelLines {
+    fn place(&self) -> String {
+        format!("GPIO chip {}", self.config.chip)
+    }
+
+    fn set(&mut self, index: usize, active: bool) -> Result<(), DriverError> {
+        self.with_lines(|held| {
+            let place = held.places.get(index).copied().unwrap_or_default();
+            let mut values = LineValues::default();
+            values.set(place, active);
+            set_line_values(&held.request, &values)
+        })
+    }
+
+    /// For an output the kernel tells the level of the pin where the chip can read it, and what was last written where
+    /// not.
+    fn read(&mut self) -> Result<Vec<bool>, DriverError> {
+        self.with_lines(|held| {
+            let values = values(&held.request, held.places.len())?;
+            Ok(held.places.iter().map(|place| values.get(*place).unwrap_or(false)).collect())
+        })
+    }
+
+    fn introduce(&mut self, device: &DeviceName, descriptors: &Descriptors) {
+        self.device = device.to_string();
+        self.descriptors = descriptors.clone();
+    }
+}
+
 /// Which lines a request is of, by the kernel.
 #[derive(Debug, Default)]
-struct Lines {
+struct Requested {
     chip: String,
     offsets: Vec<u32>,
 }
 
-impl Lines {
+impl Requested {
     fn of(request: &File) -> Self {
         use std::os::fd::AsRawFd;
         let place = format!("/proc/self/fdinfo/{}", request.as_raw_fd());

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
+use fleet::ReadSource;
+
 use super::super::OwnerGone;
 use super::chip::{self, ChipError, Found};
 use super::kernel::CONSUMER_PREFIX;
 use super::pins;
 use super::settings::{Config, Line};
 use crate::config::Finding;
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Descriptors, Kept};
 
 /// Where the kernel's modules tell their parameters.
 const MODULES: &str = "/sys/module";
@@ -28,10 +30,12 @@ const IN_NOMAD: &str = "NOMAD_ALLOC_ID";
 pub struct Looked {
     /// Whether its lines can be used, and what they are.
     pub lines: Vec<(Standing, String)>,
-    /// What they do when the agent ends, in a sentence.
-    pub owner_gone: String,
-    /// Whether they stay as they are then, or at least while the agent is started anew.
-    pub stays: bool,
+    /// What becomes of them when the agent ends, as far as the kernel goes and what keeps descriptors for this process.
+    pub gone: OwnerGone,
+    /// On what that rests, in a sentence.
+    pub because: String,
+    /// What is read of them.
+    pub reads: ReadSource,
     /// Lines that are on whenever nobody drives them, with what to do about it.
     pub on_by_default: Vec<String>,
 }
@@ -47,29 +51,47 @@ pub enum Standing {
     Unusable,
 }
 
-/// What becomes of the lines when the agent ends.
-pub(super) fn owner_gone(config: &Config) -> OwnerGone {
-    let label = chip::find(&config.chip).map(|found| found.label);
-    after(&label.unwrap_or_else(|_| config.chip.clone()))
-}
-
-fn after(label: &str) -> OwnerGone {
-    if persists(Path::new(MODULES), label) {
-        OwnerGone::Stays
-    } else if Descriptors::survive_restart() {
-        OwnerGone::StaysOverRestart
-    } else {
-        OwnerGone::FallsBack
+/// What becomes of the lines when the agent ends, and what is read of them.
+pub(super) fn of_chip(config: &Config) -> (OwnerGone, ReadSource) {
+    match chip::find(&config.chip) {
+        Ok(found) => (after(&found.label), found.source()),
+        Err(_) => (after(&config.chip), ReadSource::Unsaid),
     }
 }
 
-/// Whether the kernel leaves outputs as they are when they are let go.
-fn persists(modules: &Path, label: &str) -> bool {
-    let module = PERSISTENT.iter().find(|(_, labels)| labels.contains(&label));
-    let said = module.and_then(|(module, _)| {
-        std::fs::read_to_string(modules.join(module).join("parameters/persist_gpio_outputs")).ok()
-    });
-    said.is_some_and(|said| said.trim() == "Y")
+fn after(label: &str) -> OwnerGone {
+    if persists(Path::new(MODULES), label).0 {
+        return OwnerGone::Stays;
+    }
+    match Descriptors::over_restart() {
+        Kept::Yes => OwnerGone::StaysOverRestart,
+        Kept::Unsaid => OwnerGone::Undefined,
+        Kept::No => OwnerGone::FallsBack,
+    }
+}
+
+/// Whether the kernel leaves outputs as they are when they are let go, and how it says so.
+fn persists(modules: &Path, label: &str) -> (bool, String) {
+    let Some((module, _)) = PERSISTENT.iter().find(|(_, labels)| labels.contains(&label)) else {
+        return (false, "the kernel lets outputs of this chip go with their owner".to_owned());
+    };
+    let file = modules.join(module).join("parameters/persist_gpio_outputs");
+    match std::fs::read_to_string(file).as_deref().map(str::trim) {
+        Ok("Y") => (
+            true,
+            format!("{module}.persist_gpio_outputs=Y: the kernel leaves outputs as they are"),
+        ),
+        Ok(other) => (
+            false,
+            format!("{module}.persist_gpio_outputs={other}: the kernel makes outputs inputs again"),
+        ),
+        Err(_) => (
+            false,
+            format!(
+                "this kernel's {module} has no persist_gpio_outputs and makes outputs inputs again"
+            ),
+        ),
+    }
 }
 
 /// What is wrong with a device on this host, with the places in the file.
@@ -86,7 +108,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         Ok(offsets) => {
             for (line, offset) in config.lines.iter().zip(offsets) {
                 told.extend(taken(&found, line, offset));
-                told.extend(used(&found, line, offset));
+                told.extend(used(&found.label, line, offset));
             }
         }
         Err(error) => {
@@ -108,7 +130,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 
 /// In a Nomad job the agent is started anew without its descriptors: lines that need an owner would fall.
 fn nomad(config: &Config) -> Option<Finding> {
-    let falls = std::env::var_os(IN_NOMAD).is_some() && owner_gone(config) == OwnerGone::FallsBack;
+    let falls = std::env::var_os(IN_NOMAD).is_some() && of_chip(config).0 == OwnerGone::FallsBack;
     falls.then(|| {
         Finding::error(
             "in a Nomad job no GPIO line survives the agent",
@@ -143,12 +165,8 @@ fn no_chip(config: &Config, error: &ChipError) -> Finding {
 }
 
 /// A line that is somebody else's. An agent can live with it, as with a chip that is not there.
-fn taken(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
-    let info = found.info(offset).ok()?;
-    if !info.used || info.consumer.starts_with(CONSUMER_PREFIX) {
-        return None;
-    }
-    let who = if info.consumer.is_empty() { "the kernel" } else { info.consumer.as_str() };
+pub(in crate::drivers) fn taken(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
+    let who = found.holder(offset).filter(|who| !who.starts_with(CONSUMER_PREFIX))?;
     Some(
         Finding::error(
             format!("line {} of {} is held by {who}", line.name, found.chip.name()),
@@ -162,8 +180,8 @@ fn taken(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
 }
 
 /// A pin that the board itself uses.
-fn used(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
-    let used = pins::used_for(&found.label, offset)?;
+pub(in crate::drivers) fn used(label: &str, line: &Line, offset: u32) -> Option<Finding> {
+    let used = pins::used_for(label, offset)?;
     let consoles = std::fs::read_to_string("/proc/consoles").unwrap_or_default();
     let talks = consoles
         .lines()
@@ -171,40 +189,43 @@ fn used(found: &Found, line: &Line, offset: u32) -> Option<Finding> {
         .any(|console| used.console.contains(&console));
     let in_use = talks || used.sign.is_some_and(|sign| Path::new(sign).exists());
     let finding = Finding::error(
-        format!("line {} of {} is a pin that the board uses", line.name, found.chip.name()),
+        format!("line {} is a pin that the board uses", line.name),
         line.place.0.clone(),
     )
     .found(used.what)
-    .expected("a pin that nothing else moves: GPIO 4 to 13 and 16 to 27")
-    .remedy("wire the relay to another pin");
-    Some(if in_use { finding } else { finding.into_warning() })
+    .expected("a pin that nothing else moves: GPIO 4 to 13 (7 to 11 not with SPI) and 16 to 27")
+    .remedy("wire the relay to another pin, or switch off what uses this one");
+    match (in_use, used.always) {
+        (true, _) => Some(finding),
+        (false, true) => Some(finding.into_warning()),
+        (false, false) => None,
+    }
+}
+
+/// A line that is on whenever nobody drives it.
+pub(in crate::drivers) fn on_by_default(label: &str, line: &Line, offset: u32) -> Option<String> {
+    let up = pins::pulled_up(label, offset)?;
+    let (pull, level) = if up { ("up", "high") } else { ("down", "low") };
+    (up != line.wiring.active_low)
+        .then(|| format!("{} is pulled {pull} by default, and {level} is on", line.name))
 }
 
 /// What a person should know of a device.
 #[must_use]
 pub fn look_at(config: &Config) -> Looked {
-    let (label, lines, on_by_default) = match chip::find(&config.chip) {
+    let (label, lines, on_by_default, reads) = match chip::find(&config.chip) {
         Ok(found) => {
             let (lines, on) = stand(&found, config);
-            (found.label, lines, on)
+            let reads = found.source();
+            (found.label, lines, on, reads)
         }
         Err(error) => {
-            (config.chip.clone(), vec![(Standing::Unusable, error.to_string())], Vec::new())
+            let lines = vec![(Standing::Unusable, error.to_string())];
+            (config.chip.clone(), lines, Vec::new(), ReadSource::Unsaid)
         }
     };
-    let gone = after(&label);
-    let stays = matches!(gone, OwnerGone::Stays | OwnerGone::StaysOverRestart);
-    let owner_gone = match gone {
-        OwnerGone::Stays => "the kernel leaves its outputs as they are when the agent ends",
-        OwnerGone::StaysOverRestart => {
-            "systemd keeps its lines while it starts the agent anew; they fall back to their pulls when the service is \
-             stopped"
-        }
-        OwnerGone::FallsBack | OwnerGone::Undefined => {
-            "its lines fall back to their pulls whenever the agent ends, also by a crash"
-        }
-    };
-    Looked { lines, owner_gone: owner_gone.to_owned(), stays, on_by_default }
+    let because = persists(Path::new(MODULES), &label).1;
+    Looked { lines, gone: after(&label), because, reads, on_by_default }
 }
 
 fn stand(found: &Found, config: &Config) -> (Vec<(Standing, String)>, Vec<String>) {
@@ -218,17 +239,12 @@ fn stand(found: &Found, config: &Config) -> (Vec<(Standing, String)>, Vec<String
     let (mut lines, mut on) = (Vec::new(), Vec::new());
     for (line, offset) in config.lines.iter().zip(offsets) {
         let name = &line.name;
-        lines.push(match (taken(found, line, offset), pins::used_for(&found.label, offset)) {
+        lines.push(match (taken(found, line, offset), used(&found.label, line, offset)) {
             (Some(taken), _) => (Standing::Unusable, taken.title),
-            (None, Some(used)) => (Standing::Doubtful, format!("line {name}: {}", used.what)),
+            (None, Some(used)) => (Standing::Doubtful, format!("line {name}: {}", used.found)),
             (None, None) => (Standing::Free, format!("line {name} of {}", found.shown())),
         });
-        let pulled_up = pins::pulled_up(&found.label, offset);
-        if pulled_up.is_some_and(|up| up != line.wiring.active_low) {
-            let (pull, level) =
-                if line.wiring.active_low { ("down", "low") } else { ("up", "high") };
-            on.push(format!("{name} is pulled {pull} by default, and {level} is on"));
-        }
+        on.extend(on_by_default(&found.label, line, offset));
     }
     (lines, on)
 }
@@ -244,9 +260,9 @@ mod tests {
         std::fs::create_dir_all(&parameters).unwrap();
         for (said, stays) in [("Y\n", true), ("N\n", false)] {
             std::fs::write(parameters.join("persist_gpio_outputs"), said).unwrap();
-            assert_eq!(persists(modules.path(), "pinctrl-rp1"), stays);
-            assert!(!persists(modules.path(), "pinctrl-bcm2711"), "another module speaks for it");
-            assert!(!persists(modules.path(), "relays"), "no module speaks for it");
+            assert_eq!(persists(modules.path(), "pinctrl-rp1").0, stays);
+            assert!(!persists(modules.path(), "pinctrl-bcm2711").0, "another module speaks for it");
+            assert!(!persists(modules.path(), "relays").0, "no module speaks for it");
         }
     }
 

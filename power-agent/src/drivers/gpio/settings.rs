@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::Settings;
-use super::{Gpio, look};
+use super::kernel::KernelLines;
+use super::outlets::Outlets;
+use super::{Gpio, look, pins};
 use crate::config::{Finding, Item, Section};
 use crate::drivers::OUTLETS_MAX;
 
@@ -16,14 +18,16 @@ const WIRINGS_MAX: usize = 10;
 /// No chip has a line beyond this.
 const OFFSET_MAX: u64 = 65_535;
 /// Between two lines; coils that hang on one small supply need a rest, most need none.
-const GAP: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
+pub(in crate::drivers) const GAP: std::ops::RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(10);
 
 const CHIP_EXAMPLE: &str = "\"pinctrl-bcm2711\"";
-const LINES_EXAMPLE: &str = r#"["GPIO17", 27, { line = "GPIO22", active_low = true }]"#;
+pub(in crate::drivers) const LINES_EXAMPLE: &str =
+    r#"["GPIO17", 27, { line = "GPIO22", active_low = true }]"#;
 
 /// A line, as the rack file names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LineName {
+pub(in crate::drivers) enum LineName {
     /// By the name that its chip gives it.
     Name(String),
     /// By its number on the chip.
@@ -41,7 +45,7 @@ impl std::fmt::Display for LineName {
 
 /// How an output drives its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Drive {
+pub(in crate::drivers) enum Drive {
     /// Both levels.
     PushPull,
     /// Only low; a pull or a resistor makes it high.
@@ -52,7 +56,7 @@ pub(super) enum Drive {
 
 /// What pulls a line that nobody drives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bias {
+pub(crate) enum Bias {
     /// Up, inside the chip.
     PullUp,
     /// Down, inside the chip.
@@ -63,17 +67,17 @@ pub(super) enum Bias {
 
 /// How a line is wired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wiring {
+pub(in crate::drivers) struct Wiring {
     /// Whether a low level is on.
-    pub(super) active_low: bool,
-    pub(super) drive: Drive,
+    pub(in crate::drivers) active_low: bool,
+    pub(in crate::drivers) drive: Drive,
     /// `None`: as it is.
-    pub(super) bias: Option<Bias>,
+    pub(in crate::drivers) bias: Option<Bias>,
 }
 
 /// Where something stands in the file. All places are equal: a file in which only they differ says the same.
 #[derive(Debug, Clone)]
-pub(super) struct Place(pub(super) Range<usize>);
+pub(in crate::drivers) struct Place(pub(in crate::drivers) Range<usize>);
 
 impl PartialEq for Place {
     fn eq(&self, _other: &Self) -> bool {
@@ -85,10 +89,10 @@ impl Eq for Place {}
 
 /// One line of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) name: LineName,
-    pub(super) wiring: Wiring,
-    pub(super) place: Place,
+pub(in crate::drivers) struct Line {
+    pub(in crate::drivers) name: LineName,
+    pub(in crate::drivers) wiring: Wiring,
+    pub(in crate::drivers) place: Place,
 }
 
 /// One device, as the rack file has it.
@@ -140,11 +144,17 @@ impl Settings for Config {
     }
 
     fn driver(&self) -> Gpio {
-        Gpio::new(self.clone())
+        let lines = KernelLines::new(self.clone());
+        Outlets::new(lines, self.outlets(), self.gap_min, look::of_chip(self))
     }
 
     fn look(&self) -> Vec<Finding> {
         look::findings(self)
+    }
+
+    fn lines(&self) -> Vec<(String, Range<usize>)> {
+        let lines = self.lines.iter();
+        lines.map(|line| (pins::named(&self.chip, &line.name), line.place.0.clone())).collect()
     }
 
     fn hinders(&self, old: &Self) -> Option<String> {
@@ -160,7 +170,7 @@ impl Settings for Config {
 }
 
 /// How lines are wired: what stands there, and else what holds for the whole device.
-fn read_wiring(section: &mut Section<'_>, common: Option<Wiring>) -> Wiring {
+pub(in crate::drivers) fn read_wiring(section: &mut Section<'_>, common: Option<Wiring>) -> Wiring {
     let drives = [
         ("push-pull", Drive::PushPull),
         ("open-drain", Drive::OpenDrain),
@@ -183,7 +193,10 @@ fn read_wiring(section: &mut Section<'_>, common: Option<Wiring>) -> Wiring {
     }
 }
 
-fn read_lines(section: &mut Section<'_>, common: Wiring) -> Option<Vec<Line>> {
+pub(in crate::drivers) fn read_lines(
+    section: &mut Section<'_>,
+    common: Wiring,
+) -> Option<Vec<Line>> {
     let items = section.items("lines", LINES_EXAMPLE)?;
     let mut lines: Vec<Line> = Vec::new();
     let mut whole = true;
@@ -243,7 +256,7 @@ fn read_lines(section: &mut Section<'_>, common: Wiring) -> Option<Vec<Line>> {
 }
 
 /// Two outlets on one line.
-pub(super) fn twice(name: &str, second: &Place, first: &Place) -> Finding {
+pub(in crate::drivers) fn twice(name: &str, second: &Place, first: &Place) -> Finding {
     Finding::error(format!("line {name} is there twice"), second.0.clone())
         .found("the second outlet on this line")
         .also(first.0.clone(), "the first")

@@ -8,7 +8,9 @@ use gpiocdev::line::{Bias as LineBias, Direction, Drive as LineDrive, Value};
 use testkit::gpio_sim::{Act, Chip, Level, Plan, Trace};
 use testkit::uml::in_own_kernel;
 
-use super::super::{Driver, DriverConfig, DriverError, OutletNumber, Readings, Settings};
+use super::super::{
+    Driver, DriverConfig, DriverError, OutletNumber, OwnerGone, Readings, Settings,
+};
 use super::{Gpio, look_at};
 use crate::config::{Config, Findings};
 use crate::descriptors::Descriptors;
@@ -315,7 +317,9 @@ fn what_is_wrong_with_chip_or_lines_is_told_with_what_there_is() -> Result<()> {
         let mut driver = driver(TWO, &Descriptors::default());
         read(&mut driver)?;
         assert_eq!(findings(TWO), "", "the agent's own lines are not another's");
-        assert!(look_at(&device(TWO).unwrap()).owner_gone.contains("also by a crash"));
+        let looked = look_at(&device(TWO).unwrap());
+        assert_eq!(looked.gone, OwnerGone::FallsBack);
+        assert!(looked.because.contains("go with their owner"), "{}", looked.because);
         Ok(())
     })
 }
@@ -341,8 +345,7 @@ fn a_pin_that_a_pi_s_console_or_bus_uses_is_told_with_its_place() -> Result<()> 
         Plan::new("pinctrl-bcm2835", 54).make("pi")?;
         let config = device("chip = \"pinctrl-bcm2835\"\nlines = [14, 17, 2]").unwrap();
         let said: Vec<String> = config.look().into_iter().map(|finding| finding.title).collect();
-        let expected =
-            [14, 2].map(|line| format!("line {line} of gpiochip0 is a pin that the board uses"));
+        let expected = [14, 2].map(|line| format!("line {line} is a pin that the board uses"));
         assert_eq!(said, expected);
         let looked = look_at(&config);
         assert_eq!(looked.on_by_default, ["2 is pulled up by default, and high is on"]);

@@ -9,7 +9,7 @@ pub(super) mod bench;
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::PowerState;
+use fleet::{PowerState, ReadSource};
 
 use super::line::{Port, SerialLine};
 use super::tty::{PORT_EXAMPLE, PortSettings, TtyPort};
@@ -224,7 +224,7 @@ impl<P: Port> Driver for Lcus<P> {
     fn capabilities(&self, _outlet: OutletNumber) -> Capabilities {
         Capabilities {
             can_cut: true,
-            can_read_back: self.config.status == Status::Ascii,
+            reads: (self.config.status == Status::Ascii).then_some(ReadSource::Device),
             gap_min: self.config.gap_min,
             owner_gone: OwnerGone::Stays,
         }
@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_board_is_never_asked() {
         let mut bench = Bench::each_kind().pop().unwrap();
-        assert!(!bench.driver().capabilities(outlet(1)).can_read_back);
+        assert_eq!(bench.driver().capabilities(outlet(1)).reads, None);
         bench.driver().set(&[(outlet(1), PowerState::On)]).await.unwrap();
         bench.driver().read_all().await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -174,7 +174,7 @@ impl Driver for Wol {
     fn capabilities(&self, _outlet: OutletNumber) -> Capabilities {
         Capabilities {
             can_cut: false,
-            can_read_back: false,
+            reads: None,
             gap_min: Duration::ZERO,
             owner_gone: OwnerGone::Stays,
         }

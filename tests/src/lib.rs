@@ -24,4 +24,5 @@ pub mod several;
 pub mod skip;
 pub mod uml;
 pub mod wait;
+pub mod walk;
 pub mod work;

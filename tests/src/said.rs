@@ -38,11 +38,13 @@ pub async fn said(name: &str, arguments: &[&str]) -> Result<Said> {
 }
 
 pub(crate) async fn run(program: &Path, arguments: &[&str]) -> Result<Said> {
-    let output = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments);
+    ended(command, arguments).await
+}
+
+async fn ended(mut command: tokio::process::Command, arguments: &[&str]) -> Result<Said> {
+    let output = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(PATH_BOUND, output).await;
     let output = output.with_context(|| format!("{arguments:?} did not end"))??;
     Ok(Said {
@@ -50,4 +52,19 @@ pub(crate) async fn run(program: &Path, arguments: &[&str]) -> Result<Said> {
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// Runs any program in a folder, with variables added to the environment.
+///
+/// # Errors
+/// Where it can not be started or does not end within [`PATH_BOUND`].
+pub async fn said_by(
+    program: &str,
+    arguments: &[&str],
+    folder: &Path,
+    environment: &[(String, String)],
+) -> Result<Said> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).current_dir(folder).envs(environment.iter().cloned());
+    ended(command, arguments).await
 }

@@ -17,6 +17,7 @@ mod people_and_placements;
 mod pools;
 mod restored;
 mod several;
+mod shelf;
 mod under_work;
 mod utilisation;
 

@@ -184,13 +184,22 @@ fn the_map_names_every_crate_and_every_story_and_no_other() {
 
 #[test]
 fn every_file_that_the_documents_name_exists() {
-    for document in ["README.md", "ARCHITECTURE.md"] {
-        let text = read(&root().join(document));
+    let ours = files(".md").into_iter().filter(|path| path.starts_with(root().join("docs")));
+    let documents = ours.chain(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
+    for document in documents {
+        let text = read(&document);
+        let folder = document.parent().expect("it lies in a folder").to_owned();
+        let document = document.display();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            let there = link.contains(':') || folder.join(file).exists();
+            assert!(there, "{document} links {link}, which is not there");
+        }
         let quoted = text.split('`').skip(1).step_by(2);
         let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let names = quoted.chain(linked).filter(|name| {
             let folder = name.split('/').next().unwrap_or_default();
-            let is_ours = name.contains('/') && root().join(folder).is_dir();
+            let is_ours = name.contains('/') && folder != ".." && root().join(folder).is_dir();
             (is_ours || linked_file(name)) && !name.contains([' ', '*', ':'])
         });
         for name in names {

@@ -6,6 +6,7 @@ use fleet::{Observed, Phase, PowerState, Verb};
 use tempfile::TempDir;
 use testkit::bench::{Bench, order, person, until};
 use testkit::closet::{Card, Closet, in_closet};
+use tokio::io::AsyncReadExt as _;
 use virtual_rack::relay::Power;
 
 use crate::packets::observed;
@@ -127,7 +128,12 @@ impl Stand {
 
 /// It answers on its network before it lets anybody in.
 async fn lets_in() {
-    until("it takes ssh", async || tokio::net::TcpStream::connect("10.9.0.21:22").await.ok()).await;
+    until("it takes ssh", async || {
+        let mut door = tokio::net::TcpStream::connect("10.9.0.21:22").await.ok()?;
+        let mut greeting = [0; 4];
+        door.read_exact(&mut greeting).await.ok().filter(|_| greeting == *b"SSH-")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -205,7 +211,7 @@ async fn a_machine_behind_a_relay_goes_by_ssh_and_only_as_the_last_resort_by_its
 async fn a_card_that_a_mains_failure_made_deaf_is_not_taken_for_awake() {
     let name = "closet::a_card_that_a_mains_failure_made_deaf_is_not_taken_for_awake";
     in_closet(name, async || {
-        let stand = Stand::new(WALL, &MINI1, &put(CLOSET, &[("\"3m\"", "\"60s\"")])).await;
+        let stand = Stand::new(WALL, &MINI1, &put(CLOSET, &[("\"3m\"", "\"160s\"")])).await;
         stand.done("on-1", "mini1", Verb::On).await;
         // Its firmware does not give the card its power back before the machine was on once.
         stand.bench.rack.fault("mini no-boot").await.unwrap();
@@ -216,7 +222,7 @@ async fn a_card_that_a_mains_failure_made_deaf_is_not_taken_for_awake() {
             (stand.observed("mini1").await != Observed::Read(PowerState::On)).then_some(())
         })
         .await;
-        stand.reload(&[("\"60s\"", "\"3s\"")]).await;
+        stand.reload(&[("\"160s\"", "\"3s\"")]).await;
         let failed = stand.ended("on-2", "mini1", Verb::On).await;
         assert_eq!(failed.phase, Phase::Failed, "{}", failed.evidence);
         assert!(failed.evidence.contains("it did not wake in time"), "{}", failed.evidence);
@@ -245,7 +251,7 @@ async fn only_its_own_packet_with_its_own_password_wakes_a_machine() {
             assert_eq!(failed.phase, Phase::Failed, "{}", failed.evidence);
             assert!(stand.said().contains(heard), "{}", stand.said());
         }
-        stand.reload(&[("01:02:03:04:05:07", "01:02:03:04:05:06"), ("\"2s\"", "\"60s\"")]).await;
+        stand.reload(&[("01:02:03:04:05:07", "01:02:03:04:05:06"), ("\"2s\"", "\"160s\"")]).await;
         stand.done("on-2", "mini2", Verb::On).await;
         assert_eq!(stand.observed("mini2").await, Observed::Read(PowerState::On));
         stand.said_times("the machine is on", 1).await;

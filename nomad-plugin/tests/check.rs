@@ -54,10 +54,10 @@ async fn what_the_project_ships_is_right() {
 }
 
 #[tokio::test]
-async fn what_the_readme_shows_is_right() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+async fn what_the_documents_show_is_right() {
+    let shown = std::fs::read_to_string(root().join("docs/policies.md")).expect("docs/policies.md");
     let folder = tempfile::tempdir().expect("a folder");
-    let blocks = readme.split("```hcl\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks = shown.split("```hcl\n").skip(1).filter_map(|rest| rest.split("```").next());
     for (number, block) in blocks.enumerate() {
         std::fs::write(folder.path().join(format!("{number}.hcl")), block).expect("a file");
     }

@@ -169,7 +169,7 @@ fn an_autoscaler_whose_token_lacks_its_lock_ends_and_the_least_policy_says_what_
         });
         ensure!(!status.await?.success(), "it ended as if all were well");
         // What a person finds by these words: the policy that has the rule, and it is enough.
-        for file in ["README.md", "examples/acl/autoscaler-ha.hcl"] {
+        for file in ["docs/policies.md", "examples/acl/autoscaler-ha.hcl"] {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
             let text = std::fs::read_to_string(root.join(file))?;
             ensure!(text.contains(WORDS), "{file} does not say so");

@@ -196,6 +196,9 @@ status = "ascii"
 outlets = [{ device = "board-a", outlet = 1 }]
 "#;
 
+/// How exposed systemd may call the service, of 10: 2.4 for the groups, the network and the raw frames that it needs.
+const EXPOSURE_MAX: f64 = 2.5;
+
 /// The day of a package. It says what it finds as `NAME: VALUE`.
 const SCRIPT: &str = include_str!("trial.sh");
 
@@ -240,5 +243,7 @@ async fn installed_started_killed_upgraded_and_purged_it_moves_nothing_that_nobo
     }
     let exposure = told.found("exposure").unwrap_or_default();
     println!("{exposure}");
-    assert!(exposure.contains(" OK "), "{all}");
+    let mut words = exposure.split_whitespace();
+    let level = words.find_map(|word| word.parse::<f64>().ok()).expect("systemd tells a level");
+    assert!(level <= EXPOSURE_MAX, "{exposure}");
 }

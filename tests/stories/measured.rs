@@ -27,7 +27,12 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_i
         let agents = Port::take()?;
         let (file, section) = (rig.dir.join("agent.toml"), "[agent]\n");
         let with = format!("{section}metrics = \"127.0.0.1:{}\"\n", agents.number());
-        std::fs::write(&file, std::fs::read_to_string(&file)?.replacen(section, &with, 1))?;
+        let (pool, feed) = (
+            "[pools.rack]\n",
+            "[feeds.mains]\nbudget = \"10A\"\n[pools.rack]\nfeed = \"mains\"\nrunning = \"1A\"\n",
+        );
+        let text = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, text.replacen(section, &with, 1).replacen(pool, feed, 1))?;
         rig.start_agent().await?;
         rig.start_autoscaler().await?;
         says(&rig, &port, "machines{pool=\"rack\",state=\"off\"}", 2).await?;

@@ -101,7 +101,9 @@ impl Keys<'_> {
             };
             let (found, expected) = match text.split_once("expected ") {
                 Some((found, expected)) => (found.trim_end_matches([' ', ':', ';', ',']), expected),
-                None => text.rsplit_once("; ").unwrap_or((&text, "what the README's table says")),
+                None => text
+                    .rsplit_once("; ")
+                    .unwrap_or((&text, "what the table in docs/policies.md says")),
             };
             let remedy = match &key {
                 Some((_, key)) if config.len() > 1 => format!("mend {key}, or leave it out"),

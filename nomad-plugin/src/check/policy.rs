@@ -286,7 +286,7 @@ fn checks(policy: &Policy, target: &Section, block: &Block, names: &Names, repor
             &policy.document.place,
             found,
             "a check",
-            "write one, as in the README's policy",
+            "write one, as in docs/policies.md",
         );
     }
     for check in &policy.checks {

@@ -337,6 +337,7 @@ impl Agent {
 
     /// Reads one device and tells all machines that hang on it.
     pub(crate) async fn read_device(&self, device: &DeviceHandle) -> Result<Readings, DriverError> {
+        let _turn = device.turn_to_read().await;
         let said = device.read_all(READ_PATIENCE).await;
         self.store.metrics.read(device.name().as_str(), said.is_ok());
         let now = Clock.now();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::{DeviceName, PowerState};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::descriptors::Descriptors;
@@ -42,6 +43,10 @@ pub struct DeviceHandle {
     name: DeviceName,
     capabilities: BTreeMap<OutletNumber, Capabilities>,
     requests: mpsc::Sender<Request>,
+    /// Told by the task when the way to the device has broken or is there again.
+    stirred: Arc<Notify>,
+    /// Held from the question to the note of its answer, so that no older reading is noted after a newer one.
+    reading: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Request {
@@ -73,8 +78,10 @@ fn own_driver<D: Driver>(
     let (requests, queue) = mpsc::channel(QUEUE_MAX);
     let outlets = (1..=outlet_count).filter_map(OutletNumber::new);
     let capabilities = outlets.map(|outlet| (outlet, driver.capabilities(outlet))).collect();
-    let task = serve(name.clone(), driver, queue);
-    (DeviceHandle { name, capabilities, requests }, task)
+    let stirred = Arc::new(Notify::new());
+    let task = serve(name.clone(), driver, queue, Arc::clone(&stirred));
+    let reading = Arc::new(Mutex::new(()));
+    (DeviceHandle { name, capabilities, requests, stirred, reading }, task)
 }
 
 impl DeviceHandle {
@@ -136,6 +143,16 @@ impl DeviceHandle {
         answer.await.unwrap_or_else(|_stopped| Err(self.unreachable("its task has stopped")))
     }
 
+    /// The turn to read it and to note what it says.
+    pub(crate) async fn turn_to_read(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().await
+    }
+
+    /// Ready when the way to the device has broken or is there again since the last time. For one who waits.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
     fn ask(&self, request: Request) -> Result<(), DriverError> {
         self.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -151,8 +168,24 @@ impl DeviceHandle {
 }
 
 /// The device's task: one request after the other, until the last handle is gone.
-async fn serve<D: Driver>(name: DeviceName, mut driver: D, mut queue: mpsc::Receiver<Request>) {
-    while let Some(request) = queue.recv().await {
+async fn serve<D: Driver>(
+    name: DeviceName,
+    mut driver: D,
+    mut queue: mpsc::Receiver<Request>,
+    stirred: Arc<Notify>,
+) {
+    let mut used = false;
+    loop {
+        let request = tokio::select! {
+            biased;
+            request = queue.recv() => request,
+            () = driver.stirs(), if used => {
+                stirred.notify_one();
+                continue;
+            }
+        };
+        let Some(request) = request else { return };
+        used = true;
         match request {
             Request::Set { wanted, deadline, reply } => {
                 answer(reply, set(&name, &mut driver, &wanted, deadline).await);
@@ -218,7 +251,7 @@ fn indeterminate(name: &DeviceName, what: &str) -> DriverError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tokio::task::JoinSet;
 

@@ -347,7 +347,8 @@ async fn watch_life(agent: Arc<Agent>) {
     }
 }
 
-/// Reads a device again and again, so that readings are as old as they say; until a reload has put another in its place.
+/// Reads a device again and again, so that readings are as old as they say, and at once when the way to it has broken or
+/// is there again; until a reload has put another in its place.
 pub(crate) async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
     let mut stopping = agent.stop.subscribe();
     let mut reloads = agent.reloads.subscribe();
@@ -362,6 +363,7 @@ pub(crate) async fn poll(agent: Arc<Agent>, device: DeviceHandle) {
                 }
                 continue;
             }
+            () = device.stirred() => {}
             () = tokio::time::sleep(pause) => {}
         }
         let now_wrong = agent.read_device(&device).await.err().map(|error| chain(&error));

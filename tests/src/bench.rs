@@ -42,6 +42,8 @@ pub struct Bench {
     pub rack: Rack,
     /// How much later it is for the agents that are started from now on.
     pub later: Option<Duration>,
+    /// The folder that stands for `/sys/dev/char` for the agents that are started from now on.
+    pub ports_told: Option<PathBuf>,
     /// What the agents that are started from now on log, as `RUST_LOG`.
     pub log_filter: Option<&'static str>,
     agent: Option<Process>,
@@ -88,6 +90,7 @@ impl Bench {
             client: Client::connect_lazy(&AgentAddress::socket(here.join("agent.sock"))),
             rack: rack.unwrap_or_else(|error| panic!("{error}")),
             later: None,
+            ports_told: None,
             log_filter: None,
             agent: None,
             program,
@@ -129,6 +132,15 @@ impl Bench {
             if !rustix::process::geteuid().is_root() {
                 argv.extend(["--user", "--map-current-user"].map(str::to_owned));
             }
+        }
+        if let Some(told) = &self.ports_told {
+            let told = told.display().to_string();
+            argv.extend(["unshare", "--mount"].map(str::to_owned));
+            if !rustix::process::geteuid().is_root() {
+                argv.extend(["--user", "--map-root-user"].map(str::to_owned));
+            }
+            let mount = "mount --bind \"$0\" /sys/dev/char && exec \"$@\"";
+            argv.extend(["sh", "-c", mount, &told].map(str::to_owned));
         }
         let config = self.path("agent.toml");
         let [program, config] = [&self.program, &config].map(|path| path.display().to_string());

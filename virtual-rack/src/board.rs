@@ -135,12 +135,14 @@ impl Board {
 
     /// From now on this is wrong with it, in place of what was of the same kind.
     pub fn fail(&mut self, fault: BoardFault) {
-        let on_the_bus =
-            |one: &BoardFault| matches!(one, BoardFault::Unplugged | BoardFault::Renamed(_));
         self.faults.retain(|one| {
             std::mem::discriminant(one) != std::mem::discriminant(&fault)
-                && !(on_the_bus(one) && on_the_bus(&fault))
+                && !(one.is_of_the_bus() && fault.is_of_the_bus())
         });
+        if fault == BoardFault::Unplugged {
+            // It is pulled out already.
+            self.faults.retain(|one| !matches!(one, BoardFault::PulledAfter(_)));
+        }
         if fault == BoardFault::Stale {
             self.stale = self.relays.iter().map(Relay::coil).collect();
         }
@@ -195,10 +197,14 @@ impl Board {
     /// Bytes that arrived at `now`, in any portions. Without power, or unplugged, nobody hears them.
     pub fn receive(&mut self, bytes: &[u8], now: Moment) -> Vec<Reaction> {
         let mut reactions = Vec::new();
-        if self.mains == Power::Off || self.faults.contains(&BoardFault::Unplugged) {
+        if self.mains == Power::Off {
             return reactions;
         }
         for &byte in bytes {
+            if self.faults.contains(&BoardFault::Unplugged) {
+                break;
+            }
+            self.let_through(1);
             let byte = self.noise(byte);
             let Some(heard) = self.decoder.hear(byte, now) else { continue };
             let loses = |fault: &BoardFault| match fault {
@@ -236,7 +242,10 @@ impl Board {
                 Pending::Drive { channel, power } => {
                     reactions.extend(self.drive(channel, power, Cause::Late));
                 }
-                Pending::Send(bytes) => reactions.push(Reaction::Answer(bytes)),
+                Pending::Send(mut bytes) => {
+                    bytes.truncate(self.let_through(bytes.len()));
+                    reactions.push(Reaction::Answer(bytes));
+                }
             }
         }
         reactions
@@ -282,13 +291,16 @@ impl Board {
             return None;
         }
         let answer = lcus::status_lines(self.claims().into_iter());
-        let answer = answer.into_iter().map(|byte| self.noise(byte)).collect();
+        let mut answer: Vec<u8> = answer.into_iter().map(|byte| self.noise(byte)).collect();
         let late = self.faults.iter().find_map(|fault| match fault {
             BoardFault::AnswersLate(late) => Some(*late),
             _ => None,
         });
         match late {
-            None => Some(Reaction::Answer(answer)),
+            None => {
+                answer.truncate(self.let_through(answer.len()));
+                Some(Reaction::Answer(answer))
+            }
             Some(late) => {
                 self.later(now + late, Pending::Send(answer));
                 None
@@ -310,6 +322,24 @@ impl Board {
             claims.iter_mut().for_each(|claim| *claim = !*claim);
         }
         claims
+    }
+
+    /// How many of so many bytes still cross the line; with the last one that does, the board is gone.
+    fn let_through(&mut self, bytes: usize) -> usize {
+        if self.faults.contains(&BoardFault::Unplugged) {
+            return 0;
+        }
+        let left = self.faults.iter_mut().find_map(|fault| match fault {
+            BoardFault::PulledAfter(left) => Some(left),
+            _ => None,
+        });
+        let Some(left) = left else { return bytes };
+        let crossed = u32::try_from(bytes).unwrap_or(u32::MAX).min(*left);
+        *left -= crossed;
+        if *left == 0 {
+            self.fail(BoardFault::Unplugged);
+        }
+        usize::try_from(crossed).unwrap_or(bytes)
     }
 
     fn later(&mut self, due: Moment, pending: Pending) {

@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::machine::Nature;
 use crate::rack::breaker::Amps;
 use crate::relay::Power;
+use crate::sys::Usb;
 
 /// LCUS boards come with 1, 2, 4 or 8 relays.
 pub const CHANNELS_MAX: u8 = 8;
@@ -42,6 +43,8 @@ pub struct RackConfig {
     pub breakers: BTreeMap<String, u64>,
     /// What is wrong from the start.
     pub faults: Vec<Fault>,
+    /// The folder that tells of the boards' adapters as `/sys` does, where there is one.
+    pub sys: Option<PathBuf>,
 }
 
 /// A checked board.
@@ -61,6 +64,8 @@ pub struct BoardConfig {
     pub feed: Option<String>,
     /// What its relays do when that fails.
     pub unpowered: Unpowered,
+    /// Its adapter, and where that is plugged in.
+    pub usb: Option<Usb>,
 }
 
 /// A checked machine.
@@ -136,6 +141,7 @@ pub fn parse(text: &str, path: &Path) -> Result<RackConfig, ConfigError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RackFile {
+    sys: Option<PathBuf>,
     socket: PathBuf,
     edge_log: PathBuf,
     boards: BTreeMap<Spanned<String>, BoardFile>,
@@ -166,6 +172,7 @@ struct BoardFile {
     feed: Option<Spanned<String>>,
     #[serde(default)]
     unpowered: Unpowered,
+    usb: Option<Spanned<Usb>>,
 }
 
 #[derive(Deserialize)]
@@ -216,7 +223,13 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
         breakers.extend(trip_ma.map(|trip_ma| (name.clone(), trip_ma)));
         feeds.insert(name);
     }
+    let told = file.boards.values().find_map(|board| board.usb.as_ref());
+    if let (Some(usb), None) = (told, &file.sys) {
+        let what = "found an adapter, and no folder `sys` in which it is told of".to_owned();
+        return Err(mistake(usb, what));
+    }
     let boards = check_boards(file.boards, &feeds, home)?;
+    let sys = file.sys.map(|sys| home.join(sys));
     let mut machines = BTreeMap::new();
     let mut outlets: BTreeMap<(String, u8), String> = BTreeMap::new();
     for (name, machine) in file.machines {
@@ -247,6 +260,7 @@ fn check(text: &str, home: &Path) -> Result<RackConfig, Mistake> {
         machines,
         feeds,
         breakers,
+        sys,
     })
 }
 
@@ -324,6 +338,7 @@ fn check_board(
         min_gap: wait(&board.min_gap_ms)?,
         feed: fed(board.feed.as_ref(), feeds)?,
         unpowered: board.unpowered,
+        usb: board.usb.as_ref().map(|usb| usb.get_ref().clone()),
     })
 }
 

@@ -13,6 +13,9 @@ use crate::script::duration;
 /// Boots that fail by order and are counted; a machine that never boots needs no count.
 const BOOTS_MAX: u32 = 1000;
 
+/// A day of polls; more is a slip.
+const BYTES_MAX: u32 = 1_000_000;
+
 /// All of them, with what each says, for messages and `--help`.
 pub const WORDS: &str = "\
 MACHINE no-boot [TIMES]      its boots, or only the next TIMES, never end; a power cycle tries anew
@@ -34,6 +37,10 @@ BOARD loses PERCENT          so many of the frames and queries are not heard
 BOARD noisy PERCENT          in so many of the bytes, both ways, one bit is wrong
 BOARD unplugged              its line and its links are gone; its relays stay as they are
 BOARD renamed LINK           its line is gone and is back under another name beside the first
+BOARD pulled-after BYTES     so many bytes later, both ways together, its line is gone
+BOARD swapped OTHER          the two change places: names and sockets stay, boards and serial numbers move
+BOARD renumbered OTHER       the two come back under each other's link; the names by path lead to them
+BOARD misled OTHER           its name by path leads to the other, as it may for a moment
 FEED no-mains                everything on the feed is without current";
 
 /// Something that is wrong, and where.
@@ -103,6 +110,33 @@ pub enum BoardFault {
     Unplugged,
     /// Is on the bus under another name.
     Renamed(String),
+    /// Is gone after so many bytes more.
+    PulledAfter(u32),
+    /// Is where another was, and the other where this one was.
+    Swapped(String),
+    /// Has the link of another, and the other that of this one.
+    Renumbered(String),
+    /// Its name by path leads to another.
+    Misled(String),
+}
+
+impl BoardFault {
+    /// Whether it says where the board is on the bus. Of such faults there is one at a time.
+    #[must_use]
+    pub fn is_of_the_bus(&self) -> bool {
+        matches!(self, BoardFault::Unplugged | BoardFault::Renamed(_)) || self.other().is_some()
+    }
+
+    /// The other board that it is about.
+    #[must_use]
+    pub fn other(&self) -> Option<&str> {
+        match self {
+            BoardFault::Swapped(other)
+            | BoardFault::Renumbered(other)
+            | BoardFault::Misled(other) => Some(other),
+            _ => None,
+        }
+    }
 }
 
 impl Fault {
@@ -157,6 +191,10 @@ impl fmt::Display for BoardFault {
             BoardFault::Noisy(percent) => write!(f, "noisy {percent}"),
             BoardFault::Unplugged => f.write_str("unplugged"),
             BoardFault::Renamed(link) => write!(f, "renamed {link}"),
+            BoardFault::PulledAfter(bytes) => write!(f, "pulled-after {bytes}"),
+            BoardFault::Swapped(other) => write!(f, "swapped {other}"),
+            BoardFault::Renumbered(other) => write!(f, "renumbered {other}"),
+            BoardFault::Misled(other) => write!(f, "misled {other}"),
         }
     }
 }
@@ -226,6 +264,10 @@ fn board_fault(words: &[&str]) -> Result<Option<BoardFault>, String> {
         ["loses", share] => BoardFault::Loses(percent(share)?),
         ["noisy", share] => BoardFault::Noisy(percent(share)?),
         ["unplugged"] => BoardFault::Unplugged,
+        ["pulled-after", bytes] => BoardFault::PulledAfter(figure(bytes, "bytes", BYTES_MAX)?),
+        ["swapped", other] => BoardFault::Swapped((*other).to_owned()),
+        ["renumbered", other] => BoardFault::Renumbered((*other).to_owned()),
+        ["misled", other] => BoardFault::Misled((*other).to_owned()),
         ["renamed", link] if !link.contains('/') => BoardFault::Renamed((*link).to_owned()),
         ["renamed", link] => {
             return Err(format!("found the link {link:?}, expected a name without directories"));
@@ -279,7 +321,9 @@ mod tests {
                 .replace("[TIMES]", "2")
                 .replace("TIME", "1500ms")
                 .replace("PERCENT", "20")
-                .replace("LINK", "b.tty");
+                .replace("LINK", "b.tty")
+                .replace("BYTES", "7")
+                .replace("OTHER", "b");
             let fault: Fault = sample.parse().unwrap();
             assert_eq!(fault.to_string(), sample);
             assert_eq!(sample.split(' ').next(), Some(fault.place().as_str()));
@@ -287,7 +331,7 @@ mod tests {
             assert_eq!(serde_json::from_str::<Fault>(&json).unwrap(), fault);
             seen += 1;
         }
-        assert_eq!(seen, 20);
+        assert_eq!(seen, 24);
         assert_eq!("n1 no-boot".parse::<Fault>().unwrap().to_string(), "n1 no-boot");
     }
 

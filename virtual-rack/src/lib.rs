@@ -25,4 +25,5 @@ pub mod script;
 mod server;
 pub mod standby;
 pub mod storm;
+pub mod sys;
 pub mod wiring;

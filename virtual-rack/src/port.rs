@@ -19,6 +19,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::closes::Closes;
+use crate::sys::Entry;
+use crate::sys::Usb;
 
 /// One read: far more than a driver writes at once, far less than a terminal holds (4 KiB).
 const READ_BYTES: usize = 256;
@@ -31,8 +33,10 @@ pub(crate) struct Port {
     closes: Arc<Closes>,
     /// Under which the closes of this line are told.
     watch: i32,
-    link: PathBuf,
-    by_path: Option<PathBuf>,
+    /// The names that lead here, and where each does.
+    links: Vec<(PathBuf, PathBuf)>,
+    /// What the kernel tells of it.
+    _told: Option<Entry>,
 }
 
 /// The end that an agent opens.
@@ -65,10 +69,11 @@ impl FarEnd {
 
 impl Port {
     /// Makes a line in raw mode (an echo would hand the agent its own frames) and the link to it.
-    /// Another link, `by_path`, leads to that one.
+    /// Another link, `by_path`, leads where its second path says: to that one, if nobody is led astray.
     pub(crate) fn open(
         link: &Path,
-        by_path: Option<&Path>,
+        by_path: Option<(&Path, &Path)>,
+        told: Option<(&Path, &Usb)>,
         closes: &Arc<Closes>,
     ) -> std::io::Result<Self> {
         let near =
@@ -85,27 +90,24 @@ impl Port {
         let flags = rustix::fs::fcntl_getfl(&near)?;
         rustix::fs::fcntl_setfl(&near, flags | OFlags::NONBLOCK)?;
         let far = Arc::new(FarEnd { held: far, path });
+        let told = told.map(|(sys, usb)| Entry::write(sys, far.path(), usb)).transpose()?;
+        let mut links = vec![(link.to_owned(), far.path().to_owned())];
+        links.extend(by_path.map(|(name, to)| (name.to_owned(), to.to_owned())));
         let port = Self {
             near: readable(near)?,
             watch: closes.follow(&far)?,
             far,
             closes: Arc::clone(closes),
-            link: link.to_owned(),
-            by_path: by_path.map(Path::to_owned),
+            links,
+            _told: told,
         };
-        place_link(port.path(), link)?;
-        if let Some(by_path) = by_path {
-            if let Some(directory) = by_path.parent() {
+        for (name, leads_to) in &port.links {
+            if let Some(directory) = name.parent() {
                 std::fs::create_dir_all(directory)?;
             }
-            place_link(link, by_path)?;
+            place_link(leads_to, name)?;
         }
         Ok(port)
-    }
-
-    /// The link that leads here.
-    pub(crate) fn link(&self) -> &Path {
-        &self.link
     }
 
     /// The pseudo-terminal that the link leads to.
@@ -136,10 +138,8 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.closes.leave(self.watch);
-        let by_path = self.by_path.as_deref().map(|by_path| (by_path, self.link.as_path()));
-        let links = by_path.into_iter().chain([(self.link.as_path(), self.far.path())]);
-        for (link, leads_to) in links {
-            if std::fs::read_link(link).is_ok_and(|target| target == leads_to)
+        for (link, leads_to) in self.links.iter().rev() {
+            if std::fs::read_link(link).is_ok_and(|target| target == *leads_to)
                 && let Err(err) = std::fs::remove_file(link)
             {
                 tracing::warn!(link = %link.display(), %err, "could not remove a board's link");

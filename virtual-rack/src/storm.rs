@@ -112,7 +112,8 @@ impl Storm {
 enum Place {
     Machine(String),
     Relay(String, u8),
-    Board(String),
+    /// With another of which the kernel tells where it is plugged in, as of this one.
+    Board(String, Option<String>),
     Feed(String),
 }
 
@@ -123,7 +124,12 @@ fn places(rack: &RackConfig) -> Vec<(String, Place)> {
             (machine.board.clone(), Place::Relay(machine.board.clone(), machine.channel)),
         ]
     });
-    let boards = rack.boards.keys().map(|name| (name.clone(), Place::Board(name.clone())));
+    let told = |name: &&String| rack.boards.get(*name).is_some_and(|board| board.usb.is_some());
+    let boards = rack.boards.keys().map(|name| {
+        let twin = rack.boards.keys().filter(told).find(|other| *other != name);
+        let twin = twin.filter(|_| told(&name)).cloned();
+        (name.clone(), Place::Board(name.clone(), twin))
+    });
     let feeds = rack.feeds.iter().map(|name| (name.clone(), Place::Feed(name.clone())));
     machines.flatten().chain(boards).chain(feeds).collect()
 }
@@ -148,9 +154,10 @@ impl Place {
                 let weld = if chance.hits(50) { Weld::Closed } else { Weld::Open };
                 Fault::Relay(board.clone(), *channel, weld)
             }
-            Place::Board(name) => {
+            Place::Board(name, twin) => {
                 let (answer, act, again) = (span(200, 3000), span(200, 3000), span(200, 3000));
-                let faults = [
+                let pulled = u32::try_from(1 + chance.below(100)).unwrap_or(1);
+                let mut faults = vec![
                     BoardFault::Mute,
                     BoardFault::AnswersLate(answer),
                     BoardFault::IgnoresFrames,
@@ -161,7 +168,17 @@ impl Place {
                     BoardFault::Noisy(5),
                     BoardFault::Unplugged,
                     BoardFault::Renamed(format!("{name}-moved")),
+                    BoardFault::PulledAfter(pulled),
                 ];
+                // Where nobody is told which adapter is where, these are another wiring and no fault.
+                faults.extend(twin.clone().into_iter().flat_map(|twin| {
+                    let (swapped, renumbered) = (twin.clone(), twin.clone());
+                    [
+                        BoardFault::Swapped(swapped),
+                        BoardFault::Renumbered(renumbered),
+                        BoardFault::Misled(twin),
+                    ]
+                }));
                 let fault = chance.pick(&faults).cloned().unwrap_or(BoardFault::Mute);
                 Fault::Board(name.clone(), fault)
             }
@@ -233,6 +250,6 @@ mod tests {
         };
         let seen: std::collections::BTreeSet<String> =
             storm.gusts(&rack()).into_iter().filter_map(words).collect();
-        assert_eq!(seen.len(), 17, "{seen:?}");
+        assert_eq!(seen.len(), 18, "{seen:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The rack's event loop: the models on one side; ports, processes, socket and clock on the other.
 
+mod bus;
 mod lines;
 mod play;
 mod tell;
@@ -27,8 +28,6 @@ use crate::control::WAIT_MAX;
 use crate::edges::EdgeLog;
 use crate::edges::EdgeLogError;
 use crate::edges::EdgeRecord;
-use crate::fault::BoardFault;
-use crate::fault::Fault;
 use crate::machine::Phase;
 use crate::moment::Moment;
 use crate::programs::Programs;
@@ -234,22 +233,15 @@ impl Wiring {
         portions: mpsc::Sender<Portion>,
     ) -> Result<Self, RunError> {
         let log = EdgeLog::open(&config.edge_log)?;
+        let unplaced =
+            |source| RunError::Process { what: "could not make the folder `sys`", source };
         let programs = Programs::prepare(&config.machines).await.map_err(|err| {
             RunError::CommandLog { what: err.to_string(), source: err.into_source() }
         })?;
         let clock = Clock::start();
-        let mut lines = Lines::new(clock, portions);
-        for (board, settings) in &config.boards {
-            lines.plug(board, settings.link.clone(), settings.by_path.clone()).map_err(
-                |source| RunError::Port {
-                    board: board.clone(),
-                    link: settings.link.clone(),
-                    source,
-                },
-            )?;
-        }
+        let lines = Lines::new(clock, portions, config.sys.as_deref()).map_err(unplaced)?;
         let rack = Rack::assemble(&config);
-        Ok(Self {
+        let mut wiring = Self {
             config,
             clock,
             rack,
@@ -260,7 +252,13 @@ impl Wiring {
             edges: VecDeque::new(),
             edges_forgotten: false,
             waiters: Vec::new(),
-        })
+        };
+        for (board, place) in wiring.places() {
+            let link = place.link.clone();
+            let plugged = wiring.lines.plug(&board, place);
+            plugged.map_err(|source| RunError::Port { board, link, source })?;
+        }
+        Ok(wiring)
     }
 
     /// Starts what runs on machines that are found on, and what is wrong from the start.
@@ -290,6 +288,9 @@ impl Wiring {
                 Some(Portion { board, bytes, at }) = inlets.portions.recv() => {
                     let actions = self.rack.receive(&board, &bytes, at);
                     self.carry_out(actions, at)?;
+                    if self.is_pulled(&board) && let Err(err) = self.find_the_bus().await {
+                        tracing::error!(err, "a board could not be pulled out");
+                    }
                 }
                 exit = self.programs.ended() => self.programs.note(exit),
                 Some(Ask { request, answer }) = inlets.asks.recv() => match request {
@@ -428,36 +429,6 @@ impl Wiring {
             Err(refused) => self.reply(answer, |_| Reply::Error(refused.to_string())),
         }
         Ok(())
-    }
-
-    /// A board's new name must be free before it is given.
-    fn has_room_for(&self, fault: &Fault) -> Result<(), String> {
-        let Fault::Board(board, BoardFault::Renamed(name)) = fault else { return Ok(()) };
-        let Some(settings) = self.config.boards.get(board) else { return Ok(()) };
-        let link = settings.link.with_file_name(name);
-        self.lines.free_for(board, &link).map_err(|err| format!("board {board}: {err}"))
-    }
-
-    /// Brings each board's line to where its faults say that it is.
-    async fn find_the_bus(&mut self) -> Result<(), String> {
-        let mut troubles = Vec::new();
-        for (board, settings) in &self.config.boards {
-            let link = match self.rack.on_the_bus(board) {
-                Some(BoardFault::Unplugged) => None,
-                Some(BoardFault::Renamed(name)) => Some(settings.link.with_file_name(name)),
-                _ => Some(settings.link.clone()),
-            };
-            if self.lines.link(board) == link.as_deref() {
-                continue;
-            }
-            self.lines.unplug(board).await;
-            let Some(link) = link else { continue };
-            if let Err(err) = self.lines.plug(board, link.clone(), settings.by_path.clone()) {
-                let place = link.display();
-                troubles.push(format!("board {board}: no serial line behind {place}: {err}"));
-            }
-        }
-        if troubles.is_empty() { Ok(()) } else { Err(troubles.join("; ")) }
     }
 
     fn wait(&mut self, waiter: Waiter) {

@@ -55,11 +55,15 @@ pub(crate) struct SerialLine<P: Port> {
     open: Option<P::Line>,
     gap_min: Duration,
     free_at: Instant,
+    /// Whether it was away when it was looked for last.
+    away: bool,
+    /// Whether it has come back since this was told, also where a frame that waited for it has found it.
+    back: bool,
 }
 
 impl<P: Port> SerialLine<P> {
     pub(crate) fn new(port: P, gap_min: Duration) -> Self {
-        Self { port, open: None, gap_min, free_at: Instant::now() }
+        Self { port, open: None, gap_min, free_at: Instant::now(), away: false, back: false }
     }
 
     pub(crate) fn place(&self) -> String {
@@ -123,10 +127,38 @@ impl<P: Port> SerialLine<P> {
                 Ok(true)
             }
             Ok(end) => {
-                self.open = None;
+                self.drop_line();
                 let error = end.err().unwrap_or_else(gone);
                 Err(self.unreachable("the line broke during an answer", error))
             }
+        }
+    }
+
+    /// That it is back has been told by a reading.
+    pub(crate) fn told(&mut self) {
+        self.back = false;
+    }
+
+    /// Ready when the line breaks, and when one that is gone can be opened again. What comes unasked meanwhile is nothing.
+    pub(crate) async fn stirs(&mut self) {
+        if std::mem::take(&mut self.back) {
+            return;
+        }
+        if let Some(line) = &mut self.open {
+            let mut chunk = [0_u8; 256];
+            while line.read(&mut chunk).await.is_ok_and(|count| count > 0) {}
+            // Closed at once: whoever holds it makes the kernel number the board anew.
+            self.drop_line();
+            return;
+        }
+        let mut wait = BACKOFF_MIN;
+        loop {
+            sleep(wait).await;
+            if self.open_once().is_ok() {
+                self.back = false;
+                return;
+            }
+            wait = (wait * 2).min(BACKOFF_MAX);
         }
     }
 
@@ -157,6 +189,7 @@ impl<P: Port> SerialLine<P> {
             Ok(Err(error)) => error,
             Err(_elapsed) => Error::new(ErrorKind::TimedOut, "the line takes no bytes"),
         };
+        self.away = true;
         if sent == 0 {
             return Err(self.unreachable("a frame could not be sent", error));
         }
@@ -169,7 +202,9 @@ impl<P: Port> SerialLine<P> {
 
     fn open_once(&mut self) -> Result<(), DriverError> {
         if self.open.is_none() {
-            match self.port.open() {
+            let opened = self.port.open();
+            self.back |= std::mem::replace(&mut self.away, opened.is_err()) && opened.is_ok();
+            match opened {
                 Ok(line) => {
                     // Nobody knows when the device heard its last frame: from a process before us?
                     self.free_at = self.free_at.max(Instant::now() + self.gap_min);
@@ -201,11 +236,17 @@ impl<P: Port> SerialLine<P> {
                 None => return,
                 Some(Ok(count)) if count > 0 && discarded < STALE_BYTES_MAX => discarded += count,
                 Some(_ended) => {
-                    self.open = None;
+                    self.drop_line();
                     return;
                 }
             }
         }
+    }
+
+    /// It has come to its end.
+    fn drop_line(&mut self) {
+        self.open = None;
+        self.away = true;
     }
 
     fn unreachable(&self, what: &str, error: Error) -> DriverError {

@@ -173,6 +173,12 @@ pub(crate) trait Driver: Send {
         async move { Err(DriverError::Misconfigured { what, who, source: None }) }
     }
 
+    /// Ready when the way to the device has broken, and when it is there again: then a reading is due. May be dropped
+    /// at any moment. A driver that can not tell is read when it is its turn.
+    fn stirs(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// What an outlet can do.
     fn capabilities(&self, outlet: OutletNumber) -> Capabilities;
 
@@ -342,6 +348,13 @@ macro_rules! drivers {
                 match self {
                     $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.wake(call).await,)*
                     $(AnyDriver::$wake(driver) => driver.wake(call).await,)*
+                }
+            }
+
+            async fn stirs(&mut self) {
+                match self {
+                    $($(#[cfg(feature = $feature)])? AnyDriver::$variant(driver) => driver.stirs().await,)*
+                    $(AnyDriver::$wake(driver) => driver.stirs().await,)*
                 }
             }
 

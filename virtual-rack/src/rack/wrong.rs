@@ -42,7 +42,7 @@ impl Rack {
     #[must_use]
     pub fn on_the_bus(&self, board: &str) -> Option<&BoardFault> {
         let faults = self.boards.get(board)?.faults();
-        faults.iter().find(|fault| matches!(fault, BoardFault::Unplugged | BoardFault::Renamed(_)))
+        faults.iter().find(|fault| fault.is_of_the_bus())
     }
 
     /// From `now` on something is wrong.
@@ -68,6 +68,10 @@ impl Rack {
             }
             Fault::Board(name, fault) => {
                 let known = keys(&self.boards);
+                let other = fault.other().filter(|other| !self.boards.contains_key(*other));
+                if let Some(other) = other {
+                    return Err(unknown("board", other.to_owned(), known));
+                }
                 let Some(board) = self.boards.get_mut(&name) else {
                     return Err(unknown("board", name, known));
                 };

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::closes::Closes;
 use crate::moment::Moment;
 use crate::port::Port;
+use crate::wiring::bus::Place;
 
 /// Bytes that arrived at a board.
 pub(super) struct Portion {
@@ -24,7 +25,7 @@ pub(super) struct Portion {
 /// One line and its listener.
 struct Line {
     port: Arc<Port>,
-    by_path: Option<PathBuf>,
+    place: Place,
     listener: JoinSet<()>,
 }
 
@@ -32,28 +33,36 @@ struct Line {
 pub(super) struct Lines {
     clock: Clock,
     portions: mpsc::Sender<Portion>,
+    /// Where the kernel's tree of this rack is.
+    sys: Option<PathBuf>,
     plugged: BTreeMap<String, Line>,
     /// What tells of closed lines, and its task, from the first line on.
     closes: Option<(Arc<Closes>, JoinSet<()>)>,
 }
 
 impl Lines {
-    pub(super) fn new(clock: Clock, portions: mpsc::Sender<Portion>) -> Self {
-        Self { clock, portions, plugged: BTreeMap::new(), closes: None }
+    pub(super) fn new(
+        clock: Clock,
+        portions: mpsc::Sender<Portion>,
+        sys: Option<&Path>,
+    ) -> std::io::Result<Self> {
+        if let Some(sys) = sys {
+            std::fs::create_dir_all(sys.join("dev/char"))?;
+        }
+        let sys = sys.map(Path::to_owned);
+        Ok(Self { clock, portions, sys, plugged: BTreeMap::new(), closes: None })
     }
 
     /// Puts a board on the bus; never in the place of another.
-    pub(super) fn plug(
-        &mut self,
-        board: &str,
-        link: PathBuf,
-        by_path: Option<PathBuf>,
-    ) -> std::io::Result<()> {
-        self.free_for(board, &link)?;
-        let port = Arc::new(Port::open(&link, by_path.as_deref(), &self.closes()?)?);
+    pub(super) fn plug(&mut self, board: &str, place: Place) -> std::io::Result<()> {
+        self.free_for(board, &place.link)?;
+        let closes = self.closes()?;
+        let told = self.sys.as_deref().zip(place.usb.as_ref());
+        let by_path = place.by_path.as_ref().map(|(name, to)| (name.as_path(), to.as_path()));
+        let port = Arc::new(Port::open(&place.link, by_path, told, &closes)?);
         let mut listener = JoinSet::new();
         listener.spawn(listen(board.to_owned(), port.clone(), self.clock, self.portions.clone()));
-        self.plugged.insert(board.to_owned(), Line { port, by_path, listener });
+        self.plugged.insert(board.to_owned(), Line { port, place, listener });
         Ok(())
     }
 
@@ -79,7 +88,9 @@ impl Lines {
         let others = self.plugged.iter().filter(|(name, _)| *name != board);
         let taken = |what: String| Err(std::io::Error::new(ErrorKind::AlreadyExists, what));
         for (other, line) in others {
-            if line.port.link() == link || line.by_path.as_deref() == Some(link) {
+            if line.place.link == link
+                || line.place.by_path.as_ref().is_some_and(|(name, _)| name == link)
+            {
                 return taken(format!("board {other} is at {}", link.display()));
             }
         }
@@ -101,7 +112,12 @@ impl Lines {
 
     /// The link of a board that is on the bus.
     pub(super) fn link(&self, board: &str) -> Option<&Path> {
-        self.plugged.get(board).map(|line| line.port.link())
+        self.place(board).map(|place| place.link.as_path())
+    }
+
+    /// The place of a board that is on the bus.
+    pub(super) fn place(&self, board: &str) -> Option<&Place> {
+        self.plugged.get(board).map(|line| &line.place)
     }
 
     /// The pseudo-terminal of a board that is on the bus.

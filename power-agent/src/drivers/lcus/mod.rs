@@ -215,10 +215,16 @@ impl<P: Port> Driver for Lcus<P> {
     }
 
     async fn read_all(&mut self) -> Result<Readings, DriverError> {
-        match self.config.status {
+        let readings = match self.config.status {
             Status::Ascii => self.query().await,
             Status::None => self.line.check().map(|()| Readings::default()),
-        }
+        }?;
+        self.line.told();
+        Ok(readings)
+    }
+
+    async fn stirs(&mut self) {
+        self.line.stirs().await;
     }
 
     fn capabilities(&self, _outlet: OutletNumber) -> Capabilities {
@@ -271,6 +277,29 @@ mod tests {
         let error = bench.driver().read_all().await.unwrap_err();
         assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains("status = \"none\""), "{error}");
+    }
+
+    async fn stirs_within(millis: u64, bench: &mut Bench) -> bool {
+        let limit = Duration::from_millis(millis);
+        tokio::time::timeout(limit, bench.driver().stirs()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_told_at_once_and_the_return_within_two_seconds() {
+        for mut bench in Bench::each_kind() {
+            for _ in 0..5 {
+                bench.driver().read_all().await.unwrap();
+                bench.unplug();
+                assert!(stirs_within(100, &mut bench).await);
+                let unread = bench.driver().read_all().await;
+                assert!(matches!(unread, Err(DriverError::Unreachable { .. })), "{unread:?}");
+                assert!(!stirs_within(60_000, &mut bench).await, "it is still away");
+                bench.plug_in();
+                assert!(stirs_within(2000, &mut bench).await);
+                bench.driver().read_all().await.unwrap();
+                assert!(!stirs_within(60_000, &mut bench).await, "nothing happens any more");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

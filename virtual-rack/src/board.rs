@@ -142,6 +142,7 @@ impl Board {
         if fault == BoardFault::Unplugged {
             // It is pulled out already.
             self.faults.retain(|one| !matches!(one, BoardFault::PulledAfter(_)));
+            self.decoder.reset(); // it lives on the bus's supply
         }
         if fault == BoardFault::Stale {
             self.stale = self.relays.iter().map(Relay::coil).collect();

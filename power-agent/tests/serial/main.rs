@@ -154,5 +154,5 @@ async fn boards_that_are_pulled_swapped_and_renumbered_get_no_frame_of_another()
         }
     }
     println!("{}", told.line(seed, unintended));
-    assert_eq!((told.strayed, unintended), (0, 0), "{}", bench.log());
+    assert_eq!((told.strayed, unintended), (0, 0), "{:?}\n{}", told.astray, bench.log());
 }

@@ -38,6 +38,8 @@ pub(crate) struct Told {
     misled: u64,
     /// Bytes that a wrong board heard, and movements where nobody has a machine.
     pub(crate) strayed: u64,
+    /// What the boards heard of it.
+    pub(crate) astray: Vec<String>,
     /// Movements that were ordered, by relay, in order.
     pub(crate) edges: BTreeMap<(String, u8), Vec<Power>>,
     unknown_after: Vec<Duration>,
@@ -53,6 +55,7 @@ impl Told {
         self.swapped += other.swapped;
         self.misled += other.misled;
         self.strayed += other.strayed;
+        self.astray.extend(other.astray);
         self.edges.extend(other.edges);
         self.unknown_after.extend(other.unknown_after);
         self.adopted_after.extend(other.adopted_after);
@@ -260,7 +263,11 @@ impl<'a> Pair<'a> {
         }
         self.bench.heard().await;
         let after = self.heard(fault).await;
-        self.told.strayed += u64::from(after != heard);
+        if after != heard {
+            let what = format!("{} {fault}: heard {heard:?}, then {after:?}", self.board(side));
+            self.told.astray.push(what);
+            self.told.strayed += 1;
+        }
         self.heal(side).await;
         again
     }

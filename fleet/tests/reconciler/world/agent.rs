@@ -11,6 +11,9 @@ use fleet::{
 };
 
 pub(crate) const BOOT: u64 = 20;
+
+/// How long it may take, in seconds.
+pub(crate) const BOOT_DEADLINE: u64 = 2 * BOOT;
 pub(crate) const SOFT_OFF: u64 = 5;
 /// How long a cycle leaves it off.
 const DWELL: u64 = 3;
@@ -217,6 +220,12 @@ impl Rig {
                 operation.progress = Progress::Failed("half done when the host went".to_owned());
             }
         }
+    }
+
+    /// Whether its boot takes longer than its deadline.
+    pub(crate) fn boots_late(&self) -> bool {
+        let driven = self.commanded.as_ref().map(|(_, at, _, _)| *at);
+        self.boots_at.zip(driven).is_some_and(|(up, at)| up > at + BOOT_DEADLINE)
     }
 
     /// Tells whether it moved.

@@ -77,8 +77,9 @@ impl Check {
         let excused = touched.get(name.as_str()).is_some_and(lately)
             || self.restarted.is_some_and(|at| lately(&at));
         let same = rig.orders_on.last() == Some(operation);
-        // Without any evidence, to order it on harms nothing and brings evidence.
-        let unknown = machine.read().is_none() && (rig.cut_off || rig.boots_at.is_none());
+        // Without any evidence, to order it on harms nothing and brings evidence; a boot that missed its deadline is none.
+        let silent = rig.cut_off || rig.boots_at.is_none() || rig.boots_late();
+        let unknown = machine.read().is_none() && silent;
         let twice = rig.starts_or_runs() && !same && !excused && !unknown && !rig.board_gone;
         assert!(!twice, "at {now}: {name} runs or starts, and is ordered on again as {operation}");
     }

@@ -166,7 +166,7 @@ impl World {
                 own: self.own.as_deref() == Some(name),
                 set_aside: false,
                 expected: false,
-                boot_deadline: Duration::from_secs(2 * agent::BOOT),
+                boot_deadline: Duration::from_secs(agent::BOOT_DEADLINE),
                 fed: rig.fed(),
             };
             view.machines.insert(MachineName::new(name.as_str()).unwrap(), machine);

@@ -12,7 +12,7 @@ use testkit::hosts;
 use testkit::process::Process;
 use testkit::programs::program;
 use testkit::rig::{PATH_BOUND, READY_BOUND, Rig, RigSpec};
-use testkit::said::{Said, said_by};
+use testkit::said::{Said, said, said_by};
 use testkit::wait::{Probe, eventually};
 use testkit::walk::{Block, blocks, missing};
 use virtual_rack::machine::Phase;
@@ -344,4 +344,26 @@ fn texts(rig: &Rig) -> Result<Vec<(&'static str, String, String)>> {
         own("a folder of the test", "/usr/local/", &format!("{dir}/usr/local/")),
         own("nothing here needs root", "sudo ", ""),
     ])
+}
+
+const REMEDIES: &str = include_str!("../../docs/when-something-is-wrong.md");
+
+/// `--help` at its end has a command line read, and nothing done.
+#[tokio::test]
+async fn every_command_of_the_remedies_is_one() -> Result<()> {
+    let mut read = 0;
+    for block in blocks(REMEDIES)? {
+        let Block::Commands(first, lines) = block else { continue };
+        for (number, line) in (first..).zip(&lines) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [name @ ("power-agent" | "lamplighter"), rest @ ..] = words.as_slice() else {
+                continue;
+            };
+            let told = said(name, &[rest, &["--help"]].concat()).await?;
+            ensure!(told.code == 0, "docs/when-something-is-wrong.md:{number}: {line}: {told:?}");
+            read += 1;
+        }
+    }
+    ensure!(read > 15, "{read} commands were found");
+    Ok(())
 }

@@ -40,7 +40,10 @@ const STEPS: &[(&str, &[&str])] = &[
     ("format", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", RPPAL, "--", "-D", "warnings"]),
     ("build", &["build", "--workspace", "--bins"]),
-    ("tests", &["test", "--workspace", "--exclude", "testkit", "--exclude", "xtask"]),
+    (
+        "tests",
+        &["test", "--workspace", "--exclude", "testkit", "--exclude", "xtask", "--no-fail-fast"],
+    ),
     ("tests with rppal", &["test", "-p", "power-agent", "--lib", RPPAL, "rppal"]),
     ("tidy", &["test", "-p", "testkit", "--lib", "--test", "tidy"]),
     ("stand-in", ON_STAND_IN),

@@ -248,7 +248,7 @@ async fn doctor_names_who_holds_a_port_and_what_is_missing_and_moves_nothing() {
     })
     .await;
     assert!(
-        gone["remedy"].as_str().is_some_and(|text| text.contains("/dev/serial/by-id")),
+        gone["remedy"].as_str().is_some_and(|text| text.contains("/dev/serial/by-path")),
         "{gone}"
     );
     assert!(before.is_empty());

@@ -330,3 +330,42 @@ fn a_feed_too_small_for_machines_that_can_not_be_read_is_a_warning_because_they_
     assert!(!rack("none", "4A").contains(TITLE), "2 A run, and 2 A more to start");
     assert!(!rack("ascii", "3.9A").contains(TITLE), "the rest waits for its turn");
 }
+
+#[test]
+fn a_pool_says_the_signs_of_life_of_machines_that_name_their_addresses() {
+    let file = |pool: &str, machine: &str| {
+        format!(
+            "[devices.lan]\ndriver = \"wol\"\ninterface = \"eth0\"\n[pools.closet]\npresence = {pool}\n\
+             [machines.mini]\npool = \"closet\"\nsoft_off = {{ ssh = \"root@mini\" }}\n\
+             wake = {{ device = \"lan\", mac = \"52:54:00:12:34:56\" }}\npresence = {machine}\n"
+        )
+    };
+    let signs = |pool: &str, machine: &str| {
+        let text = file(pool, machine);
+        let config = Config::parse(Path::new("rack.toml"), &text, Path::new("/etc/lamplighter"));
+        let config = config.unwrap_or_else(|findings| panic!("{findings}"));
+        let presence =
+            config.machines[&MachineName::new("mini").unwrap()].presence.clone().unwrap();
+        let by: Vec<String> = presence.by.iter().map(ToString::to_string).collect();
+        (presence.address.to_string(), by.join(" "), presence.interface.unwrap_or_default())
+    };
+    let told = |address: &str, by: &str, interface: &str| {
+        (address.to_owned(), by.to_owned(), interface.to_owned())
+    };
+    let pool = "{ by = [\"ping\", \"arp\"], interface = \"eth1\" }";
+    let address = "{ address = \"10.0.0.21\" }";
+    assert_eq!(signs(pool, address), told("10.0.0.21", "ping arp", "eth1"));
+    let own = "{ address = \"10.0.0.21\", by = [\"tcp:22\"], interface = \"eth2\" }";
+    assert_eq!(signs(pool, own), told("10.0.0.21", "tcp:22", "eth2"), "its own come first");
+    assert_eq!(signs("{ by = [\"ping\"] }", address), told("10.0.0.21", "ping", "eth0"));
+    for (pool, machine, said) in [
+        ("{ by = [\"ping\"], address = \"10.0.0.1\" }", address, "address"),
+        ("{ interface = \"eth1\" }", address, "`by`"),
+        ("{ by = [\"ping\"] }", "{ by = [\"arp\"] }", "`address`"),
+    ] {
+        let refused = messages(&file(pool, machine));
+        assert!(refused.contains(said), "{said} in\n{refused}");
+    }
+    let refused = messages(&file("{ by = [\"pong\"] }", address));
+    assert!(refused.contains("\"pong\"") && !refused.contains("misses"), "once:\n{refused}");
+}

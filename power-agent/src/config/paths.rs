@@ -16,6 +16,8 @@ use crate::presence::{PresenceConfig, SignKind};
 
 pub(super) const WAKE_EXAMPLE: &str = r#"{ device = "lan", mac = "52:54:00:12:34:56" }"#;
 const PRESENCE_EXAMPLE: &str = r#"{ address = "10.0.0.21", by = ["ping"] }"#;
+const POOL_PRESENCE_EXAMPLE: &str = r#"{ by = ["ping"] }"#;
+const BY_EXAMPLE: &str = r#"["ping"]"#;
 /// A server that has not answered after an hour does not.
 const WAKE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 /// What firmware, a network boot and a slow disk take before the network answers.
@@ -34,10 +36,12 @@ pub(super) struct PathsDraft {
 }
 
 impl PathsDraft {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    /// Of a machine; its pool may say what the signs of life of all its machines are.
+    pub(super) fn read(section: &mut Section<'_>, of_pool: Option<&SignsDraft>) -> Self {
         let span = |section: &Section<'_>, key| section.key_span(key);
         let wake = section.section("wake", WAKE_EXAMPLE).and_then(read_wake);
-        let presence = section.section("presence", PRESENCE_EXAMPLE).and_then(read_presence);
+        let presence = section.section("presence", PRESENCE_EXAMPLE);
+        let presence = presence.and_then(|section| read_presence(section, of_pool));
         Self {
             wake: wake.map(|value| At { value, span: span(section, "wake") }),
             last_resort: section.choice("cut", CUT),
@@ -85,11 +89,34 @@ fn read_wake(mut section: Section<'_>) -> Option<WakeConfig> {
     Some(WakeConfig { device: device?.value, call, deadline })
 }
 
-fn read_presence(mut section: Section<'_>) -> Option<PresenceConfig> {
-    for (key, example) in [("address", "\"10.0.0.21\""), ("by", r#"["ping"]"#)] {
-        if !section.has(key) {
-            section.missing(key, example);
+/// What a pool's section says of the signs of life of its machines; each has an address of its own.
+#[derive(Debug, Clone)]
+pub(super) struct SignsDraft {
+    /// None where it was told to be wrong: once is enough.
+    by: Option<Vec<SignKind>>,
+    interface: Option<String>,
+}
+
+impl SignsDraft {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let mut section = section.section("presence", POOL_PRESENCE_EXAMPLE)?;
+        if !section.has("by") {
+            section.missing("by", BY_EXAMPLE);
         }
+        let interface = section.text("interface", "\"eth0\"").map(|at| at.value);
+        let signs = section.texts("by", BY_EXAMPLE);
+        let by = signs.and_then(|signs| read_signs(&section, &signs));
+        section.finish();
+        Some(Self { by, interface })
+    }
+}
+
+fn read_presence(mut section: Section<'_>, of_pool: Option<&SignsDraft>) -> Option<PresenceConfig> {
+    if !section.has("address") {
+        section.missing("address", "\"10.0.0.21\"");
+    }
+    if !section.has("by") && of_pool.is_none() {
+        section.missing("by", BY_EXAMPLE);
     }
     let address = section.text("address", "\"10.0.0.21\"").and_then(|text| {
         text.value
@@ -105,10 +132,13 @@ fn read_presence(mut section: Section<'_>) -> Option<PresenceConfig> {
             .ok()
     });
     let interface = section.text("interface", "\"eth0\"").map(|at| at.value);
-    let signs = section.texts("by", r#"["ping"]"#);
-    let by = signs.map(|signs| read_signs(&section, &signs));
+    let by = match section.texts("by", BY_EXAMPLE) {
+        Some(signs) => read_signs(&section, &signs),
+        None => of_pool.filter(|_| !section.has("by")).and_then(|pool| pool.by.clone()),
+    };
+    let interface = interface.or_else(|| of_pool?.interface.clone());
     section.finish();
-    Some(PresenceConfig { address: address?, by: by??, interface })
+    Some(PresenceConfig { address: address?, by: by?, interface })
 }
 
 fn read_signs(section: &Section<'_>, signs: &At<Vec<At<String>>>) -> Option<Vec<SignKind>> {

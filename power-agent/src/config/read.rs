@@ -16,7 +16,7 @@ use toml::de::DeTable;
 use super::access::{AccessDraft, read_listen, read_metrics};
 use super::feeds::{self, FeedDraft, Figures};
 use super::finding::{Finding, Findings, Report};
-use super::paths::{self, PathsDraft};
+use super::paths::{self, PathsDraft, SignsDraft};
 use super::section::{At, Section, unknown_word};
 use super::{
     AgentConfig, Config, MachineConfig, NomadConfig, OutletPath, SOCKET_DEFAULT, STATE_DEFAULT,
@@ -143,7 +143,9 @@ fn read_root(root: &mut Section<'_>) -> Draft {
     let mut defaults = BTreeMap::new();
     for (name, mut section) in root.named("pools") {
         if let Some(name) = named::<PoolName>(&name, &section) {
-            defaults.insert(name.value.clone(), Knobs::read(&mut section));
+            let signs = SignsDraft::read(&mut section);
+            let knobs = Knobs { signs, ..Knobs::read(&mut section) };
+            defaults.insert(name.value.clone(), knobs);
             section.finish();
             pools.push(name);
         }
@@ -293,6 +295,8 @@ struct Knobs {
     soft_off: Option<SoftOffConfig>,
     shape: Option<Shape>,
     figures: Figures,
+    /// Of a pool alone: a machine names its address beside them.
+    signs: Option<SignsDraft>,
 }
 
 impl Knobs {
@@ -314,6 +318,7 @@ impl Knobs {
                 .section("shape", "{ cpu = 2000, memory = 1024, disk = 10000 }")
                 .and_then(read_shape),
             figures: Figures::read(section),
+            signs: None,
         }
     }
 }
@@ -330,7 +335,7 @@ fn read_machine(
     let of_pool = pool_knobs.unwrap_or_default();
     let figures = own.figures.clone().or(&of_pool.figures);
     let (outlets, supplies) = read_outlets(&mut section, &figures);
-    let paths = PathsDraft::read(&mut section);
+    let paths = PathsDraft::read(&mut section, of_pool.signs.as_ref());
     let or =
         |own: Option<Duration>, pool: Option<Duration>, default| own.or(pool).unwrap_or(default);
     let span_of = |key| section.key_span(key);

@@ -143,8 +143,12 @@ fn by_registers_a_pin_is_adopted_as_it_is_and_stays_after_a_stop_and_a_crash() {
             until /power-agent why node1 | grep -q 'held by sysfs'; do :; done
             /power-agent why node1
             registers held
+            # Stopped, or it may have adopted the pin before its registers are read here.
+            kill -STOP $agent
+            until grep -q '^State:.T' /proc/$agent/status; do :; done
             echo $pin > /sys/class/gpio/unexport
             registers before
+            kill -CONT $agent
             until /power-agent why node1 | grep -q 'reads on'; do :; done
             registers adopted
             /power-agent off node1 --force --reason test

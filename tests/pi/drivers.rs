@@ -7,13 +7,15 @@ use testkit::pi::{Ended, Function, Pi};
 
 use super::{agent_for, on_a_pi};
 
-/// What all the scripts begin with: the agent in the background until it answers, and a wait for what it shows.
+/// What all the scripts begin with: the agent in the background until it answers, a wait for what it shows, and one until it
+/// stands still, so that it can not adopt a pin that was let go before the script has read it.
 const WORDS: &str = "export POWER_AGENT=unix:/run/agent.sock
 begin() {
     /power-agent serve --config /rack.toml 2>>/run/log & agent=$!
     until /power-agent status | grep -q node1; do :; done
 }
 shown() { until /power-agent status | grep -q \"$1\"; do :; done; }
+paused() { kill -STOP $agent; until grep -q '^State:.T' /proc/$agent/status; do :; done; }
 ";
 
 /// The clear register of the header's pins, and GPIO17 in it.
@@ -143,9 +145,7 @@ fn by_registers_a_pin_is_adopted_as_it_is_and_stays_after_a_stop_and_a_crash() {
             until /power-agent why node1 | grep -q 'held by sysfs'; do :; done
             /power-agent why node1
             registers held
-            # Stopped, or it may have adopted the pin before its registers are read here.
-            kill -STOP $agent
-            until grep -q '^State:.T' /proc/$agent/status; do :; done
+            paused
             echo $pin > /sys/class/gpio/unexport
             registers before
             kill -CONT $agent

@@ -10,6 +10,7 @@ const FILE_LINES_MAX: usize = 600;
 /// Which of our crates each crate may depend on, to be built or to be tested. Dependencies point down only.
 const EDGES: &[(&str, &[&str])] = &[
     ("fleet", &[]),
+    ("bridge-protocol", &[]),
     ("nomad-api", &[]),
     ("agent-api", &["fleet"]),
     ("nomad-plugin", &["agent-api", "fleet", "nomad-api"]),

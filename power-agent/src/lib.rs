@@ -18,7 +18,6 @@ mod node;
 mod notify;
 mod page;
 pub mod presence;
-mod processes;
 pub mod quota;
 mod rack;
 mod reload;

@@ -11,10 +11,11 @@ const FILE_LINES_MAX: usize = 600;
 const EDGES: &[(&str, &[&str])] = &[
     ("fleet", &[]),
     ("bridge-protocol", &[]),
+    ("serial-port", &[]),
     ("nomad-api", &[]),
     ("agent-api", &["fleet"]),
     ("nomad-plugin", &["agent-api", "fleet", "nomad-api"]),
-    ("power-agent", &["agent-api", "fleet", "nomad-api"]),
+    ("power-agent", &["agent-api", "fleet", "nomad-api", "serial-port"]),
     ("virtual-rack", &[]),
     ("standin", &["nomad-plugin"]),
 ];

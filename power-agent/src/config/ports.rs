@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Report};
 use super::read::DeviceDraft;
-use crate::drivers::tty::look::{Sight, look};
+use serial_port::{Sight, look};
 
 /// Two devices by one name of a port. One serial number is no proof: adapters with several ports have one for all.
 pub(crate) fn check(devices: &[DeviceDraft], report: &Report) {
@@ -47,7 +47,7 @@ pub(crate) fn look_at(devices: &[DeviceDraft]) -> Vec<Finding> {
             findings.push(shared_port(owner, device));
             continue;
         }
-        let seen = look(port, &real).into_iter();
+        let seen = look(port, &real, env!("CARGO_PKG_NAME")).into_iter();
         findings.extend(seen.map(|sight| told(&port.path, sight, place())));
     }
     findings

@@ -9,7 +9,9 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{DriverError, Source};
+use serial_port::OpenError;
+
+use super::DriverError;
 
 /// How long a set waits for a line that is gone: a USB board that was plugged in needs a second or two.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(3);
@@ -21,21 +23,6 @@ const BACKOFF_MAX: Duration = Duration::from_millis(800);
 const WRITE_DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away before a query: more than that is not an old reply but a babbling line.
 const STALE_BYTES_MAX: usize = 64 << 10;
-
-/// Why a line could not be opened.
-#[derive(Debug)]
-pub(crate) enum OpenError {
-    /// It is not there, not to be had, or not surely the right one: a moment later it may be.
-    Away { what: String, source: Option<Source> },
-    /// Something else is there than the rack file says.
-    Other(String),
-}
-
-impl From<Error> for OpenError {
-    fn from(error: Error) -> Self {
-        Self::Away { what: "it can not be opened".to_owned(), source: Some(error.into()) }
-    }
-}
 
 /// What can be opened, again and again.
 pub(crate) trait Port: Send {
@@ -211,6 +198,7 @@ impl<P: Port> SerialLine<P> {
                     self.open = Some(line);
                 }
                 Err(OpenError::Away { what, source }) => {
+                    let source = source.map(Into::into);
                     return Err(DriverError::Unreachable { what, who: self.place(), source });
                 }
                 Err(OpenError::Other(what)) => {
@@ -271,8 +259,8 @@ mod tests {
 
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-    use super::super::tty::{PortSettings, TtyPort};
     use super::*;
+    use serial_port::{PortSettings, TtyPort};
 
     const GAP: Duration = Duration::from_millis(50);
 

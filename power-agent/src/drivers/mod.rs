@@ -22,6 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fleet::{DeviceName, PowerState, ReadSource};
+use serial_port::PortSettings;
 
 use crate::config::{Finding, Section};
 use crate::descriptors::Descriptors;
@@ -200,7 +201,7 @@ pub(crate) trait Settings: Sized {
     /// The file by which the device is reached, if it is one.
     fn port(&self) -> Option<&Path>;
     /// The serial port by which it is reached, if it is one.
-    fn serial_port(&self) -> Option<&tty::PortSettings> {
+    fn serial_port(&self) -> Option<&PortSettings> {
         None
     }
     /// The driver; opens nothing yet.
@@ -283,7 +284,7 @@ macro_rules! drivers {
             }
 
             /// The serial port by which it is reached, if it is one.
-            pub(crate) fn serial_port(&self) -> Option<&tty::PortSettings> {
+            pub(crate) fn serial_port(&self) -> Option<&PortSettings> {
                 match self {
                     $($(#[cfg(feature = $feature)])? DriverConfig::$variant(config) => config.serial_port(),)*
                     $(DriverConfig::$wake(config) => config.serial_port(),)*

@@ -7,8 +7,8 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::{Grade, Looked};
 use crate::config::{Config, SoftOffWay, SshConfig};
-use crate::drivers::tty::{PortSettings, look};
-use crate::processes::Process;
+use serial_port::PortSettings;
+use serial_port::processes::Process;
 
 /// Programs that open serial ports that are not theirs, and what stops them.
 const GRABBERS: &[(&str, &str)] = &[
@@ -97,7 +97,7 @@ pub(super) fn port(device: &str, path: &Path, processes: &[Process]) -> Looked {
 /// Which adapter a port is on, whether it is the one that the file means, and what opening it does to the board.
 pub(super) fn adapter(device: &str, port: &PortSettings) -> Vec<Looked> {
     let what = format!("adapter of {device}");
-    let seen = port.path.canonicalize().ok().and_then(|real| look::adapter(port, &real));
+    let seen = port.path.canonicalize().ok().and_then(|real| serial_port::adapter(port, &real));
     let found = match seen {
         None => return Vec::new(),
         Some(Err(found)) => {

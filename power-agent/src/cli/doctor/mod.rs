@@ -59,7 +59,7 @@ struct DoctorJson {
 pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Failure> {
     let Some(config) = check::load(file, screen)? else { return Ok(Exit::RackFile) };
     let mut looked = vec![host::user()];
-    let processes = crate::processes::all();
+    let processes = serial_port::processes::all();
     let mut lines = Vec::new();
     for (name, device) in &config.devices {
         if let Some(port) = device.port() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::processes::Process;
+use serial_port::processes::Process;
 
 /// The unit that is looked at where no agent runs.
 const UNIT: &str = "power-agent.service";

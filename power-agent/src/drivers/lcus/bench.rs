@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fleet::PowerState;
+use serial_port::{OpenError, PortSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::conformance;
-use super::super::line::{OpenError, Port};
-use super::super::tty::PortSettings;
+use super::super::line::Port;
 use super::{Config, Lcus, OutletNumber, Status};
 
 const CHANNELS: u16 = 4;

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use fleet::{PowerState, ReadSource};
+use serial_port::{PortSettings, TtyPort};
 
 use super::line::{Port, SerialLine};
-use super::tty::{PORT_EXAMPLE, PortSettings, TtyPort};
+use super::tty::{self, PORT_EXAMPLE};
 use super::{Capabilities, Driver, DriverError, OutletNumber, OwnerGone, Readings, Settings};
 use crate::config::Section;
 
@@ -57,7 +58,7 @@ impl Settings for Config {
     type Driver = Lcus<TtyPort>;
 
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let port = PortSettings::read(section);
+        let port = tty::read(section);
         let channels = section.integer("channels", 1..=CHANNELS_MAX, "4");
         let status = section.choice("status", &[("ascii", Status::Ascii), ("none", Status::None)]);
         let gap_min = section.duration("min_gap", GAP_MIN..=GAP_MAX, "\"100ms\"");

@@ -1,7 +1,8 @@
 //! A serial port of this host: proven to be the right one before anything goes out, held alone, and not reset by us.
 
-pub(crate) mod identity;
-pub(crate) mod look;
+mod identity;
+mod look;
+pub mod processes;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,63 +10,64 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};
-use tokio_serial::{
-    DataBits, FlowControl, Parity, SerialPort, SerialPortBuilderExt, SerialStream, StopBits,
-};
+use tokio_serial::{DataBits, FlowControl, Parity, SerialPort, SerialPortBuilderExt, StopBits};
 
-use super::line::{OpenError, Port};
-use crate::config::{Finding, Section};
-use crate::processes;
-use identity::{Mismatch, NameKind, Seen, UsbId, judge};
+use identity::{Mismatch, Seen, judge};
+
+pub use identity::{NameKind, Usb, UsbId};
+pub use look::{Sight, adapter, look};
+/// An open port.
+pub use tokio_serial::SerialStream;
 
 /// Where the kernel tells of its devices.
 const SYS: &str = "/sys";
 
-/// How a port is written in examples and remedies.
-pub(crate) const PORT_EXAMPLE: &str = "\"/dev/serial/by-path/…\"";
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not there, not to be had, or not surely the right one: a moment later it may be.
+    #[error("{what}")]
+    Away {
+        /// What stands in the way.
+        what: String,
+        /// What the kernel said.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// Something else is there than was asked for.
+    #[error("{0}")]
+    Other(String),
+}
 
-/// A port as the rack file has it.
+impl From<std::io::Error> for OpenError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Away { what: "it can not be opened".to_owned(), source: Some(error) }
+    }
+}
+
+/// Which port, and which adapter it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PortSettings {
-    pub(crate) path: PathBuf,
+pub struct PortSettings {
+    /// Its name: best one by path, which says where it is plugged in.
+    pub path: PathBuf,
     /// Which kind of adapter it must be.
-    pub(crate) usb: Option<UsbId>,
+    pub usb: Option<UsbId>,
     /// Which adapter it must be.
-    pub(crate) serial: Option<String>,
+    pub serial: Option<String>,
     /// Whether DTR and RTS stay raised while it is open, as the kernel raises them.
-    pub(crate) dtr: bool,
+    pub dtr: bool,
 }
 
 impl PortSettings {
-    /// Reads the keys of a port; that it has one, its driver demands.
-    pub(crate) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let path = section.path("port", PORT_EXAMPLE);
-        let usb = section.text("usb", "\"1a86:7523\"");
-        let serial = section.text("serial", "\"A50285BI\"").map(|serial| serial.value);
-        let dtr = section.truth("dtr").unwrap_or(true);
-        let parsed = usb.as_ref().map(|usb| UsbId::parse(&usb.value));
-        if let (Some(usb), Some(None)) = (&usb, parsed) {
-            section.tell(
-                Finding::error(
-                    format!("`usb` in {} is no USB id", section.name()),
-                    usb.span.clone(),
-                )
-                .found(format!("found {:?}", usb.value))
-                .expected("VENDOR:PRODUCT, four hexadecimal digits each, as `lsusb` shows them")
-                .remedy("write it like `usb = \"1a86:7523\"`"),
-            );
-            return None;
-        }
-        Some(Self { path: path?.value, usb: parsed.flatten(), serial, dtr })
-    }
-
     /// What kind of name it has.
-    pub(crate) fn kind(&self) -> NameKind {
+    #[must_use]
+    pub fn kind(&self) -> NameKind {
         NameKind::of(&self.path)
     }
 
-    /// Which adapter the file asks for, as a sentence has it; empty: any.
-    pub(crate) fn adapter(&self) -> String {
+    /// Which adapter is asked for, as a sentence has it; empty: any.
+    #[must_use]
+    pub fn adapter(&self) -> String {
         let usb = self.usb.map(|usb| format!("USB {usb}"));
         let serial = self.serial.as_ref().map(|serial| format!("serial number {serial}"));
         usb.into_iter().chain(serial).collect::<Vec<_>>().join(" with ")
@@ -73,14 +75,16 @@ impl PortSettings {
 }
 
 /// A tty: 8N1, without flow control, held exclusively.
-pub(crate) struct TtyPort {
+pub struct TtyPort {
     settings: PortSettings,
     baud: u32,
     sys: PathBuf,
 }
 
 impl TtyPort {
-    pub(crate) fn new(settings: PortSettings, baud: u32) -> Self {
+    /// A port that is not open yet, with its speed in bits per second.
+    #[must_use]
+    pub fn new(settings: PortSettings, baud: u32) -> Self {
         Self { settings, baud, sys: PathBuf::from(SYS) }
     }
 
@@ -110,12 +114,13 @@ impl TtyPort {
         }
         Ok(port)
     }
-}
 
-impl Port for TtyPort {
-    type Line = SerialStream;
-
-    fn open(&mut self) -> Result<SerialStream, OpenError> {
+    /// Opens it for one who has it alone; what came in before is thrown away. Needs the runtime of tokio; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not there, somebody else's, or not surely the right one. Then nothing was sent.
+    pub fn open(&self) -> Result<SerialStream, OpenError> {
         let proven = self.prove()?;
         // Without it the kernel drops DTR when the port is closed and raises it when it is opened next, and a board
         // whose reset hangs on DTR starts anew.
@@ -145,7 +150,9 @@ impl Port for TtyPort {
         Ok(stream)
     }
 
-    fn place(&self) -> String {
+    /// The name of the place, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
         format!("port {}", self.settings.path.display())
     }
 }
@@ -206,7 +213,7 @@ mod tests {
         Plug { board: File::from(board), real, port: TtyPort { settings, baud: 9600, sys }, home }
     }
 
-    fn refusal(port: &mut TtyPort) -> String {
+    fn refusal(port: &TtyPort) -> String {
         match port.open().unwrap_err() {
             OpenError::Away { what, .. } | OpenError::Other(what) => what,
         }
@@ -214,10 +221,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_to_another_board_for_a_moment_opens_nothing() {
-        let mut right = plug("1.3", None);
+        let right = plug("1.3", None);
         right.port.open().unwrap();
-        let mut wrong = plug("1.4", None);
-        let said = refusal(&mut wrong.port);
+        let wrong = plug("1.4", None);
+        let said = refusal(&wrong.port);
         assert!(said.ends_with("plugged in at 1.4:1.0"), "{said}");
         assert!(right.home.path().exists() && wrong.home.path().exists());
     }
@@ -226,7 +233,7 @@ mod tests {
     async fn a_twin_with_another_serial_number_is_no_match() {
         let mut plug = plug("1.3", Some("B"));
         plug.port.settings.serial = Some("A".to_owned());
-        let said = refusal(&mut plug.port);
+        let said = refusal(&plug.port);
         let expected = "it is USB 1a86:7523 with serial number B, plugged in at 1.3:1.0, expected serial number A";
         assert_eq!(said, expected);
         plug.port.settings.serial = Some("B".to_owned());
@@ -235,10 +242,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_the_port_is_named_and_it_is_had_once_he_is_gone() {
-        let mut plug = plug("1.3", None);
+        let plug = plug("1.3", None);
         let other = File::options().read(true).write(true).open(&plug.real).unwrap();
         flock(&other, FlockOperation::LockExclusive).unwrap();
-        let said = refusal(&mut plug.port);
+        let said = refusal(&plug.port);
         let own = format!("(process {}) has it open; end that program", std::process::id());
         assert!(said.contains(&own), "{said}");
         drop(other);
@@ -275,7 +282,7 @@ mod tests {
         for path in ["/dev/null", "/proc/self/comm"] {
             let path = PathBuf::from(path);
             let settings = PortSettings { path, usb: None, serial: None, dtr: true };
-            assert_eq!(refusal(&mut TtyPort::new(settings, 9600)), "it is no serial port");
+            assert_eq!(refusal(&TtyPort::new(settings, 9600)), "it is no serial port");
         }
     }
 }

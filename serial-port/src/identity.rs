@@ -1,4 +1,4 @@
-//! Which adapter a port is: what the kernel says of it, held against what the rack file and the port's own name say.
+//! Which adapter a port is: what the kernel says of it, held against what was asked for and the port's own name say.
 //!
 //! udev makes its names a moment after the kernel has given out numbers, so a link may still lead to another board.
 
@@ -12,14 +12,14 @@ const DEPTH_MAX: usize = 48;
 
 /// Vendor and product of a USB adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UsbId {
+pub struct UsbId {
     vendor: u16,
     product: u16,
 }
 
 impl UsbId {
     /// Reads `1a86:7523`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (vendor, product) = text.split_once(':')?;
         Some(Self { vendor: hex(vendor)?, product: hex(product)? })
     }
@@ -38,11 +38,13 @@ fn hex(word: &str) -> Option<u16> {
 
 /// A USB adapter as the kernel tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Usb {
-    pub(crate) id: UsbId,
-    pub(crate) serial: Option<String>,
+pub struct Usb {
+    /// Vendor and product.
+    pub id: UsbId,
+    /// Its serial number, where it has one.
+    pub serial: Option<String>,
     /// Where it is plugged in, and which of its interfaces this is: `1.3:1.0`.
-    pub(crate) place: Option<String>,
+    pub place: Option<String>,
 }
 
 impl fmt::Display for Usb {
@@ -107,7 +109,7 @@ pub(crate) enum Mismatch {
     Astray(String),
 }
 
-/// Holds what the kernel says of a port against what the rack file says, and against the port's own name.
+/// Holds what the kernel says of a port against what was asked for, and against the port's own name.
 pub(crate) fn judge(wanted: &PortSettings, seen: Option<&Seen>) -> Result<(), Mismatch> {
     let usb = seen.and_then(|seen| seen.usb.as_ref());
     let asked = wanted.adapter();
@@ -141,7 +143,7 @@ pub(crate) fn judge(wanted: &PortSettings, seen: Option<&Seen>) -> Result<(), Mi
 
 /// What kind of name a port has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NameKind {
+pub enum NameKind {
     /// `/dev/serial/by-path/…`: the place where it is plugged in.
     ByPath,
     /// `/dev/serial/by-id/…`: vendor, product and serial number.
@@ -153,7 +155,9 @@ pub(crate) enum NameKind {
 }
 
 impl NameKind {
-    pub(crate) fn of(path: &Path) -> Self {
+    /// The kind of a name.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
         let folder = path.parent().unwrap_or(Path::new(""));
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let numbered = |kind| {

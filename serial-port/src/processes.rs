@@ -9,10 +9,13 @@ const PROCESSES_MAX: usize = 65_536;
 
 /// A process and what it has open.
 #[derive(Debug, Clone)]
-pub(crate) struct Process {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) open: Vec<PathBuf>,
+pub struct Process {
+    /// Its number.
+    pub id: String,
+    /// The name of its program, as the kernel keeps it: 15 bytes at most.
+    pub name: String,
+    /// The files that it has open, by their names without links.
+    pub open: Vec<PathBuf>,
 }
 
 impl std::fmt::Display for Process {
@@ -22,7 +25,7 @@ impl std::fmt::Display for Process {
 }
 
 /// All processes.
-pub(crate) fn all() -> Vec<Process> {
+pub fn all() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let ids = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let ids = ids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
@@ -38,7 +41,7 @@ fn process(id: String) -> Option<Process> {
 }
 
 /// Who keeps others off a file: who has locked it, else who else has it open. `real` is its name without links.
-pub(crate) fn owner(real: &Path, file: &Stat) -> Option<Process> {
+pub fn owner(real: &Path, file: &Stat) -> Option<Process> {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let own = std::process::id().to_string();
     locked_by(&locks, file).and_then(process).or_else(|| {
@@ -49,7 +52,7 @@ pub(crate) fn owner(real: &Path, file: &Stat) -> Option<Process> {
 }
 
 /// The process that has locked a file, if one has.
-pub(crate) fn locker(real: &Path) -> Option<Process> {
+pub fn locker(real: &Path) -> Option<Process> {
     let file = rustix::fs::stat(real).ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locked_by(&locks, &file).and_then(process)

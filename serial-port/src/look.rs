@@ -6,35 +6,45 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{major, minor};
 
 use super::identity::{Mismatch, NameKind, Seen, Usb, judge};
-use super::{PortSettings, SYS};
 use crate::processes::{self, Process};
+use crate::{PortSettings, SYS};
 
 /// How many names of a folder are looked at: each port has two or three there.
 const NAMES_MAX: usize = 1024;
 
 /// What is to be said of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub enum Sight {
     /// It never can be one.
     NoPort(String),
-    /// It is not the one that the file names, now.
+    /// It is not the one that is meant, now.
     Other(String),
     /// Another process keeps others off it.
     Taken(String),
     /// Its name is a number, and this one would stay.
-    Numbered { stable: Option<PathBuf> },
+    Numbered {
+        /// Where there is one.
+        stable: Option<PathBuf>,
+    },
     /// Its name does not tell it from its twins.
     Twins,
     /// The kernel writes its own messages there.
     Console,
 }
 
-/// Looks at a port that is there; `real` is its name without links.
-pub(crate) fn look(port: &PortSettings, real: &Path) -> Vec<Sight> {
-    look_in(Path::new(SYS), port, real, processes::locker(real))
+/// Looks at a port that is there; `real` is its name without links. That a process named `own` holds it is as it should be.
+#[must_use]
+pub fn look(port: &PortSettings, real: &Path, own: &str) -> Vec<Sight> {
+    look_in(Path::new(SYS), port, real, processes::locker(real), own)
 }
 
-fn look_in(sys: &Path, port: &PortSettings, real: &Path, holder: Option<Process>) -> Vec<Sight> {
+fn look_in(
+    sys: &Path,
+    port: &PortSettings,
+    real: &Path,
+    holder: Option<Process>,
+    own: &str,
+) -> Vec<Sight> {
     if let Some(found) = no_port(sys, real) {
         return vec![Sight::NoPort(found)];
     }
@@ -59,13 +69,13 @@ fn look_in(sys: &Path, port: &PortSettings, real: &Path, holder: Option<Process>
     if consoles.is_ok_and(|active| active.split_whitespace().any(|console| console == name)) {
         sights.push(Sight::Console);
     }
-    let other = holder.filter(|process| process.name != "power-agent");
+    let other = holder.filter(|process| process.name != own);
     sights.extend(other.map(|other| Sight::Taken(format!("{other} has locked it"))));
     sights
 }
 
 /// Which adapter a port is on, and whether it is the one that is meant; `None`: on none, and none is asked for.
-pub(crate) fn adapter(port: &PortSettings, real: &Path) -> Option<Result<Usb, String>> {
+pub fn adapter(port: &PortSettings, real: &Path) -> Option<Result<Usb, String>> {
     let seen = seen_in(Path::new(SYS), real);
     match judge(port, seen.as_ref()) {
         Err(Mismatch::Other(found) | Mismatch::Astray(found)) => {
@@ -135,10 +145,10 @@ mod tests {
         let number = format!("{}:{}", major(number), minor(number));
         plugged_in(&sys, &number, "1.3", "1a86:7523", None);
         symlink(null, here.join("ttyUSB0")).unwrap();
-        let sights = look_in(&sys, &port(&here.join("ttyUSB0"), None), null, None);
+        let sights = look_in(&sys, &port(&here.join("ttyUSB0"), None), null, None, "agent");
         assert_eq!(sights, [Sight::Numbered { stable: None }]);
         let by_id = here.join("serial/by-id/usb-1a86_USB_Serial-if00-port0");
-        let sights = look_in(&sys, &port(&by_id, Some("0403:6001")), null, None);
+        let sights = look_in(&sys, &port(&by_id, Some("0403:6001")), null, None, "agent");
         let found = "it is USB 1a86:7523 without a serial number, plugged in at 1.3:1.0, expected USB 0403:6001";
         assert_eq!(sights, [Sight::Other(found.to_owned()), Sight::Twins]);
         let reader = |name: &str| Process {
@@ -146,8 +156,9 @@ mod tests {
             name: name.to_owned(),
             open: vec![null.to_owned()],
         };
-        let looked = |holder| look_in(&sys, &port(&here.join("board"), None), null, holder);
-        assert_eq!(looked(Some(reader("power-agent"))), []);
+        let looked =
+            |holder| look_in(&sys, &port(&here.join("board"), None), null, holder, "agent");
+        assert_eq!(looked(Some(reader("agent"))), []);
         assert_eq!(
             looked(Some(reader("cat"))),
             [Sight::Taken("cat (process 7) has locked it".to_owned())]

@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fleet", &[]),
     ("bridge-protocol", &[]),
     ("serial-port", &[]),
+    ("bridge-device", &["bridge-protocol"]),
     ("nomad-api", &[]),
     ("agent-api", &["fleet"]),
     ("nomad-plugin", &["agent-api", "fleet", "nomad-api"]),

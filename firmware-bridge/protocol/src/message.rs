@@ -34,7 +34,7 @@ pub struct Switch {
 /// What is asked of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// The host lives: its lease begins anew.
+    /// The host lives. Any request says so; this one says nothing else.
     Beat,
     /// How the outlets are.
     Read,
@@ -46,11 +46,12 @@ pub enum Request {
     ArmAllOff(Order),
     /// The second half: everything loses its power at once.
     AllOff(Order, u32),
-    /// If no [`Request::Beat`] comes for so many milliseconds, the outlets take these safe states; `None`: no lease.
+    /// If no request comes for so many milliseconds, the outlets take these safe states; `None`: no lease. Who is not named
+    /// keeps its state. The safe states stay with the device, for when its supply comes back.
     Lease(Order, Option<u32>, Vec<(OutletNumber, SafeState), OUTLETS_MAX>),
     /// Events after this one.
     Log(EventNumber),
-    /// Since version 2: what was measured, each measurement once, beginning with this outlet.
+    /// Since version 2: what was measured last, from this outlet on.
     Measure(OutletNumber),
     /// Since version 2: measurements are told every so many milliseconds, buttons and LEDs when they change; `None`: not.
     Watch(Option<u32>),
@@ -145,7 +146,7 @@ pub enum Said {
 pub enum Outcome {
     /// It was driven now.
     Changed,
-    /// It is so already, and nothing moved.
+    /// It is so already and stays so: an on that it waited for is withdrawn.
     Unchanged,
     /// It will be driven by the device in so many milliseconds, when its start has room beside the others'.
     Scheduled(u32),
@@ -196,6 +197,8 @@ pub enum Refusal {
     DoesNotVerify(u32),
     /// An outlet is on, or about to be, and would not stay so over the start of the new firmware.
     OutletsOn,
+    /// A firmware is on trial, or about to start: nothing gets power before it was kept.
+    OnTrial,
 }
 
 /// What a device tells unasked.

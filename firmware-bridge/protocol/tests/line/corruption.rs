@@ -13,8 +13,11 @@ const FRAMES: u64 = 100_000;
 /// The first seed.
 const SEED: u64 = 20_261_123;
 
-/// How late a frame may come on a line that reorders.
-const LATE_MAX: usize = 8;
+/// How many frames later one may come on a line that reorders.
+const LATE_MAX: u64 = 16;
+
+/// Sent frames that the checker remembers: more than may be late.
+const REMEMBERED: usize = 32;
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -88,7 +91,7 @@ fn run(frames: u64) -> Counted {
         let (frame, wire) = random(&mut dice, counted.sent);
         counted.sent += 1;
         sent.push_back(frame);
-        if sent.len() > 4 * LATE_MAX {
+        if sent.len() > REMEMBERED {
             sent.pop_front();
         }
         let mut pieces = vec![wire];
@@ -103,7 +106,7 @@ fn run(frames: u64) -> Counted {
             }
             _ => {}
         }
-        if late.len() > LATE_MAX || dice.below(4) == 0 {
+        if counted.sent.is_multiple_of(LATE_MAX) || dice.below(4) == 0 {
             pieces.append(&mut late);
         }
         // One whole copy among them stays whole now and then; all others are hit.
@@ -118,7 +121,7 @@ fn run(frames: u64) -> Counted {
                 }
             }
         }
-        if counted.sent % 16 == 0 {
+        if counted.sent.is_multiple_of(16) {
             counted.lost_beside += beside(&mut dice, &mut decoder);
         }
     }

@@ -96,6 +96,7 @@ fn refusals_of_images() -> Vec<Refusal> {
         Refusal::NoImage,
         Refusal::DoesNotVerify(0xDEAD_BEEF),
         Refusal::OutletsOn,
+        Refusal::OnTrial,
     ]
 }
 

@@ -60,6 +60,10 @@ impl Pending {
             });
             text.push_str(&format!(": {}", listed(names)));
         }
+        if !self.beside.is_empty() {
+            let names = self.beside.iter().map(MachineName::to_string);
+            text.push_str(&format!(", beside {}, without room for it", listed(names)));
+        }
         text
     }
 

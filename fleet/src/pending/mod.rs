@@ -183,12 +183,15 @@ pub struct Placement {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pending {
-    /// `holding` + `needed`.
+    /// `holding` + `needed` + `beside`.
     pub count: NodeCount,
     /// Machines that hold non-system work, by name.
     pub holding: BTreeSet<MachineName>,
     /// Machines that waiting work needs beyond those, by name, and what they are now.
     pub needed: BTreeMap<MachineName, PlacedOn>,
+    /// While a dark machine is needed: those that are on or starting, without work, and have no room for what waits for it.
+    /// The planner counts them and knows no work: a count that they fill would light nothing, and the work wait for ever.
+    pub beside: BTreeSet<MachineName>,
     /// Where waiting work would go.
     pub placements: Vec<Placement>,
     /// Work that is not counted, and why, by group.
@@ -220,6 +223,7 @@ pub fn pending(work: &Work, hosts: &[Host], feeds: &FeedRooms, learnt: &Learnt) 
     };
     let kinds = kind::Kinds::of(hosts, work);
     let mut rack = packing::Rack::new(&kinds, hosts, work, feeds, &learnt.chosen);
+    let mut for_dark = Vec::new();
     for group in packing::in_order(&work.waiting, &kinds) {
         let suits: Vec<kind::Suits> = kinds.all().iter().map(|kind| kind.judge(group)).collect();
         if !kinds.is_empty() && suits.iter().all(|suits| suits.is_elsewhere()) {
@@ -236,6 +240,7 @@ pub fn pending(work: &Work, hosts: &[Host], feeds: &FeedRooms, learnt: &Learnt) 
         for assumption in placed.assumed {
             answer.assumed.insert((group.key.clone(), assumption));
         }
+        let needs_dark = placed.placements.iter().any(|placed| placed.on == PlacedOn::Dark);
         answer.placements.extend(placed.placements);
         if left > 0 {
             answer.refusals.push(refusal::judge(
@@ -246,11 +251,37 @@ pub fn pending(work: &Work, hosts: &[Host], feeds: &FeedRooms, learnt: &Learnt) 
                 &suits,
             ));
         }
+        if needs_dark {
+            for_dark.push((group, suits));
+        }
     }
     answer.needed = rack.opened();
+    let idle = hosts.iter().enumerate().filter(|(_, host)| {
+        let is_up = matches!(host.state, HostState::Ready | HostState::Starting);
+        is_up && !host.holds_work && !answer.needed.contains_key(&host.machine)
+    });
+    let no_room = idle.filter(|(at, host)| {
+        for_dark.iter().any(|(group, suits)| !has_room(*at, host, &kinds, group, suits))
+    });
+    answer.beside = no_room.map(|(_, host)| host.machine.clone()).collect();
     answer.refusals.sort_by(|a, b| a.key.cmp(&b.key));
     answer.placements.sort_by(|a, b| (&a.key, &a.machine).cmp(&(&b.key, &b.machine)));
-    let count = answer.holding.len().saturating_add(answer.needed.len());
+    let count = answer.holding.len() + answer.needed.len() + answer.beside.len();
     answer.count = NodeCount(u32::try_from(count).unwrap_or(u32::MAX));
     answer
+}
+
+/// Whether one instance fits into what a machine offers in its place. What else forbids it, a constraint or Nomad's own
+/// word, may have been learnt after it was lit, and be so on the next machine too: that lights no further one.
+fn has_room(
+    at: usize,
+    host: &Host,
+    kinds: &kind::Kinds<'_>,
+    group: &WaitingGroup,
+    suits: &[kind::Suits],
+) -> bool {
+    let here = kinds.of_host(at).and_then(|kind| suits.get(kind));
+    let free = host.shape.as_ref().map(|(shape, _)| shape.resources.less(&host.used));
+    here.is_some_and(|suits| !suits.is_elsewhere())
+        && free.is_some_and(|free| free.holds(&group.ask.resources))
 }

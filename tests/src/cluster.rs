@@ -2,6 +2,7 @@
 //! where [`Hosts::StandIn`] is asked for.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -60,13 +61,15 @@ struct Ports {
     http: Port,
     rpc: Port,
     serf: u16,
+    /// Where clients reach `rpc`; the others are for this host alone.
+    seen_at: Ipv4Addr,
 }
 
 impl Ports {
-    fn take() -> Result<Self> {
+    fn take(seen_at: Ipv4Addr) -> Result<Self> {
         // Serf needs the UDP port too, so its number can not be held.
         let serf = Port::take()?;
-        let ports = Self { http: Port::take()?, rpc: Port::take()?, serf: serf.number() };
+        let ports = Self { http: Port::take()?, rpc: Port::take()?, serf: serf.number(), seen_at };
         drop(serf);
         Ok(ports)
     }
@@ -96,9 +99,19 @@ impl Server {
 
     /// As [`Server::start_with`], on these hosts.
     pub async fn start_on(hosts: Hosts, dir: &Path, access: Access) -> Result<Self> {
+        Self::start_at(hosts, dir, access, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// As [`Server::start_on`], for clients that reach it at this address of the host.
+    pub async fn start_at(
+        hosts: Hosts,
+        dir: &Path,
+        access: Access,
+        seen_at: Ipv4Addr,
+    ) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            let mut server = Self::prepare_on(hosts, dir, access).await?;
+            let mut server = Self::prepare_on(hosts, dir, access, seen_at).await?;
             match server.run().await {
                 Ok(()) => return Ok(server),
                 Err(error) => {
@@ -116,10 +129,15 @@ impl Server {
 
     /// Takes ports and writes the configuration, but starts nothing: the address is known while Nomad is down.
     pub async fn prepare(dir: &Path, access: Access) -> Result<Self> {
-        Self::prepare_on(Hosts::Real, dir, access).await
+        Self::prepare_on(Hosts::Real, dir, access, Ipv4Addr::LOCALHOST).await
     }
 
-    async fn prepare_on(hosts: Hosts, dir: &Path, access: Access) -> Result<Self> {
+    async fn prepare_on(
+        hosts: Hosts,
+        dir: &Path,
+        access: Access,
+        seen_at: Ipv4Addr,
+    ) -> Result<Self> {
         let program = match (hosts, access) {
             (Hosts::Real, _) => hosts::nomad().await?,
             (Hosts::StandIn, Access::Open) => crate::programs::program("standin")?,
@@ -127,7 +145,7 @@ impl Server {
         };
         let dir = dir.join("server");
         std::fs::create_dir_all(&dir)?;
-        let ports = Ports::take()?;
+        let ports = Ports::take(seen_at)?;
         std::fs::write(dir.join("server.hcl"), server_hcl(&dir, &ports, access))?;
         if access == Access::MutualTls {
             certify(&program, &dir).await?;
@@ -237,10 +255,10 @@ impl Server {
         config
     }
 
-    /// `127.0.0.1:PORT`, where clients register.
+    /// `ADDRESS:PORT`, where clients register.
     #[must_use]
     pub fn rpc(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.rpc.number())
+        format!("{}:{}", self.ports.seen_at, self.ports.rpc.number())
     }
 
     /// The management token; none where ACLs are off.
@@ -399,9 +417,12 @@ name = "server"
 data_dir = "{data}"
 bind_addr = "127.0.0.1"
 disable_update_check = true
+addresses {{
+  rpc = "{seen_at}"
+}}
 advertise {{
   http = "127.0.0.1"
-  rpc = "127.0.0.1"
+  rpc = "{seen_at}"
   serf = "127.0.0.1"
 }}
 ports {{
@@ -421,6 +442,7 @@ server {{
         http = ports.http.number(),
         rpc = ports.rpc.number(),
         serf = ports.serf,
+        seen_at = ports.seen_at,
         access = access_block(dir, access),
     )
 }

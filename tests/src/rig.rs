@@ -3,6 +3,7 @@
 mod autoscaler;
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct RigSpec {
     pub policy: String,
     /// What Nomad asks: a token of autoscaler, plugin and agent each ([`crate::access`]), or nothing.
     pub access: Access,
+    /// Where the machines' clients reach the server.
+    pub seen_at: Ipv4Addr,
 }
 
 impl RigSpec {
@@ -76,6 +79,7 @@ impl RigSpec {
             machine: MachineSpec::named("any"),
             policy: waiting_policy(0, machines, ""),
             access: Access::Tokens,
+            seen_at: Ipv4Addr::LOCALHOST,
         }
     }
 
@@ -231,16 +235,36 @@ impl Rig {
     /// # Errors
     /// Where something does not start; the message has the end of its log.
     pub async fn prepare(spec: &RigSpec) -> Result<Self> {
+        let rig = Self::prepare_rack(spec, |dir, server| {
+            let mut clients = Vec::new();
+            for number in 1..=spec.machines {
+                let machine = MachineSpec { name: format!("node{number}"), ..spec.machine.clone() };
+                clients.push(server.machine(dir, &machine)?);
+            }
+            std::fs::write(dir.join("agent.toml"), agent_toml(dir, spec, server)?)?;
+            Ok((rack_toml(dir, spec, &clients), clients))
+        })
+        .await?;
+        for number in 1..=spec.on {
+            rig.server.node_ready(&format!("node{number}")).await?;
+        }
+        Ok(rig)
+    }
+
+    /// As [`Rig::prepare`], with a rack of a story's own, whose control socket is `rack.sock`: `lay_out` returns its file
+    /// and the clients that its machines run. The agent's file, `agent.toml`, is the story's too.
+    ///
+    /// # Errors
+    /// Where something does not start; the message has the end of its log.
+    pub async fn prepare_rack(
+        spec: &RigSpec,
+        lay_out: impl FnOnce(&Path, &Server) -> Result<(String, Vec<NomadMachine>)>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("lamplighter-").tempdir()?;
         let dir = folder.path().to_owned();
-        let server = Server::start_on(spec.hosts, &dir, spec.access).await?;
-        let mut clients = Vec::new();
-        for number in 1..=spec.machines {
-            let machine = MachineSpec { name: format!("node{number}"), ..spec.machine.clone() };
-            clients.push(server.machine(&dir, &machine)?);
-        }
-        std::fs::write(dir.join("rack.toml"), rack_toml(&dir, spec, &clients))?;
-        std::fs::write(dir.join("agent.toml"), agent_toml(&dir, spec, &server)?)?;
+        let server = Server::start_at(spec.hosts, &dir, spec.access, spec.seen_at).await?;
+        let (rack, clients) = lay_out(&dir, &server)?;
+        std::fs::write(dir.join("rack.toml"), rack)?;
         std::fs::create_dir_all(dir.join("policies"))?;
         std::fs::write(dir.join("policies/rack.hcl"), &spec.policy)?;
 
@@ -255,7 +279,7 @@ impl Rig {
         .await
         .with_context(|| rack_process.log_tail())?;
         let http = Port::take()?;
-        let rig = Self {
+        Ok(Self {
             agents: format!("unix:{}", dir.join("agent.sock").display()),
             heartbeat: "1s",
             agents_config: String::new(),
@@ -271,11 +295,7 @@ impl Rig {
             _clients: clients,
             http,
             _folder: folder,
-        };
-        for number in 1..=spec.on {
-            rig.server.node_ready(&format!("node{number}")).await?;
-        }
-        Ok(rig)
+        })
     }
 
     /// Starts the agent and waits until it answers.

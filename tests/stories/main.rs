@@ -6,6 +6,7 @@ mod as_jobs;
 mod bad_input;
 mod demand_returns;
 mod does_not_boot;
+mod examples;
 mod first_contact;
 mod from_dark;
 mod killed;

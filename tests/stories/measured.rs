@@ -72,12 +72,13 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_i
 
 /// The names of our metrics in the files that users take.
 fn named() -> Result<BTreeSet<String>> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let dashboard = std::fs::read_to_string(examples.join("grafana/lamplighter.json"))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let dashboard = std::fs::read_to_string(root.join("examples/grafana/lamplighter.json"))?;
     let read: serde_json::Value = serde_json::from_str(&dashboard)?;
     ensure!(read["panels"].is_array(), "the dashboard has no panels");
-    let mut alerts = std::fs::read_to_string(examples.join("prometheus-alerts.yml"))?;
-    alerts.push_str(&std::fs::read_to_string(examples.join("prometheus-alerts-agent.yml"))?);
+    let mut alerts = std::fs::read_to_string(root.join("examples/prometheus-alerts.yml"))?;
+    let of_agents = root.join("examples/prometheus-alerts-agent.yml");
+    alerts.push_str(&std::fs::read_to_string(of_agents)?);
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     let words = dashboard.split(word).chain(alerts.split(word));
     let ours = words.filter(|word| word.starts_with("lamplighter_"));

@@ -231,3 +231,30 @@ fn every_driver_has_an_example() {
     }
     assert!(drivers > 0, "the table of drivers is empty");
 }
+
+#[test]
+fn every_example_and_every_job_is_run_by_a_test() {
+    let folders = [root().join("examples"), root().join("jobs")];
+    let told: String = files(".rs")
+        .iter()
+        .filter(|path| {
+            path.components().any(|part| part.as_os_str() == "tests")
+                && !path.ends_with("tidy/main.rs")
+        })
+        .map(|path| read(path))
+        .chain([read(&root().join("docs/shelf.md"))])
+        .collect();
+    let named = [".hcl", ".toml", ".json", ".yml"].into_iter().flat_map(files);
+    let ours = named.filter(|path| folders.iter().any(|folder| path.starts_with(folder)));
+    let mut count = 0;
+    for path in ours {
+        let name = path.strip_prefix(root()).expect("it is in the workspace");
+        let name = name.to_str().expect("our names are plain");
+        assert!(
+            told.contains(name),
+            "no test and no story names {name}: run it, do not only ship it"
+        );
+        count += 1;
+    }
+    assert!(count > 0, "there are no examples");
+}

@@ -178,18 +178,7 @@ async fn serve_reloading(
     };
     let listener = listen(&socket).await?;
     let mut owners = JoinSet::new();
-    let mut devices = BTreeMap::new();
-    for (name, driver) in &config.devices {
-        let (handle, task) = device::own(name.clone(), driver, &descriptors);
-        owners.spawn(task);
-        devices.insert(name.clone(), Device { settings: driver.clone(), handle });
-    }
-    for device in descriptors.unclaimed(config.devices.keys().map(DeviceName::as_str)) {
-        tracing::warn!(
-            device,
-            "lines of a device that the rack file no longer names are kept as they are; they are let go when the service is stopped"
-        );
-    }
+    let devices = own_devices(&config, &descriptors, &mut owners);
     let keeper = Keeper::new(std::mem::take(&mut config.access), trust);
     let draft = Draft { config: &config, nodes, devices };
     let (agent, half_done) = Agent::new(draft, store, keeper, descriptors)?;
@@ -221,6 +210,27 @@ async fn serve_reloading(
         tracing::debug!(err = %error, "socket was gone already");
     }
     served
+}
+
+/// A task for each device of the rack file.
+fn own_devices(
+    config: &Config,
+    descriptors: &Descriptors,
+    owners: &mut JoinSet<()>,
+) -> BTreeMap<DeviceName, Device> {
+    let mut devices = BTreeMap::new();
+    for (name, driver) in &config.devices {
+        let (handle, task) = device::own(name.clone(), driver, descriptors);
+        owners.spawn(task);
+        devices.insert(name.clone(), Device { settings: driver.clone(), handle });
+    }
+    for device in descriptors.unclaimed(config.devices.keys().map(DeviceName::as_str)) {
+        tracing::warn!(
+            device,
+            "lines of a device that the rack file no longer names are kept as they are; they are let go when the service is stopped"
+        );
+    }
+    devices
 }
 
 /// Reads the rack file again whenever that is asked.

@@ -106,7 +106,7 @@ pub type Source = Box<dyn Error + Send + Sync>;
 /// Why a device did not do or say what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// Nothing was sent, or nothing answered: trying again can do no harm.
+    /// Nothing was sent, or no answer came that can be read: trying again can do no harm.
     #[error("{who} is unreachable: {what}")]
     Unreachable {
         /// What was tried and what happened.

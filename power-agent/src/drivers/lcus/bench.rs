@@ -143,6 +143,11 @@ impl Bench {
         locked(&self.board).heard.clone()
     }
 
+    /// From now on this comes before each answer.
+    pub(super) fn hear_before_answers(&self, noise: &'static [u8]) {
+        locked(&self.board).noise = noise;
+    }
+
     /// From now on the board answers no query.
     pub(super) fn fall_silent(&self) {
         locked(&self.board).answers = false;

@@ -157,10 +157,8 @@ impl<P: Port> Lcus<P> {
         self.line.send_fresh(&[STATUS_QUERY]).await?;
         let mut reply = Vec::new();
         loop {
-            let told = parse_status(&reply).map_err(|channel| DriverError::Rejected {
-                what: format!("the status reply says both on and off of channel {channel}"),
-                who: self.line.place(),
-                source: None,
+            let told = parse_status(&reply).map_err(|channel| {
+                self.unread(format!("the status reply says both on and off of channel {channel}"))
             })?;
             let complete: Option<Readings> = self
                 .outlets()
@@ -181,20 +179,23 @@ impl<P: Port> Lcus<P> {
 
     fn incomplete(&self, reply: &[u8], told: usize) -> DriverError {
         let channels = self.config.channels;
-        let who = self.line.place();
         if reply.is_empty() {
-            let what = format!(
+            return self.unread(format!(
                 "no answer to the status query within {STATUS_DEADLINE:?}; if this board never answers, \
                  its rack file section wants status = \"none\""
-            );
-            return DriverError::Unreachable { what, who, source: None };
+            ));
         }
         let start: String = String::from_utf8_lossy(reply).chars().take(40).collect();
-        let what = format!(
+        self.unread(format!(
             "the status reply tells of {told} of {channels} channels ({} bytes, beginning {start:?})",
             reply.len()
-        );
-        DriverError::Rejected { what, who, source: None }
+        ))
+    }
+
+    /// No answer that can be read; the next one may be. A byte is lost on the line, or the answer to an earlier query comes
+    /// late and runs into this one: that is the line's, and no word of the board's.
+    fn unread(&self, what: String) -> DriverError {
+        DriverError::Unreachable { what, who: self.line.place(), source: None }
     }
 }
 
@@ -278,6 +279,17 @@ mod tests {
         let error = bench.driver().read_all().await.unwrap_err();
         assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains("status = \"none\""), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_an_older_one_runs_into_is_asked_for_again() {
+        let mut bench = Bench::each_kind().swap_remove(0);
+        bench.hear_before_answers(b"CH1: ON \r\n");
+        let error = bench.driver().read_all().await.unwrap_err();
+        assert!(error.to_string().contains("both on and off of channel 1"), "{error}");
+        assert!(crate::agent::fault(&error).may_pass(), "{error}");
+        bench.hear_before_answers(b"");
+        bench.driver().read_all().await.unwrap();
     }
 
     async fn stirs_within(millis: u64, bench: &mut Bench) -> bool {

@@ -327,13 +327,11 @@ async fn a_sick_machine_stalls_no_other() {
 async fn a_command_that_stops_to_wait_leaves_the_operation_running() {
     with_bench(async |bench| {
         bench.run(&["on", "node3"]).await;
-        let off = ["off", "node3", "--reason", "x", "--force", "--timeout", "300ms"];
+        let off = ["off", "node3", "--reason", "x", "--force", "--timeout", "2s"];
         let ran = bench.run(&off).await;
         assert_eq!(ran.code, 5, "{ran:?}");
-        assert!(
-            ran.out.contains("node3: pending: the --timeout passed while it was shutting down"),
-            "{ran:?}"
-        );
+        // How far it is by then is the host's pace.
+        assert!(ran.out.contains("node3: pending: the --timeout passed while it was "), "{ran:?}");
         assert_eq!(edges(bench).await, ["node3:on"], "it is not cut before it is down");
         std::fs::write(bench.path("go"), "").unwrap();
         bench.until_power("node3", "off").await;

@@ -12,7 +12,7 @@ use power_agent::soft_off::{SoftOffError, Taken, ask};
 use tokio::time::{Instant, sleep, timeout};
 
 /// No test waits longer for anything.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(180);
 
 fn shell(script: &str, deadline: Duration) -> SoftOffConfig {
     let argv = ["sh", "-c", script, "soft-off", "{machine}", "{node}"];
@@ -86,8 +86,8 @@ async fn at_the_deadline_the_command_dies_with_all_that_it_has_started() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("child");
     let script = format!("echo began; sleep 1000 & echo $! > {}; wait", file.display());
-    let error = run(&script, Duration::from_millis(300)).await.unwrap_err();
-    assert_eq!(error.to_string(), "sh had not ended after 300ms and was killed: began");
+    let error = run(&script, Duration::from_secs(3)).await.unwrap_err();
+    assert_eq!(error.to_string(), "sh had not ended after 3s and was killed: began");
     wait_until_gone(noted_process(&file).await).await;
 }
 

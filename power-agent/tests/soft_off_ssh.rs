@@ -7,7 +7,7 @@
     reason = "helpers of tests may fail them, and a skipped test must be seen"
 )]
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,16 +15,17 @@ use std::time::Duration;
 use fleet::MachineName;
 use power_agent::config::{SoftOffConfig, SoftOffWay, SshConfig};
 use power_agent::soft_off::{SoftOffError, Taken, ask};
+use testkit::ports::Port;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(180);
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// An sshd on loopback that lets in one key.
 struct Sshd {
     directory: tempfile::TempDir,
-    port: u16,
+    port: Port,
     _process: Child,
 }
 
@@ -44,7 +45,9 @@ impl Sshd {
             make_key(&here.join(key)).await;
         }
         std::fs::copy(here.join("good.pub"), here.join("authorized_keys")).unwrap();
-        let port = free_port();
+        // sshd can not say which port it chose.
+        let held = Port::take().unwrap();
+        let port = held.number();
         let host_key = std::fs::read_to_string(here.join("host.pub")).unwrap();
         std::fs::write(here.join("known_hosts"), format!("[127.0.0.1]:{port} {host_key}")).unwrap();
         std::fs::write(here.join("known_to_nobody"), "").unwrap();
@@ -62,7 +65,7 @@ impl Sshd {
             .spawn()
             .unwrap();
         wait_for_port(&here, port).await;
-        Some(Self { directory, port, _process: process })
+        Some(Self { directory, port: held, _process: process })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -72,7 +75,7 @@ impl Sshd {
     fn config(&self, command: &str) -> SshConfig {
         SshConfig {
             target: format!("{}@127.0.0.1", user()),
-            port: Some(self.port),
+            port: Some(self.port.number()),
             identity_file: Some(self.path("good")),
             known_hosts: Some(self.path("known_hosts")),
             command: command.to_owned(),
@@ -98,11 +101,6 @@ async fn make_key(file: &Path) {
     let arguments = ["-q", "-t", "ed25519", "-N", "", "-C", "lamplighter-test", "-f"];
     let made = Command::new("ssh-keygen").args(arguments).arg(file).status().await.unwrap();
     assert!(made.success());
-}
-
-/// Taken and given back: sshd can not say which port it chose.
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn config(here: &Path, port: u16) -> String {
@@ -178,7 +176,8 @@ async fn a_key_that_is_not_let_in_has_asked_nothing() {
 async fn a_machine_where_nobody_listens_is_unreached() {
     let Some(sshd) = Sshd::start().await else { return };
     let mut config = sshd.config("true");
-    config.port = Some(free_port());
+    let nobodys = Port::take().unwrap();
+    config.port = Some(nobodys.number());
     let error = sshd.ask(config).await.unwrap_err();
     assert!(matches!(&error, SoftOffError::Unreached { .. }), "{error}");
     assert!(error.to_string().contains("Connection refused"), "{error}");

@@ -6,7 +6,7 @@ use anyhow::Result;
 use testkit::uml::{self, Command};
 
 /// Long beside the second that a kernel takes, also on a loaded machine.
-const BOUND: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(180);
 
 /// Runs what is told of kernels where they can be had.
 fn on_a_kernel(told: impl Future<Output = Result<()>>) {

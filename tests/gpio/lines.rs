@@ -18,7 +18,7 @@ const CONSUMER: &str = "power-agent:node1";
 const HOLDER: &str = "LAMPLIGHTER_GPIO_HOLDER";
 
 /// Long beside the microseconds that an event takes.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(180);
 
 fn relays() -> Result<Chip> {
     Plan::new("relays", 8).named(1, "RELAY1").make("rack")

@@ -25,7 +25,7 @@ use testkit::cluster::{Access, Hosts, NomadMachine, Server};
 use testkit::process::Process;
 
 /// How long one thing may take on a machine that runs several tests at once.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(180);
 
 /// A cluster whose state goes with the test.
 struct Cluster {

@@ -19,10 +19,10 @@ use crate::process::Process;
 use crate::wait::{Probe, eventually};
 
 /// How long a server may take until it has a leader: 5 s on an idle machine, and tests run side by side.
-pub const SERVER_UP_BOUND: Duration = Duration::from_secs(60);
+pub const SERVER_UP_BOUND: Duration = Duration::from_secs(180);
 
 /// How long a client may take from its start to a ready node: 0.7 s on an idle machine.
-pub const NODE_READY_BOUND: Duration = Duration::from_secs(60);
+pub const NODE_READY_BOUND: Duration = Duration::from_secs(180);
 
 /// How long Nomad may take for a clean end before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const STARTS_MAX: u32 = 3;
 
 /// How long one call of Nomad's own command line may take.
-const CLI_DEADLINE: Duration = Duration::from_secs(30);
+const CLI_DEADLINE: Duration = Duration::from_secs(180);
 
 /// What stands for Nomad and for the Nomad Autoscaler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,6 +32,9 @@ pub struct Entry {
 /// The most that is read of a diary: a task writes 120 bytes a second at most, and a story is over in minutes.
 const DIARY_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How long Nomad waits for the end of a task that is asked: far above what a story takes on a busy host.
+pub(crate) const TASK_PATIENCE: &str = "10m";
+
 impl Diary {
     /// A diary in this folder.
     #[must_use]
@@ -52,14 +55,23 @@ impl Diary {
     /// `end`. Its `setup` runs first.
     #[must_use]
     pub fn service(&self, id: &str, setup: &str, stop_takes: Duration) -> ShellJob {
-        let seconds = stop_takes.as_secs();
+        self.stopping(id, setup, &format!("sleep {}", stop_takes.as_secs()))
+    }
+
+    /// As [`Diary::service`], but that it says `end` only once there is a file `gate`.
+    #[must_use]
+    pub fn held_service(&self, id: &str, gate: &Path) -> ShellJob {
+        self.stopping(id, "", &format!("until [ -e {} ]; do sleep 0.1; done", gate.display()))
+    }
+
+    fn stopping(&self, id: &str, setup: &str, stops: &str) -> ShellJob {
         let lives = format!(
-            "trap 'say asked; sleep {seconds}; say end; exit 0' TERM\n{setup}\nsay begin\n\
+            "trap 'say asked; {stops}; say end; exit 0' TERM\n{setup}\nsay begin\n\
              while :; do sleep 1000 & wait $!; done"
         );
         ShellJob {
             script: self.script(&lives),
-            in_task: "kill_signal = \"SIGTERM\"\nkill_timeout = \"25s\"".to_owned(),
+            in_task: format!("kill_signal = \"SIGTERM\"\nkill_timeout = \"{TASK_PATIENCE}\""),
             ..ShellJob::service(id, 1)
         }
     }

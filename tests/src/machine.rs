@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cluster::{Access, access_block};
+use crate::diary::TASK_PATIENCE;
 use crate::ports::Port;
 use crate::process::Process;
 
@@ -161,6 +162,7 @@ client {{
   memory_total_mb = {memory}
   disk_total_mb = {disk}
   disk_free_mb = {disk}
+  max_kill_timeout = "{TASK_PATIENCE}"
   gc_disk_usage_threshold = 100
   gc_inode_usage_threshold = 100
   options {{

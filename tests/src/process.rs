@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::wait::{Probe, eventually};
 
-    const BOUND: Duration = Duration::from_secs(10);
+    const BOUND: Duration = Duration::from_secs(180);
 
     async fn wait_gone(id: &str) {
         let stat = format!("/proc/{}/stat", id.trim());

@@ -25,14 +25,14 @@ pub use crate::said::{Said, said};
 use crate::wait::{Probe, eventually};
 
 /// How long a program of ours may take to be there.
-pub const READY_BOUND: Duration = Duration::from_secs(30);
+pub const READY_BOUND: Duration = Duration::from_secs(180);
 
 /// How long a machine may take from a waiting job to a ready node, or from the end of its work to the
 /// open relay, on a busy host of two cores.
-pub const PATH_BOUND: Duration = Duration::from_secs(120);
+pub const PATH_BOUND: Duration = Duration::from_secs(300);
 
 /// How long a program of ours may take to end.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Channels of a board of the rack, where nothing else is said.
 const CHANNELS: usize = 4;

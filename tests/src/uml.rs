@@ -20,7 +20,7 @@ use crate::wait::{Probe, eventually};
 
 /// How long a test in a kernel of its own may take: it takes a second or two, and a loaded machine is many times
 /// slower.
-const TEST_BOUND: Duration = Duration::from_secs(120);
+const TEST_BOUND: Duration = Duration::from_secs(300);
 
 /// The kernel's memory: enough for the agent and a test beside it.
 const MEMORY: &str = "mem=256M";

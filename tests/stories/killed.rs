@@ -230,7 +230,8 @@ impl Ledger {
                 eventually(&what, PATH_BOUND, || async {
                     let (nodes, _) = rig.server.api().nodes(&QueryOptions::NOW).await?;
                     let met = nodes.iter().any(|node| match step {
-                        Step::Draining => node.drain,
+                        // Or it has: nobody lingers for who looks.
+                        Step::Draining => node.drain || node.last_drain.is_some(),
                         Step::Ineligible => node.eligibility == Eligibility::Ineligible,
                         _ => node.status == NodeStatus::Ready,
                     });

@@ -20,7 +20,7 @@ pub(crate) const COOKIE: (&str, &str) = (
 );
 
 /// Far longer than anything here takes on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `check` holds, or fails naming `what`.
 pub(crate) async fn until(what: &str, mut check: impl FnMut() -> bool) {

@@ -14,9 +14,15 @@ use testkit::bench::{Bench, autoscaler, order, person, until};
 const BOARDS: u8 = 4;
 const CHANNELS: u8 = 4;
 
-/// Sixteen machines of 0.5 A, and 2 A for 3.5 seconds, for which the agent's file allows four, as a data sheet's figure
-/// does: eight starts fit into 16 A, then six beside those that run, then two.
-fn rack_file() -> String {
+/// How long an inrush lasts for which the agent's file allows four seconds, as a data sheet's figure does. The rest is for
+/// a rack that is kept waiting and closes its contacts late.
+const WITHIN_THE_FIGURE_MS: u32 = 2_000;
+
+/// An inrush that all sixteen share, however slowly they are lit.
+const ENDLESS_MS: u32 = 3_600_000;
+
+/// Sixteen machines of 0.5 A, and 2 A at first: eight starts fit into 16 A, then six beside those that run, then two.
+fn rack_file(inrush_ms: u32) -> String {
     let mut text =
         "socket = \"rack.sock\"\nedge_log = \"edges.jsonl\"\n[feeds.a]\ntrip_ma = 16000\n"
             .to_owned();
@@ -27,7 +33,7 @@ fn rack_file() -> String {
             write!(
                 text,
                 "[machines.b{board}m{channel}]\nboard = \"b{board}\"\nchannel = {channel}\nfeed = \"a\"\n\
-                 boot_ms = 100000\nshutdown_ms = 50\nwatts = 5\nrunning_ma = 500\ninrush_ma = 2000\ninrush_ms = 3500\n"
+                 boot_ms = 100000\nshutdown_ms = 50\nwatts = 5\nrunning_ma = 500\ninrush_ma = 2000\ninrush_ms = {inrush_ms}\n"
             )
             .expect("a text grows");
         }
@@ -59,7 +65,11 @@ const FEED: &str = "[feeds.a]\nbudget = \"16A\"";
 const FIGURES: &str = "feed = \"a\"\nrunning = \"0.5A\"\ninrush = \"2A\"\ninrush_for = \"4s\"";
 
 async fn start(feeds: &str, figures: &str) -> Bench {
-    let mut bench = Bench::new(&rack_file(), &agent_file(feeds, figures)).await;
+    start_on(WITHIN_THE_FIGURE_MS, feeds, figures).await
+}
+
+async fn start_on(inrush_ms: u32, feeds: &str, figures: &str) -> Bench {
+    let mut bench = Bench::new(&rack_file(inrush_ms), &agent_file(feeds, figures)).await;
     bench.start_agent().await;
     bench
 }
@@ -116,7 +126,7 @@ async fn sixteen_machines_that_are_ordered_on_at_once_are_lit_within_the_budget(
 
 #[tokio::test]
 async fn without_feeds_in_the_agents_file_the_same_rack_trips() {
-    let bench = start("", "").await;
+    let bench = start_on(ENDLESS_MS, "", "").await;
     let orders = orders();
     join_all(orders.iter().map(|order| bench.accepted(order))).await;
     until("the breaker trips", async || (mains(&bench).await == Power::Off).then_some(())).await;

@@ -95,7 +95,7 @@ async fn a_restart_with_everything_on_moves_nothing() {
 
 #[tokio::test]
 async fn a_cycle_whose_agent_is_killed_while_it_is_off_is_finished_by_the_next_one() {
-    let mut bench = bench::start("3s").await;
+    let mut bench = bench::start("60s").await;
     bench.done(&order("op-1", "read", Verb::On, person())).await;
     bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {
@@ -104,6 +104,8 @@ async fn a_cycle_whose_agent_is_killed_while_it_is_off_is_finished_by_the_next_o
     .await;
     bench.kill_agent().await;
     assert_eq!(bench.moves().await.last(), Some(&edge("a", 1, Power::Off)));
+    // By its own clock the next one comes at the dwell's end.
+    bench.later = Some(Duration::from_secs(60));
     bench.start_agent().await;
     let mut watch = bench.client.watch().await.expect("a watch");
     let cycle = ended(&mut watch, &order("op-2", "read", Verb::Cycle, person()).operation).await;
@@ -114,10 +116,10 @@ async fn a_cycle_whose_agent_is_killed_while_it_is_off_is_finished_by_the_next_o
 
 #[tokio::test]
 async fn an_agent_that_is_asked_to_stop_leaves_no_machine_off_between_off_and_on() {
-    let mut bench = bench::start("1s").await;
+    let mut bench = bench::start("10s").await;
     bench.done(&order("op-1", "read", Verb::On, person())).await;
     bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
-    until("it dwells", async || {
+    until("it dwells, longer than it takes to look", async || {
         (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;
@@ -257,10 +259,10 @@ async fn a_journal_that_can_not_be_written_stops_all_movement_until_it_can_and_n
 #[tokio::test]
 async fn a_cycle_during_which_the_disk_fills_comes_on_again_and_its_end_is_told_once_it_is_written()
 {
-    let mut bench = bench::start("1s").await;
+    let mut bench = bench::start("10s").await;
     bench.done(&order("op-1", "read", Verb::On, person())).await;
     bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
-    until("it dwells", async || {
+    until("it dwells, longer than it takes to look", async || {
         (phase(&bench.machine("read").await) == Some(Phase::Dwelling)).then_some(())
     })
     .await;

@@ -1,6 +1,10 @@
 //! The rack file read again while the agent runs. Goal: all of it or nothing comes into force, nothing moves, and what
 //! did not change is not disturbed. Method: SIGHUP to the real agent; edges from the rack, answers from the socket.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use agent_api::Event;
 use fleet::{Phase, PowerState, Verb};
 use virtual_rack::relay::Power;
@@ -120,42 +124,36 @@ async fn a_file_that_is_wrong_or_moves_the_socket_leaves_all_as_it_was() {
 async fn nobody_who_calls_during_reloads_is_refused_nor_are_orders_for_what_does_not_change() {
     let bench = bench::start("100ms").await;
     let first = bench.agent_file();
-    let caller = bench.client.clone();
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
-    let mut calling = tokio::task::JoinSet::new();
-    calling.spawn(async move {
-        let mut calls = 0;
-        while stopped.try_recv().is_err() {
-            let inventory = caller.inventory().await.expect("it answers");
+    let (calls, given) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let mut callers = tokio::task::JoinSet::new();
+    let (client, count) = (bench.client.clone(), Arc::clone(&calls));
+    callers.spawn(async move {
+        loop {
+            let inventory = client.inventory().await.expect("it answers");
             assert!((4..=5).contains(&inventory.machines.len()));
-            calls += 1;
+            count.fetch_add(1, Relaxed);
         }
-        calls
     });
-    let giver = bench.client.clone();
-    let (enough, mut is_enough) = tokio::sync::oneshot::channel::<()>();
-    let mut giving = tokio::task::JoinSet::new();
-    giving.spawn(async move {
-        let mut given = 0;
-        while is_enough.try_recv().is_err() {
-            let order = order(&format!("given-{given}"), "lamp", Verb::On, person());
-            let answer = giver.set_power(&order).await.expect("it answers");
+    let (client, count) = (bench.client.clone(), Arc::clone(&given));
+    callers.spawn(async move {
+        loop {
+            let id = format!("given-{}", count.load(Relaxed));
+            let answer = client.set_power(&order(&id, "lamp", Verb::On, person())).await;
+            let answer = answer.expect("it answers");
             assert!(matches!(answer, agent_api::Answer::Accepted { .. }), "{answer:?}");
-            given += 1;
+            count.fetch_add(1, Relaxed);
         }
-        given
     });
-    for round in 0..10 {
-        let fifth = if round % 2 == 0 { FIFTH } else { "" };
+    let mut rounds = 0;
+    while rounds < 10 || calls.load(Relaxed) <= 10 || given.load(Relaxed) <= 10 {
+        let fifth = if rounds % 2 == 0 { FIFTH } else { "" };
         let said = bench.reload(&format!("{first}{fifth}")).await;
         assert!(said.contains("read again and in force"), "{said}");
+        let ended = callers.try_join_next();
+        assert!(ended.is_none(), "one was refused: {ended:?}");
+        rounds += 1;
     }
-    stop.send(()).expect("it calls");
-    let calls = calling.join_next().await.expect("it calls").expect("no call failed");
-    assert!(calls > 10, "{calls}");
-    enough.send(()).expect("it gives orders");
-    let given = giving.join_next().await.expect("it gives").expect("no order was refused");
-    assert!(given > 10, "{given}");
+    callers.shutdown().await;
     until("the lamp has been lit once", async || {
         (bench.moves().await == [edge("a", 4, Power::On)]).then_some(())
     })

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use testkit::bench::until;
+use testkit::ports::Port;
 use testkit::skip::skip;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +16,7 @@ use virtual_rack::edges::EdgeRecord;
 use virtual_rack::relay::Power;
 
 use crate::bench::{self, boards};
-use crate::powerman::{free_port, moves};
+use crate::powerman::moves;
 
 /// How long its reboot leaves a node off, in seconds: long enough to be killed in.
 const DELAY: u64 = 3;
@@ -73,7 +74,8 @@ async fn pdudaemon_that_is_killed_during_a_reboot_leaves_the_node_off() {
     let bench = bench::start(&boards(1)).await;
     let switch = bench.path("switch.sh");
     std::fs::write(&switch, SWITCH).expect("a file");
-    let port = free_port();
+    let held = Port::take().expect("a port");
+    let port = held.number();
     let file = bench.path("pdudaemon.conf");
     std::fs::write(&file, config(&switch, &bench.path("b0.tty"), port)).expect("a file");
     let mut first = daemon(&program, &file);

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use testkit::bench::until;
+use testkit::ports::Port;
 use testkit::skip::skip;
 use tokio::process::{Child, Command};
 use virtual_rack::edges::EdgeRecord;
@@ -70,11 +71,6 @@ pub(crate) fn moves(edges: &[EdgeRecord]) -> Vec<Power> {
     edges.iter().map(|edge| edge.edge).collect()
 }
 
-pub(crate) fn free_port() -> u16 {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    free.local_addr().expect("an address").port()
-}
-
 #[tokio::test]
 async fn powerman_that_is_killed_during_a_cycle_leaves_the_node_off() {
     if !Path::new(POWERMAND).exists() {
@@ -84,7 +80,8 @@ async fn powerman_that_is_killed_during_a_cycle_leaves_the_node_off() {
     let bench = bench::start(&boards(1)).await;
     let bridge = bench.path("bridge.sh");
     std::fs::write(&bridge, BRIDGE).expect("a file");
-    let port = free_port();
+    let held = Port::take().expect("a port");
+    let port = held.number();
     let file = bench.path("powerman.conf");
     std::fs::write(&file, config(&bridge, &bench.path("b0.tty"), port)).expect("a file");
     let mut daemon = powermand(&file);

@@ -7,7 +7,7 @@ use testkit::gpio_sim::{Level, Plan, Trace};
 use testkit::uml::in_own_kernel;
 
 use super::service::{RACK, Service, Store};
-use super::{on_a_runtime, relays};
+use super::{beside_the_agent, on_a_runtime, relays};
 
 /// A second device on a chip of its own, with a machine.
 const SPARE: &str = r#"
@@ -77,10 +77,7 @@ fn a_held_line_and_a_missing_chip_cost_their_own_device_and_no_other() -> Result
 #[test]
 fn a_line_that_another_hand_moves_is_told_as_it_reads_and_left_so() -> Result<()> {
     in_own_kernel(|| {
-        on_a_runtime(async {
-            let chip = relays()?;
-            let mut service = Service::new(Store::Keeps)?;
-            service.start().await?;
+        beside_the_agent(Store::Keeps, async |chip, service| {
             let done = service.said("on node1 --reason test").await?;
             let evidence = "read back on as it was written: its chip does not read the pin";
             assert!(done.contains(evidence), "{done}");
@@ -97,10 +94,10 @@ fn a_line_that_another_hand_moves_is_told_as_it_reads_and_left_so() -> Result<()
             assert_eq!(chip.level(1)?, Level::Low);
             service.says("status", &["off (commanded on)"]).await?;
             service.says("why node1", &["reads off"]).await?;
-            assert_eq!(trace.edges(&chip, 1, Level::High)?, 1, "the other hand's, and no other");
+            assert_eq!(trace.edges(chip, 1, Level::High)?, 1, "the other hand's, and no other");
             service.said("on node1 --force --reason test").await?;
             assert_eq!(chip.level(1)?, Level::High);
-            service.end().await
+            Ok(())
         })
     })
 }
@@ -108,10 +105,7 @@ fn a_line_that_another_hand_moves_is_told_as_it_reads_and_left_so() -> Result<()
 #[test]
 fn a_chip_that_lost_its_supply_comes_back_as_its_pulls_are_and_is_told_so() -> Result<()> {
     in_own_kernel(|| {
-        on_a_runtime(async {
-            let chip = relays()?;
-            let mut service = Service::new(Store::Keeps)?;
-            service.start().await?;
+        beside_the_agent(Store::Keeps, async |chip, service| {
             service.said("on node1 --reason test").await?;
             chip.unplug()?;
             service.says("why node1", &["there is no GPIO chip \"relays\""]).await?;
@@ -119,10 +113,10 @@ fn a_chip_that_lost_its_supply_comes_back_as_its_pulls_are_and_is_told_so() -> R
             chip.plug()?;
             let trace = Trace::begin()?;
             service.says("status", &["off (commanded on)"]).await?;
-            assert_eq!(trace.edges(&chip, 1, Level::Low)?, 0, "it is not lit for that");
+            assert_eq!(trace.edges(chip, 1, Level::Low)?, 0, "it is not lit for that");
             service.said("on node1 --force --reason test").await?;
             assert_eq!(chip.level(1)?, Level::High);
-            service.end().await
+            Ok(())
         })
     })
 }

@@ -14,6 +14,20 @@ fn relays() -> Result<Chip> {
     Plan::new("relays", 8).named(1, "RELAY1").make("rack")
 }
 
+/// Tells something of the agent, which runs on these lines before and is ended after it.
+fn beside_the_agent(
+    store: Store,
+    told: impl AsyncFnOnce(&Chip, &mut Service) -> Result<()>,
+) -> Result<()> {
+    on_a_runtime(async {
+        let chip = relays()?;
+        let mut service = Service::new(store)?;
+        service.start().await?;
+        told(&chip, &mut service).await?;
+        service.end().await
+    })
+}
+
 fn on_a_runtime(told: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(told)
 }
@@ -21,10 +35,7 @@ fn on_a_runtime(told: impl Future<Output = Result<()>>) -> Result<()> {
 #[test]
 fn a_line_keeps_its_level_over_kills_and_restarts_where_systemd_stores_it() -> Result<()> {
     in_own_kernel(|| {
-        on_a_runtime(async {
-            let chip = relays()?;
-            let mut service = Service::new(Store::Keeps)?;
-            service.start().await?;
+        beside_the_agent(Store::Keeps, async |chip, service| {
             service.said("on node1 --reason test").await?;
             assert_eq!(chip.level(1)?, Level::High);
             assert_eq!(service.stored().await?, ["gpio-header"]);
@@ -39,13 +50,13 @@ fn a_line_keeps_its_level_over_kills_and_restarts_where_systemd_stores_it() -> R
             service.stop().await?;
             assert_eq!(chip.level(1)?, Level::High);
             service.start().await?;
-            assert_eq!(trace.edges(&chip, 1, Level::High)?, 0);
-            assert_eq!(trace.edges(&chip, 2, Level::Low)?, 0);
+            assert_eq!(trace.edges(chip, 1, Level::High)?, 0);
+            assert_eq!(trace.edges(chip, 2, Level::Low)?, 0);
             // What came back by the store is the line itself.
             service.said("off node1 --force --reason test").await?;
-            assert_eq!((chip.level(1)?, trace.edges(&chip, 1, Level::High)?), (Level::Low, 1));
+            assert_eq!((chip.level(1)?, trace.edges(chip, 1, Level::High)?), (Level::Low, 1));
             assert_eq!(service.stored().await?, ["gpio-header"], "it is stored once");
-            service.end().await
+            Ok(())
         })
     })
 }
@@ -54,10 +65,7 @@ fn a_line_keeps_its_level_over_kills_and_restarts_where_systemd_stores_it() -> R
 fn without_a_store_the_line_falls_back_when_the_agent_is_killed_and_doctor_has_said_so()
 -> Result<()> {
     in_own_kernel(|| {
-        on_a_runtime(async {
-            let chip = relays()?;
-            let mut service = Service::new(Store::None)?;
-            service.start().await?;
+        beside_the_agent(Store::None, async |chip, service| {
             service.said("on node1 --reason test").await?;
             let doctor = service.said("doctor").await?;
             assert!(
@@ -70,8 +78,8 @@ fn without_a_store_the_line_falls_back_when_the_agent_is_killed_and_doctor_has_s
             service.start().await?;
             let status = service.said("status").await?;
             assert!(status.contains("off"), "what is read is told, not what was ordered: {status}");
-            assert_eq!(trace.edges(&chip, 1, Level::Low)?, 0, "and nothing is moved for it");
-            service.end().await
+            assert_eq!(trace.edges(chip, 1, Level::Low)?, 0, "and nothing is moved for it");
+            Ok(())
         })
     })
 }
@@ -79,10 +87,7 @@ fn without_a_store_the_line_falls_back_when_the_agent_is_killed_and_doctor_has_s
 #[test]
 fn a_reload_moves_nothing_and_refuses_what_would_let_lines_go() -> Result<()> {
     in_own_kernel(|| {
-        on_a_runtime(async {
-            let chip = relays()?;
-            let mut service = Service::new(Store::None)?;
-            service.start().await?;
+        beside_the_agent(Store::None, async |chip, service| {
             service.said("on node1 --reason test").await?;
             let trace = Trace::begin()?;
             for (from, to, expected) in [
@@ -96,11 +101,11 @@ fn a_reload_moves_nothing_and_refuses_what_would_let_lines_go() -> Result<()> {
             ] {
                 service.reload(from, to, expected).await?;
                 assert_eq!(chip.level(1)?, Level::High, "{expected}");
-                assert_eq!(trace.edges(&chip, 1, Level::High)?, 0, "{expected}");
+                assert_eq!(trace.edges(chip, 1, Level::High)?, 0, "{expected}");
             }
             service.said("off node1 --force --reason test").await?;
             assert_eq!(chip.level(1)?, Level::Low, "and the lines are still ours");
-            service.end().await
+            Ok(())
         })
     })
 }

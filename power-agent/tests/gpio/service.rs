@@ -19,7 +19,7 @@ use testkit::wait::{Probe, eventually};
 use tokio::process::Command;
 
 /// Long beside what any step takes on a loaded machine.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(180);
 
 /// Starts a program with what is stored: the shell (dash knows no numbers above 9) becomes it, so that the number of its process is the one that is named.
 const HAND_OVER: &str =

@@ -117,6 +117,12 @@ pub(crate) async fn shelf() -> Shelf {
     shelf_of(BOARDS, RACK, |_| {}).await
 }
 
+/// The same with the page at this port.
+pub(crate) async fn shelf_at(port: u16) -> Shelf {
+    let rack = RACK.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    shelf_of(BOARDS, &rack, |_| {}).await
+}
+
 /// The same with a page that others than this host may reach; `prepare` makes the files that it needs.
 pub(crate) async fn shelf_on_the_network(tls: &str, prepare: impl FnOnce(&Bench)) -> Shelf {
     let rack = RACK.replace("listen = \"127.0.0.1:0\"", "listen = \"0.0.0.0:0\"") + tls;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use testkit::bench::until;
 use testkit::browser::{self, Browser, View};
+use testkit::ports::Port;
 use virtual_rack::relay::Power;
 
-use crate::bench::{Shelf, shelf, shelf_of, shown};
+use crate::bench::{Shelf, shelf, shelf_at, shelf_of, shown};
 
 const PHONE: View = View { width: 390, height: 844, dark: false, still: true };
 const SCREEN: View = View { width: 1280, height: 800, dark: false, still: true };
@@ -239,11 +240,9 @@ async fn an_agent_that_is_gone_is_not_shown_as_it_was_and_comes_back_by_itself()
     if !browser::available() {
         return;
     }
-    let mut shelf = shelf().await;
-    // Its port stays the same over the restart.
-    let fixed = shelf
-        .file
-        .replace("listen = \"127.0.0.1:0\"", &format!("listen = \"127.0.0.1:{}\"", shelf.port));
+    // Its port stays the same over the restart, and nobody takes it meanwhile.
+    let held = Port::take().unwrap();
+    let mut shelf = shelf_at(held.number()).await;
     let mut browser = shelf.browser("eve").await;
     browser.view(PHONE).await.unwrap();
     shelf.bench.kill_agent().await;
@@ -253,7 +252,6 @@ async fn an_agent_that_is_gone_is_not_shown_as_it_was_and_comes_back_by_itself()
     )
     .await;
     fits(&mut browser, "lost").await;
-    shelf.bench.write_agent_file(&fixed);
     shelf.bench.start_agent().await;
     shown(
         &mut browser,

@@ -23,7 +23,7 @@ pub(crate) const ON_1: [u8; 4] = [0xA0, 1, 1, 0xA2];
 /// Channel 1 off.
 pub(crate) const OFF_1: [u8; 4] = [0xA0, 1, 0, 0xA1];
 /// Far above what a swamped host needs for any single step.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks; more than a board's gap, so that a frame sent per look is heard.
 const PAUSE: Duration = Duration::from_millis(60);
 

@@ -17,7 +17,7 @@ use virtual_rack::edges;
 use virtual_rack::machine::Phase;
 use virtual_rack::relay::Power;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A command with a child, and a grandchild that left session and group.
 const FAMILY: &str =
@@ -202,7 +202,7 @@ async fn the_command_line_fails_with_a_reason_and_prints_json_on_demand() {
 #[tokio::test]
 async fn a_script_drives_the_rack_and_its_failure_is_the_racks() {
     let on = format!("{}\non = true", one_machine(r#"["cat"]"#));
-    let good = "wait node1 up 10s\nat 20ms soft-off node1\nwait node1 halted 10s\nquit\n";
+    let good = "wait node1 up 60s\nat 20ms soft-off node1\nwait node1 halted 60s\nquit\n";
     let mut bench = Bench::start(&on, &[("day.txt", good)]).await;
     assert!(bench.ended().await, "the script ended the rack well");
     let bad = "soft-off node1\nsoft-off node1\nquit\n";

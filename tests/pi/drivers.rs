@@ -1,5 +1,5 @@
-//! Both drivers of the agent's static binary, down to the registers of the emulated Pi: what an order, another hand, a stop,
-//! a crash and a reboot do to a pin.
+//! Both drivers of the agent's static binary, down to the registers of the emulated Pi: what an order, another hand, a stop
+//! and a crash do to a pin.
 
 use anyhow::Result;
 use testkit::gpio_sim::Level;
@@ -9,7 +9,7 @@ use super::{agent_for, on_a_pi};
 
 /// What all the scripts begin with: the agent in the background until it answers, a wait for what it shows, and one until it
 /// stands still, so that it can not adopt a pin that was let go before the script has read it.
-const WORDS: &str = "export POWER_AGENT=unix:/run/agent.sock
+pub(super) const WORDS: &str = "export POWER_AGENT=unix:/run/agent.sock
 begin() {
     /power-agent serve --config /rack.toml 2>>/run/log & agent=$!
     until /power-agent status | grep -q node1; do :; done
@@ -22,7 +22,7 @@ paused() { kill -STOP $agent; until grep -q '^State:.T' /proc/$agent/status; do 
 const CLEAR: &str = "devmem 0x3f200028 32 0x20000";
 
 /// A rack file with one machine on GPIO17.
-fn rack(driver: &str) -> String {
+pub(super) fn rack(driver: &str) -> String {
     format!(
         r#"[agent]
 socket = "/run/agent.sock"
@@ -39,8 +39,8 @@ outlets = [{{ device = "header", outlet = 1 }}]
     )
 }
 
-const BY_KERNEL: &str = "driver = \"gpio\"\nchip = \"pinctrl-bcm2835\"";
-const BY_REGISTERS: &str = "driver = \"rppal\"";
+pub(super) const BY_KERNEL: &str = "driver = \"gpio\"\nchip = \"pinctrl-bcm2835\"";
+pub(super) const BY_REGISTERS: &str = "driver = \"rppal\"";
 
 /// Runs a script beside the agent with a rack file; `None`: it is not built.
 async fn beside_the_agent(rack: &str, script: &str) -> Result<Option<Ended>> {
@@ -60,12 +60,12 @@ async fn beside_the_agent(rack: &str, script: &str) -> Result<Option<Ended>> {
 }
 
 /// What GPIO17 was at a moment of the script.
-fn seen(ended: &Ended, name: &str) -> Result<(Function, Level)> {
+pub(super) fn seen(ended: &Ended, name: &str) -> Result<(Function, Level)> {
     let registers = ended.registers(name)?;
     Ok((registers.function(17)?, registers.level(17)?))
 }
 
-fn says(ended: &Ended, expected: &[&str]) {
+pub(super) fn says(ended: &Ended, expected: &[&str]) {
     for words in expected {
         assert!(ended.console.contains(words), "{words:?} is not in\n{}", ended.console);
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, reason = "tests tell what is wrong, and that they were skipped")]
 
 mod drivers;
+mod reboot;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -82,7 +82,10 @@ pub(crate) const PI: Recipe = Recipe {
     name: "pi-kernel",
     folder: "pi",
     inputs: &["build"],
-    needs: &[Need { program: "apt-get", package: "apt", why: "fetches the Pi's kernel" }],
+    needs: &[
+        Need { program: "apt-get", package: "apt", why: "fetches the Pi's kernel" },
+        Need { program: "mke2fs", package: "e2fsprogs", why: "makes the Pi's card" },
+    ],
     package: "apt",
 };
 

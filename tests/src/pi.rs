@@ -1,8 +1,8 @@
 //! An emulated Raspberry Pi 3B: QEMU's model of its registers under Debian's own arm64 kernel.
 //!
 //! It boots from files in memory, runs a shell script as root and ends. A whole run takes 4 to 8 seconds on an idle
-//! machine. It has no network and no disk. `registers NAME` in the script prints the GPIO registers, which
-//! [`Ended::registers`] reads back.
+//! machine. It has no network, and a disk only as an SD card. `registers NAME` in the script prints the GPIO registers,
+//! which [`Ended::registers`] reads back.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ mod registers;
 
 pub use registers::{Function, Registers};
 
-/// How long one run may take: some seconds idle, and emulation on a loaded machine is many times slower.
+/// How long one run may take beside what its script waits: some seconds idle, and emulation on a loaded machine is many times slower.
 const RUN_BOUND: Duration = Duration::from_secs(300);
 
 /// The emulator.
@@ -35,14 +35,23 @@ const STATUS: &str = "@@status=";
 const INIT: &str = "#!/bin/sh
 export PATH=/bin HOME=/root
 mount -t devtmpfs dev /dev
+mkdir /dev/pts
+mount -t devpts pts /dev/pts
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 ip link set lo up
-sh /script </dev/null 2>&1
-echo \"@@status=$?\"
 insmod /bcm2835_wdt.ko
+if [ -d /card ]; then
+    for module in /modules/*; do insmod $module; done
+    until [ -b /dev/mmcblk0 ]; do usleep 10000; done
+    mount -t ext4 /dev/mmcblk0 /card
+fi
+sh /script </dev/null 2>&1
+status=$?
+[ ! -d /card ] || umount /card
+echo \"@@status=$status\"
 reboot -f
 ";
 
@@ -58,6 +67,10 @@ echo \"$line\"
 pub struct Pi {
     script: String,
     files: Vec<(String, PathBuf)>,
+    card: bool,
+    restarts: bool,
+    counted: bool,
+    bound: Duration,
 }
 
 /// How the script ended, with what it and the kernel printed.
@@ -105,7 +118,45 @@ impl Pi {
     /// A Pi that runs a script with busybox's shell and programs.
     #[must_use]
     pub fn new(script: &str) -> Self {
-        Self { script: script.to_owned(), files: Vec::new() }
+        Self {
+            script: script.to_owned(),
+            files: Vec::new(),
+            card: false,
+            restarts: false,
+            counted: false,
+            bound: RUN_BOUND,
+        }
+    }
+
+    /// With an empty SD card of 64 MB, mounted on `/card`.
+    #[must_use]
+    pub fn with_card(mut self) -> Self {
+        self.card = true;
+        self
+    }
+
+    /// For a script that takes this long by itself.
+    #[must_use]
+    pub fn taking(mut self, long: Duration) -> Self {
+        self.bound = RUN_BOUND + long;
+        self
+    }
+
+    /// One whose clock counts instructions, two nanoseconds each, and skips what all wait for: its processor's time does not
+    /// hang on the machine that emulates it, and an hour of waiting takes a minute. A Pi 3B does about as many in a second
+    /// where it does not wait for its memory.
+    #[must_use]
+    pub fn counting_instructions(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
+    /// One that starts anew, as a board does, where the script ends in a `reboot`: the script runs again, until it comes
+    /// to its own end. What is on the card is still there.
+    #[must_use]
+    pub fn restarting(mut self) -> Self {
+        self.restarts = true;
+        self
     }
 
     /// With a file of the host at a path of the Pi, executable. Programs must be static.
@@ -126,8 +177,9 @@ impl Pi {
         let folder = tempfile::tempdir().context("can not make a folder for a Pi")?;
         let initrd = folder.path().join("initrd");
         std::fs::write(&initrd, self.archive(&parts)?)?;
-        let mut argv: Vec<OsString> = [QEMU, "-M", "raspi3b", "-display", "none", "-no-reboot"]
+        let mut argv: Vec<OsString> = [QEMU, "-M", "raspi3b", "-display", "none"]
             .into_iter()
+            .chain((!self.restarts).then_some("-no-reboot"))
             .chain(["-monitor", "none", "-serial", "stdio", "-serial", "null"])
             .map(OsString::from)
             .collect();
@@ -137,6 +189,16 @@ impl Pi {
             ("-initrd", initrd),
         ] {
             argv.extend([option.into(), file.into_os_string()]);
+        }
+        if self.counted {
+            argv.extend(["-icount", "shift=1,sleep=off"].map(OsString::from));
+        }
+        if self.card {
+            let card = folder.path().join("card");
+            std::fs::copy(parts.join("card"), &card)?;
+            let mut drive = OsString::from("if=sd,format=raw,file=");
+            drive.push(card);
+            argv.extend(["-drive".into(), drive]);
         }
         // Without iomem=relaxed nobody reads the registers, which rppal needs as well.
         argv.extend(
@@ -148,8 +210,9 @@ impl Pi {
         );
         let began = Instant::now();
         let mut process = Process::start("console", &argv, folder.path())?;
-        eventually("the emulated Pi's end", RUN_BOUND, async || {
-            Ok(Probe::of(process.ended()?, || process.log_tail()))
+        eventually("the emulated Pi's end", self.bound, async || {
+            let ended = process.ended()?.is_some() || (self.restarts && has_status(&process)?);
+            Ok(Probe::of(ended.then_some(()), || process.log_tail()))
         })
         .await?;
         eprintln!("{:.1} s on an emulated Pi", began.elapsed().as_secs_f64());
@@ -161,6 +224,15 @@ impl Pi {
         let mut files = Archive::default();
         for folder in ["bin", "dev", "proc", "sys", "tmp", "run", "root"] {
             files.folder(folder);
+        }
+        if self.card {
+            files.folder("card");
+            files.folder("modules");
+            for module in std::fs::read_dir(parts.join("modules"))? {
+                let module = module?;
+                let name = module.file_name().to_string_lossy().into_owned();
+                files.file(&format!("modules/{name}"), &read(&module.path())?)?;
+            }
         }
         files.file("bin/busybox", &read(&parts.join("busybox"))?)?;
         for applet in ["sh", "mount", "ip", "insmod", "reboot", "devmem"] {
@@ -202,6 +274,12 @@ impl Ended {
         );
         Registers::of(printed.first().copied().unwrap_or_default())
     }
+}
+
+/// Whether the script of a Pi that starts anew has come to its end: the emulator goes on.
+fn has_status(process: &Process) -> Result<bool> {
+    let console = std::fs::read(process.log())?;
+    Ok(String::from_utf8_lossy(&console).lines().any(|line| line.trim().starts_with(STATUS)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

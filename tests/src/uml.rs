@@ -25,7 +25,8 @@ const TEST_BOUND: Duration = Duration::from_secs(300);
 /// The kernel's memory: enough for the agent and a test beside it.
 const MEMORY: &str = "mem=256M";
 
-/// Set in the kernel by [`in_own_kernel`]: the test is where it wants to be.
+/// Set in the kernel by [`in_own_kernel`]: the test is where it wants to be; by [`over_reboots`] with the boot's number
+/// and folder.
 const INSIDE: &str = "LAMPLIGHTER_IN_OWN_KERNEL";
 
 /// Folders that are the kernel's own, so that what lies below them on the host has to be shown.
@@ -264,20 +265,56 @@ impl Kernel {
 ///
 /// # Errors
 /// What went wrong in there.
-#[expect(clippy::print_stderr, reason = "what a kernel costs is to be seen")]
 pub fn in_own_kernel<F: FnOnce() -> Result<()>>(body: F) -> Result<()> {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
+    match std::env::var_os(INSIDE) {
+        Some(_) => body(),
+        None => run_inside(test_of(std::any::type_name_of_val(&body))?, None),
+    }
+}
+
+/// One of the kernels of [`over_reboots`].
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Which it is, from 1.
+    pub number: u32,
+    /// What is written here outlives it.
+    pub folder: PathBuf,
+}
+
+/// As [`in_own_kernel`], again and again in kernels that come one after another: each is the reboot of the one before, whose
+/// processes and chips are gone.
+///
+/// # Errors
+/// What went wrong in there.
+pub fn over_reboots<F: FnOnce(&Boot) -> Result<()>>(boots: u32, body: F) -> Result<()> {
+    if let Ok(told) = std::env::var(INSIDE) {
+        let (number, folder) = told.split_once(' ').context("a boot is a number and a folder")?;
+        return body(&Boot { number: number.parse()?, folder: folder.into() });
     }
     let name = test_of(std::any::type_name_of_val(&body))?;
+    let kept = tempfile::tempdir().context("can not make a folder for a test")?;
+    for number in 1..=boots {
+        run_inside(name, Some(&Boot { number, folder: kept.path().to_owned() }))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "what a kernel costs is to be seen")]
+fn run_inside(name: &str, boot: Option<&Boot>) -> Result<()> {
     if !at_hand() {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let own = std::env::current_exe().context("can not tell where this program is")?;
-        let command = Command::new(own)
-            .env(INSIDE, "1")
+        let command = Command::new(own);
+        let command = match boot {
+            Some(Boot { number, folder }) => {
+                command.keep(folder).env(INSIDE, format!("{number} {}", folder.display()))
+            }
+            None => command.env(INSIDE, "1"),
+        };
+        let command = command
             .env("RUST_BACKTRACE", "0")
             .arg(name)
             .arg("--exact")

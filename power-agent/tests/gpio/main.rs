@@ -6,9 +6,9 @@ mod service;
 
 use anyhow::Result;
 use testkit::gpio_sim::{Chip, Level, Plan, Trace};
-use testkit::uml::in_own_kernel;
+use testkit::uml::{in_own_kernel, over_reboots};
 
-use service::{Service, Store};
+use service::{RACK, Service, Store};
 
 fn relays() -> Result<Chip> {
     Plan::new("relays", 8).named(1, "RELAY1").make("rack")
@@ -80,6 +80,32 @@ fn without_a_store_the_line_falls_back_when_the_agent_is_killed_and_doctor_has_s
             assert!(status.contains("off"), "what is read is told, not what was ordered: {status}");
             assert_eq!(trace.edges(chip, 1, Level::Low)?, 0, "and nothing is moved for it");
             Ok(())
+        })
+    })
+}
+
+#[test]
+fn after_a_reboot_the_line_is_as_its_pull_makes_it_and_the_agent_tells_so_and_moves_nothing()
+-> Result<()> {
+    over_reboots(2, |boot| {
+        on_a_runtime(async {
+            let chip = relays()?;
+            // systemd's store is gone with its kernel as everybody's is.
+            let rack = RACK.replace("\"state\"", &format!("{:?}", boot.folder.join("state")));
+            let mut service = Service::of(Store::Keeps, &rack)?;
+            let trace = Trace::begin()?;
+            service.start().await?;
+            if boot.number == 1 {
+                service.said("on node1 --reason test").await?;
+                assert_eq!(chip.level(1)?, Level::High);
+                // The kernel ends under it.
+                return Ok(());
+            }
+            service.says("status", &["node1", "off (commanded on)"]).await?;
+            assert_eq!((chip.level(1)?, trace.edges(&chip, 1, Level::Low)?), (Level::Low, 0));
+            service.said("on node1 --force --reason test").await?;
+            assert_eq!((chip.level(1)?, trace.edges(&chip, 1, Level::Low)?), (Level::High, 1));
+            service.end().await
         })
     })
 }

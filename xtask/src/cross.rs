@@ -43,7 +43,8 @@ const TARGETS: &[Target] = &[
 ];
 
 /// Builds the agent for the targets that are named, or for all of another kind than this host, and prints the binaries' sizes.
-pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
+/// With the virtual rack where that is asked for.
+pub(crate) async fn run(only: &[String], profile: &str, with_rack: bool) -> Result<()> {
     let names: Vec<&str> = TARGETS.iter().map(|target| target.triple).collect();
     if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
         bail!("no target {unknown}; there are {}", names.join(", "));
@@ -55,7 +56,10 @@ pub(crate) async fn run(only: &[String], profile: &str) -> Result<()> {
     let mut built = Vec::new();
     for target in wanted {
         target.prepare().await?;
-        let program = target.build(profile).await?;
+        let program = target.build("power-agent", profile).await?;
+        if with_rack {
+            target.build("virtual-rack", profile).await?;
+        }
         let size = std::fs::metadata(&program)?.len();
         let (whole, tenth) = (size / 1_000_000, size / 100_000 % 10);
         built.push(format!("{}  {whole}.{tenth} MB  {}", target.triple, program.display()));
@@ -72,7 +76,7 @@ pub(crate) async fn build(triple: &str, profile: &str) -> Result<PathBuf> {
     let target = TARGETS.iter().find(|target| target.triple == triple);
     let target = target.with_context(|| format!("no target {triple}"))?;
     target.prepare().await?;
-    target.build(profile).await
+    target.build("power-agent", profile).await
 }
 
 impl Target {
@@ -112,13 +116,13 @@ impl Target {
         Ok(!folder.is_empty() && Path::new(&folder).is_dir())
     }
 
-    async fn build(&self, profile: &str) -> Result<PathBuf> {
+    async fn build(&self, package: &str, profile: &str) -> Result<PathBuf> {
         let triple = self.triple;
         let flags = format!("build.rustflags={:?}", unmoved()?);
-        let arguments = ["build", "-p", "power-agent", "--bins", "--target", triple];
+        let arguments = ["build", "-p", package, "--bins", "--target", triple];
         let mut building = command("cargo", &arguments);
         building.args(["--profile", profile, "--config", &flags]);
-        if !triple.starts_with("x86_64") {
+        if package == "power-agent" && !triple.starts_with("x86_64") {
             // With both drivers of a Pi's header: who carries a binary to a board is to have the choice there.
             building.args(["--features", "rppal"]);
         }
@@ -127,9 +131,9 @@ impl Target {
             .env(format!("CARGO_TARGET_{}_LINKER", key.to_uppercase()), format!("{}-gcc", self.gcc))
             .env(format!("CC_{key}"), format!("{}-gcc", self.gcc))
             .env(format!("AR_{key}"), format!("{}-ar", self.gcc));
-        step(&format!("power-agent for {triple}"), building, &mut Tally::default()).await?;
+        step(&format!("{package} for {triple}"), building, &mut Tally::default()).await?;
         let folder = if profile == "dev" { "debug" } else { profile };
-        let program = target_folder().join(triple).join(folder).join("power-agent");
+        let program = target_folder().join(triple).join(folder).join(package);
         ensure!(program.is_file(), "{} is not there", program.display());
         Ok(program)
     }

@@ -41,6 +41,9 @@ enum Command {
         /// Cargo's profile
         #[arg(long, default_value = "release")]
         profile: String,
+        /// Builds the virtual rack beside the agent, for measurements on an emulated board
+        #[arg(long)]
+        with_rack: bool,
     },
     /// Makes the agent's Debian packages
     Package {
@@ -66,7 +69,9 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match arguments.command {
-                Command::Cross { only, profile } => cross::run(&only, &profile).await,
+                Command::Cross { only, profile, with_rack } => {
+                    cross::run(&only, &profile, with_rack).await
+                }
                 Command::Demo { real, stand_in } => {
                     let asked = real.then_some(Hosts::Real).or(stand_in.then_some(Hosts::StandIn));
                     demo::run(asked).await

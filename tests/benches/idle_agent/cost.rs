@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+/// What stands before the `schedstat` of a thread.
+pub(crate) const THREAD: &str = "thread ";
+
 /// Of one process, at one moment or between two.
 #[derive(Debug, Clone)]
 pub(crate) struct Cost {
@@ -26,16 +29,27 @@ impl Cost {
             std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))
         };
         let (status, io) = (read("status")?, read("io")?);
-        let mut busy = Duration::ZERO;
+        let mut text = format!("{status}{io}");
         for thread in std::fs::read_dir(folder.join("task"))? {
             let told = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            text.push_str(THREAD);
+            text.push_str(&told);
+        }
+        Self::parse(&text)
+    }
+
+    /// Of the kernel's words: `status`, `io`, and of each thread [`THREAD`] and its `schedstat`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut busy = Duration::ZERO;
+        for told in text.lines().filter_map(|line| line.strip_prefix(THREAD)) {
             let nanos = told.split_whitespace().next().context("schedstat has a first word")?;
             busy += Duration::from_nanos(nanos.parse()?);
         }
         Ok(Self {
-            resident: number(&status, "VmRSS:")?,
-            most: number(&status, "VmHWM:")?,
-            written: number(&io, "write_bytes:")?,
+            resident: number(text, "VmRSS:")?,
+            most: number(text, "VmHWM:")?,
+            // `cancelled_write_bytes:` is another line, and does not begin so.
+            written: number(text, "write_bytes:")?,
             busy,
         })
     }

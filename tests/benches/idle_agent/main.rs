@@ -2,10 +2,13 @@
 //! is asked for the state of the same boards as often.
 //!
 //! `cargo build --release --bins -p power-agent`, then `cargo bench -p testkit --bench idle_agent`; `-- N` for N polls.
-//! Both daemons run at once, each on a virtual rack of its own, so that whatever else the machine does hits both.
+//! Both daemons run at once, each on a virtual rack of its own, so that whatever else the machine does hits both. After
+//! `cargo xtask cross aarch64-unknown-linux-musl --with-rack` also for an hour on an emulated Raspberry Pi, with its state
+//! on an SD card.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod cost;
+mod on_a_pi;
 mod powerman;
 
 use std::fmt::Write as _;
@@ -103,35 +106,40 @@ async fn main() -> Result<()> {
         ordered.busy.as_secs_f64() * 1e3 / f64::from(ORDERS)
     );
     ensure!(!bench.moves().await.is_empty(), "the orders moved a relay");
-    Ok(())
+    drop((bench, beside, powerman));
+    on_a_pi::measure().await
 }
 
 fn tell(polls: u32, ours: &Cost, theirs: Option<&Cost>) {
     let outlets = u32::from(BOARDS) * u32::from(CHANNELS);
     println!("{outlets} outlets on {BOARDS} boards, {polls} polls, one each {} s", POLL.as_secs());
-    println!(
-        "{:<12}{:>14}{:>14}{:>18}{:>20}",
-        "", "resident", "most", "bytes per hour", "processor per poll"
-    );
-    let hour = 3600 / POLL.as_secs();
-    let row = |name: &str, cost: &Cost| {
-        println!(
-            "{name:<12}{:>10.1} MiB{:>10.1} MiB{:>18}{:>17.2} ms",
-            mebibytes(cost.resident),
-            mebibytes(cost.most),
-            cost.written * hour / u64::from(polls),
-            cost.busy.as_secs_f64() * 1e3 / f64::from(polls)
-        );
-    };
-    row("power-agent", ours);
+    head();
+    row("power-agent", polls, ours);
     match theirs {
         None => println!("powerman is not installed; `apt-get install powerman` brings it"),
         Some(theirs) => {
-            row("powermand", theirs);
+            row("powermand", polls, theirs);
             let parts = (ours.resident_ratio(theirs), ours.busy_ratio(theirs));
             println!("power-agent to powermand: resident {:.2}, processor {:.2}", parts.0, parts.1);
         }
     }
+}
+
+fn head() {
+    println!(
+        "{:<12}{:>14}{:>14}{:>18}{:>20}",
+        "", "resident", "most", "bytes per hour", "processor per poll"
+    );
+}
+
+fn row(name: &str, polls: u32, cost: &Cost) {
+    println!(
+        "{name:<12}{:>10.1} MiB{:>10.1} MiB{:>18}{:>17.2} ms",
+        mebibytes(cost.resident),
+        mebibytes(cost.most),
+        cost.written * (3600 / POLL.as_secs()) / u64::from(polls),
+        cost.busy.as_secs_f64() * 1e3 / f64::from(polls)
+    );
 }
 
 fn mebibytes(kibibytes: u32) -> f64 {

@@ -66,7 +66,9 @@ impl Powerman {
     }
 }
 
-/// One specification for all boards: the question is one byte, the answer a line for each channel.
+/// One specification for all boards: the question is one byte, the answer a line for each channel. The board passes over
+/// the line ends after it: powerman 2.3.27 writes beyond the room of its own log where the last bytes are above 127, and
+/// aborts. Without a login script it aborts too.
 fn config(rack: &Bench, boards: u8, channels: u8, port: u16) -> String {
     let mut text = "specification \"board\" {\n  timeout 5.0\n  plug name { ".to_owned();
     let (mut answer, mut taken) = (String::new(), String::new());
@@ -78,7 +80,7 @@ fn config(rack: &Bench, boards: u8, channels: u8, port: u16) -> String {
     }
     let _infallible = write!(
         text,
-        "}}\n  script status_all {{\n    send \"\\377\"\n    expect \"{answer}\"\n{taken}  }}\n}}\nlisten \"127.0.0.1:{port}\"\n"
+        "}}\n  script login {{\n    delay 0\n  }}\n  script status_all {{\n    send \"\\377\\r\\r\\r\"\n    expect \"{answer}\"\n{taken}  }}\n}}\nlisten \"127.0.0.1:{port}\"\n"
     );
     for board in 1..=boards {
         let tty = rack.path(&format!("b{board}.tty"));

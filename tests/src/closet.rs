@@ -4,6 +4,8 @@
 //! It is emulated and not virtualized, so it needs no rights on the host's processor; a boot takes 3 to 5 seconds on an idle
 //! machine. The card is `virtual-rack card`, run as the command of a machine of the virtual rack, whose relay is the mains.
 
+mod cell;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -158,22 +160,29 @@ impl Closet {
         let rack = program("virtual-rack")?.display().to_string();
         let [kernel, initrd] =
             [&self.kernel, &self.folder.join("initrd")].map(|path| path.display().to_string());
-        let (deaf, mac) = (card.deaf.to_string(), card.mac);
-        let mut argv: Vec<&str> = vec!["nsenter", "--net=/run/netns/shelf", &rack, "card"];
-        argv.extend(["--interface", "nic", "--mac", mac, "--deaf", &deaf]);
-        argv.extend(card.password.iter().flat_map(|password| ["--password", *password]));
+        let own = standing_by(&rack, card);
+        let mut argv: Vec<&str> = own.iter().map(String::as_str).collect();
         // On a host that is overbooked the emulated timer is late, which the kernel would take for one that does not work.
         let words = format!(
             "console=ttyS0 rdinit=/bin/init quiet panic=-1 no_timer_check tsc=reliable nokaslr mitigations=off address={}",
             card.address
         );
-        let device = format!("virtio-net-pci,netdev=n,mac={mac}");
+        let device = format!("virtio-net-pci,netdev=n,mac={}", card.mac);
         argv.extend(["--", QEMU, "-accel", "tcg", "-M", "q35", "-cpu", "max", "-m", "128"]);
         argv.extend(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
         argv.extend(["-kernel", &kernel, "-initrd", &initrd, "-append", &words]);
         argv.extend(["-netdev", "tap,id=n,ifname=vm,script=no,downscript=no", "-device", &device]);
         Ok(argv.into_iter().map(str::to_owned).collect())
     }
+}
+
+/// The card of a machine, up to what it wakes.
+fn standing_by(rack: &str, card: &Card<'_>) -> Vec<String> {
+    let deaf = card.deaf.to_string();
+    let mut argv = vec!["nsenter", "--net=/run/netns/shelf", rack, "card"];
+    argv.extend(["--interface", "nic", "--mac", card.mac, "--deaf", &deaf]);
+    argv.extend(card.password.iter().flat_map(|password| ["--password", *password]));
+    argv.into_iter().map(str::to_owned).collect()
 }
 
 /// The machine's first and only files.

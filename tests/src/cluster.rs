@@ -61,7 +61,7 @@ struct Ports {
     http: Port,
     rpc: Port,
     serf: u16,
-    /// Where clients reach `rpc`; the others are for this host alone.
+    /// Where clients reach `rpc`, and other servers `serf`; `http` is for this host alone.
     seen_at: Ipv4Addr,
 }
 
@@ -419,11 +419,12 @@ bind_addr = "127.0.0.1"
 disable_update_check = true
 addresses {{
   rpc = "{seen_at}"
+  serf = "{seen_at}"
 }}
 advertise {{
   http = "127.0.0.1"
   rpc = "{seen_at}"
-  serf = "127.0.0.1"
+  serf = "{seen_at}"
 }}
 ports {{
   http = {http}

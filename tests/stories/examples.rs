@@ -19,15 +19,15 @@ use virtual_rack::relay::Power;
 
 /// Everything that may stand in a rack file.
 const RACK: &str = include_str!("../../examples/rack.toml");
-const WAITING: &str = include_str!("../../examples/policies/rack.hcl");
+pub(crate) const WAITING: &str = include_str!("../../examples/policies/rack.hcl");
 const PLUGIN: &str = include_str!("../../examples/policies/autoscaler.hcl");
 const TWO_POLICIES: &str = include_str!("../../examples/policies/shelf.hcl");
 const LOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../jobs/load.nomad.hcl");
 
 /// Ten minutes in the example, and five in its default.
-const SPANS: &str = "scale_in_window = \"3s\"\n      idle_time = \"3s\"\n      min_on = \"1s\"\n      min_off = \"1s\"\n";
+pub(crate) const SPANS: &str = "scale_in_window = \"3s\"\n      idle_time = \"3s\"\n      min_on = \"1s\"\n      min_off = \"1s\"\n";
 /// Nobody watches a test for ten seconds.
-const TICKS: [(&str, &str); 2] = [
+pub(crate) const TICKS: [(&str, &str); 2] = [
     ("evaluation_interval = \"10s\"", "evaluation_interval = \"1s\""),
     ("cooldown            = \"10s\"", "cooldown            = \"1s\""),
 ];

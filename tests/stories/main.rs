@@ -4,6 +4,7 @@
 
 mod as_jobs;
 mod bad_input;
+mod closet;
 mod demand_returns;
 mod does_not_boot;
 mod examples;

@@ -93,27 +93,7 @@ impl Target {
         if !setup::is_there(&compiler) || !is_complete {
             setup::install_or_name(&compiler, self.packages).await?;
         }
-        if self.has_library().await? {
-            return Ok(());
-        }
-        let adding = command("rustup", &["target", "add", self.triple]);
-        let name = format!("fetching Rust's library for {}", self.triple);
-        let mut tally = Tally::default();
-        let fetched = tokio::time::timeout(FETCH_BOUND, step(&name, adding, &mut tally)).await;
-        let remedy = || {
-            format!(
-                "{}: Rust's library could not be had; `rustup target add {}` where its server can be reached",
-                self.triple, self.triple
-            )
-        };
-        fetched.with_context(remedy)?.with_context(remedy)
-    }
-
-    async fn has_library(&self) -> Result<bool> {
-        let arguments = ["--print", "target-libdir", "--target", self.triple];
-        let asked = command("rustc", &arguments).stderr(Stdio::inherit()).output().await?;
-        let folder = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
-        Ok(!folder.is_empty() && Path::new(&folder).is_dir())
+        library(self.triple).await
     }
 
     async fn build(&self, package: &str, profile: &str) -> Result<PathBuf> {
@@ -137,6 +117,26 @@ impl Target {
         ensure!(program.is_file(), "{} is not there", program.display());
         Ok(program)
     }
+}
+
+/// Sees to Rust's library for a target.
+pub(crate) async fn library(triple: &str) -> Result<()> {
+    let arguments = ["--print", "target-libdir", "--target", triple];
+    let asked = command("rustc", &arguments).stderr(Stdio::inherit()).output().await?;
+    let folder = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+    if !folder.is_empty() && Path::new(&folder).is_dir() {
+        return Ok(());
+    }
+    let adding = command("rustup", &["target", "add", triple]);
+    let name = format!("fetching Rust's library for {triple}");
+    let mut tally = Tally::default();
+    let fetched = tokio::time::timeout(FETCH_BOUND, step(&name, adding, &mut tally)).await;
+    let remedy = || {
+        format!(
+            "{triple}: Rust's library could not be had; `rustup target add {triple}` where its server can be reached"
+        )
+    };
+    fetched.with_context(remedy)?.with_context(remedy)
 }
 
 /// Flags with which a program does not say in which folders it was built: the same sources give the same program

@@ -4,6 +4,7 @@
 
 mod cross;
 mod demo;
+mod firmware;
 mod package;
 mod setup;
 mod steps;

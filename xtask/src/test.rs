@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use crate::firmware;
 use crate::package;
 use crate::setup;
 use crate::steps::{Tally, command, step};
@@ -84,9 +85,10 @@ const STEPS: &[(&str, &[&str])] = &[
 /// Runs the steps whose names begin with one of `only`, or all.
 pub(crate) async fn run(only: &[String]) -> Result<()> {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|start| name.starts_with(start));
-    if !only.is_empty() && !STEPS.iter().any(|(name, _)| wanted(name)) && !wanted("dependencies") {
+    let is_step = STEPS.iter().any(|(name, _)| wanted(name));
+    if !is_step && !wanted("firmware") && !wanted("dependencies") {
         let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
-        bail!("no step begins so; there are {}, dependencies", names.join(", "));
+        bail!("no step begins so; there are {}, firmware, dependencies", names.join(", "));
     }
     let in_ci = testkit::skip::in_ci();
     setup::for_test().await?;
@@ -110,6 +112,9 @@ pub(crate) async fn run(only: &[String]) -> Result<()> {
         }
         cargo.env("RUSTDOCFLAGS", "-D warnings");
         step(name, cargo, &mut tally).await?;
+    }
+    if wanted("firmware") {
+        firmware::weigh(in_ci, &mut tally).await?;
     }
     if wanted("dependencies") {
         dependencies(&mut tally).await?;

@@ -26,3 +26,7 @@ impl Dice {
         self.next().to_le_bytes()[0]
     }
 }
+
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().map_or(default, |number| number.parse().expect("a number"))
+}

@@ -10,11 +10,15 @@
 )]
 
 mod board;
+mod books;
 mod desk;
 mod dice;
+mod world;
 
+mod hostile;
 mod lease;
 mod orders;
 mod remembers;
 mod speaks;
 mod update;
+mod worlds;

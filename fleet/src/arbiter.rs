@@ -80,6 +80,8 @@ pub enum RefusalCode {
     Flapping,
     /// What runs, or was promised to, leaves no room on its feed.
     FeedFull,
+    /// A newer agent's, which this version has no word for: its sentence says why. Nobody here refuses so.
+    Unknown,
 }
 
 impl RefusalCode {
@@ -100,6 +102,7 @@ impl RefusalCode {
             RefusalCode::TooManyCycles => "too-many-cycles",
             RefusalCode::Flapping => "flapping",
             RefusalCode::FeedFull => "feed-full",
+            RefusalCode::Unknown => "unknown",
         }
     }
 }

@@ -16,6 +16,15 @@ fn cause(number: i32) -> Result<QuarantineCause, FieldError> {
     }
 }
 
+/// A cause that a newer agent tells keeps the machine aside until somebody releases it, which is what the stricter of ours
+/// does; why it is aside stands in the agent's own words beside it.
+fn told_cause(number: i32) -> Result<QuarantineCause, FieldError> {
+    match wire::QuarantineCause::try_from(number) {
+        Ok(_) => cause(number),
+        Err(_) => Ok(QuarantineCause::NoShutdown),
+    }
+}
+
 fn cause_number(cause: QuarantineCause) -> i32 {
     match cause {
         QuarantineCause::NoBoot => wire::QuarantineCause::NoBoot,
@@ -39,7 +48,7 @@ impl TryFrom<wire::Quarantine> for Quarantine {
     type Error = FieldError;
     fn try_from(quarantine: wire::Quarantine) -> Result<Self, FieldError> {
         Ok(Self {
-            cause: cause(quarantine.cause)?,
+            cause: told_cause(quarantine.cause)?,
             reason: Reason::new(&quarantine.reason),
             age: span(quarantine.age_ms),
             by: required("by", quarantine.by)?,
@@ -67,8 +76,9 @@ impl TryFrom<wire::Boot> for Boot {
     fn try_from(boot: wire::Boot) -> Result<Self, FieldError> {
         let end = match wire::BootEnd::try_from(boot.end) {
             Ok(wire::BootEnd::Ready) => BootEnd::Ready,
-            Ok(wire::BootEnd::Missed) => BootEnd::Missed,
-            Ok(wire::BootEnd::Unspecified) | Err(_) => {
+            // What is no ready node missed its deadline, by whatever word a newer agent has for it.
+            Ok(wire::BootEnd::Missed) | Err(_) => BootEnd::Missed,
+            Ok(wire::BootEnd::Unspecified) => {
                 return Err(FieldError::unknown("end", boot.end, "end of a boot"));
             }
         };

@@ -8,9 +8,10 @@ use crate::{Drift, wire};
 
 fn policy(number: i32) -> Result<DriftPolicy, FieldError> {
     match wire::DriftPolicy::try_from(number) {
-        Ok(wire::DriftPolicy::Report) => Ok(DriftPolicy::Report),
+        // Of a newer agent's word only this much is sure: that it tells of the drift.
+        Ok(wire::DriftPolicy::Report) | Err(_) => Ok(DriftPolicy::Report),
         Ok(wire::DriftPolicy::Enforce) => Ok(DriftPolicy::Enforce),
-        Ok(wire::DriftPolicy::Unspecified) | Err(_) => {
+        Ok(wire::DriftPolicy::Unspecified) => {
             Err(FieldError::unknown("policy", number, "drift policy"))
         }
     }

@@ -29,6 +29,11 @@ fn kind(number: i32) -> Result<HoldKind, FieldError> {
     }
 }
 
+/// A kind that a newer agent tells stands against policies as any hold does: the machine stays as it is.
+fn told_kind(number: i32) -> HoldKind {
+    kind(number).unwrap_or(HoldKind::Hold)
+}
+
 impl From<&Hold> for wire::Hold {
     fn from(hold: &Hold) -> Self {
         let (ends_in_ms, end_lost) = match hold.ends {
@@ -62,7 +67,7 @@ impl TryFrom<wire::Hold> for Hold {
             by: hold.by,
             reason: Reason::new(&hold.reason),
             age: span(hold.age_ms),
-            kind: kind(hold.kind)?,
+            kind: told_kind(hold.kind),
             ends,
         })
     }

@@ -124,6 +124,7 @@ impl From<&Refusal> for wire::Refusal {
             RefusalCode::FeedFull => wire::RefusalCode::FeedFull,
             RefusalCode::NeverOff => wire::RefusalCode::NeverOff,
             RefusalCode::Reserved => wire::RefusalCode::Reserved,
+            RefusalCode::Unknown => wire::RefusalCode::Unspecified,
         };
         Self { code: code.into(), text: refusal.text.clone() }
     }
@@ -146,9 +147,11 @@ impl TryFrom<wire::Refusal> for Refusal {
             Ok(wire::RefusalCode::FeedFull) => RefusalCode::FeedFull,
             Ok(wire::RefusalCode::NeverOff) => RefusalCode::NeverOff,
             Ok(wire::RefusalCode::Reserved) => RefusalCode::Reserved,
-            Ok(wire::RefusalCode::Unspecified) | Err(_) => {
+            Ok(wire::RefusalCode::Unspecified) => {
                 return Err(FieldError::unknown("code", refusal.code, "refusal code"));
             }
+            // Refused is refused, for a reason that a newer agent has a word for.
+            Err(_) => RefusalCode::Unknown,
         };
         Ok(Self { code, text: refusal.text })
     }

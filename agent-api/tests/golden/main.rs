@@ -59,6 +59,21 @@ where
     T::try_from(W::decode(unhex(&golden(name, &[])).as_slice()).unwrap()).unwrap()
 }
 
+/// A number that no enumeration of ours has.
+const NEWER: i32 = 99;
+
+/// What a newer agent tells, with words that we do not know, and what we take it for.
+fn check_newer<T, W>(name: &str, told: &W, taken: &T)
+where
+    W: Message + Default,
+    T: Debug + PartialEq + TryFrom<W>,
+    <T as TryFrom<W>>::Error: Debug,
+{
+    let encoded = told.encode_to_vec();
+    assert_eq!(hex(&encoded), golden(name, &encoded), "{name}");
+    assert_eq!(&decoded::<T, W>(name), taken, "{name}");
+}
+
 /// Both ways between the golden bytes and `value`.
 fn check<T, W>(name: &str, value: &T)
 where

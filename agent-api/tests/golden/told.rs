@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent_api::{
     Boot, Drift, Event, Fed, HistoryEntry, HoldEnds, Inventory, Life, Locks, Machine,
     OnSoftOffTimeout, Operation, Paths, Phase, Plan, PlanLine, Quarantine, Refusal, RefusalCode,
-    Service, WakePath, wire,
+    Service, TakeHold, WakePath, wire,
 };
 use fleet::arbiter::{Dwell, Limits};
 use fleet::feeds::FeedSum;
@@ -14,7 +14,9 @@ use fleet::{
     OperationId, Origin, PlanId, PoolName, PowerState, QuarantineCause, Reason, Supply, Verb,
 };
 
-use crate::{check, dark_machine, decoded, fence, hold, inventory, machine, operation};
+use crate::{
+    NEWER, check, check_newer, dark_machine, decoded, fence, hold, inventory, machine, operation,
+};
 
 #[test]
 fn an_inventory_keeps_its_bytes() {
@@ -250,4 +252,62 @@ fn a_phase_of_a_newer_agent_is_not_known_and_all_else_is_read() {
     }
     assert_eq!(newer, expected);
     assert!(!Phase::Unknown.is_finished(), "what is not known to have ended goes on");
+}
+
+#[test]
+fn words_of_a_newer_agent_are_taken_for_the_stricter_of_ours_and_all_else_is_read() {
+    let quarantine = Quarantine {
+        cause: QuarantineCause::NoShutdown,
+        reason: Reason::new("its fan does not turn"),
+        age: Duration::from_secs(61),
+        by: Origin::Agent,
+    };
+    let drift = Drift {
+        age: Duration::from_secs(40),
+        wanted: PowerState::On,
+        read: PowerState::Off,
+        policy: DriftPolicy::Report,
+        tries: 0,
+        gave_up: false,
+    };
+    let held = hold(HoldKind::Hold, HoldEnds::Released);
+    let machine = Machine {
+        hold: Some(held.clone()),
+        locks: Locks { holds: vec![held], never_off: false },
+        quarantine: Some(quarantine),
+        boots: vec![boot("op-3", BootEnd::Missed, None)],
+        drift: Some(drift),
+        ..dark_machine()
+    };
+    let mut told = wire::Machine::from(&machine);
+    told.hold.as_mut().unwrap().kind = NEWER;
+    told.locks.as_mut().unwrap().holds[0].kind = NEWER;
+    told.quarantine.as_mut().unwrap().cause = NEWER;
+    told.boots.as_mut().unwrap().last[0].end = NEWER;
+    told.drift.as_mut().unwrap().policy = NEWER;
+    check_newer("machine_newer.hex", &told, &machine);
+    let refusal = Refusal { code: RefusalCode::Unknown, text: "its fan does not turn".to_owned() };
+    let told = wire::Refusal { code: NEWER, ..(&refusal).into() };
+    check_newer("refusal_newer.hex", &told, &refusal);
+}
+
+#[test]
+fn an_unknown_word_of_who_asks_is_refused() {
+    let asked = wire::SetHoldRequest {
+        machine: "node3".to_owned(),
+        kind: NEWER,
+        by: "ada".to_owned(),
+        ..Default::default()
+    };
+    let error = TakeHold::try_from(asked).unwrap_err().to_string();
+    assert!(error.contains("found 99, which is no kind of hold"), "{error}");
+    let aside = wire::SetQuarantineRequest {
+        machine: "node3".to_owned(),
+        origin: Some((&Origin::Agent).into()),
+        quarantined: true,
+        cause: NEWER,
+        ..Default::default()
+    };
+    let error = Service::try_from(aside).unwrap_err().to_string();
+    assert!(error.contains("found 99, which is no quarantine cause"), "{error}");
 }

@@ -229,7 +229,10 @@ impl Bench {
         self.write_agent_file(file);
         let told = || {
             let log = self.log();
-            log.lines().filter(|line| line.contains("rack file")).map(str::to_owned).collect()
+            // A device's trouble may name its section of the rack file.
+            let ends = ["rack file read again", "rack file not taken"];
+            let told = log.lines().filter(|line| ends.iter().any(|end| line.contains(end)));
+            told.map(str::to_owned).collect()
         };
         let before: Vec<String> = told();
         self.signal(Signal::HUP);

@@ -165,3 +165,36 @@ async fn what_runs_fills_a_feed_for_persons_who_force_too_and_a_cycle_keeps_its_
     let moves = bench.moves().await;
     assert_eq!(moves.len(), 6, "{moves:?}");
 }
+
+#[tokio::test]
+async fn another_budget_of_a_reload_moves_nothing_and_counts_from_the_next_start_on() {
+    let figures = "feed = \"a\"\nrunning = \"0.5A\"\ninrush = \"0.7A\"\ninrush_for = \"100ms\"";
+    let of_budget =
+        |budget: &str| agent_file(&format!("[feeds.a]\nbudget = \"{budget}\""), figures);
+    let mut bench = Bench::new(&rack_file(WITHIN_THE_FIGURE_MS), &of_budget("1.2A")).await;
+    bench.start_agent().await;
+    let full = async |id: &str, machine: &str| {
+        let order = order(id, machine, Verb::On, person());
+        let (code, text) = refused(bench.client.set_power(&order).await.expect("an answer"));
+        assert_eq!(code, RefusalCode::FeedFull, "{text}");
+        text
+    };
+    for name in ["b0m1", "b0m2"] {
+        bench.done(&order(name, name, Verb::On, person())).await;
+    }
+    full("op-3", "b0m3").await;
+    let lit = bench.moves().await;
+    let said = bench.reload(&of_budget("1.8A")).await;
+    assert!(said.contains("in force") && said.contains("feeds changed: a"), "{said}");
+    assert_eq!(bench.moves().await, lit);
+    bench.done(&order("op-4", "b0m3", Verb::On, person())).await;
+
+    // Less than what runs: all of it goes on, and what goes off does not come back.
+    bench.reload(&of_budget("1.2A")).await;
+    assert_eq!(bench.moves().await.len(), lit.len() + 1);
+    let sums = bench.client.inventory().await.expect("an answer").feeds;
+    assert_eq!((sums[0].room.committed.get(), sums[0].room.budget.get()), (1500, 1200), "{sums:?}");
+    bench.done(&order("op-5", "b0m1", Verb::Off, person())).await;
+    let text = full("op-6", "b0m1").await;
+    assert!(text.contains("1 of 1.2 A are taken (b0m2 0.5 A, b0m3 0.5 A)"), "{text}");
+}

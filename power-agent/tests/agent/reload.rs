@@ -51,7 +51,7 @@ async fn a_reload_brings_the_new_rack_and_keeps_ports_holds_and_lines_of_the_old
 
 #[tokio::test]
 async fn a_cycle_goes_on_undisturbed_while_another_machine_comes() {
-    let bench = bench::start("2s").await;
+    let bench = bench::start("15s").await;
     bench.done(&order("op-1", "read", Verb::On, person())).await;
     let mut watch = bench.client.watch().await.expect("a watch");
     bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
@@ -70,7 +70,7 @@ async fn a_cycle_goes_on_undisturbed_while_another_machine_comes() {
 
 #[tokio::test]
 async fn a_machine_in_the_midst_of_a_sequence_does_not_change_and_nothing_else_does() {
-    let bench = bench::start("2s").await;
+    let bench = bench::start("15s").await;
     bench.done(&order("op-1", "read", Verb::On, person())).await;
     bench.accepted(&order("op-2", "read", Verb::Cycle, person())).await;
     until("it dwells", async || {

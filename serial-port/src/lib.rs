@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_serial::{DataBits, FlowControl, Parity, SerialPort, SerialPortBuilderExt, StopBits};
 
 use identity::{Mismatch, Seen, judge};
@@ -43,6 +44,22 @@ impl From<std::io::Error> for OpenError {
     fn from(error: std::io::Error) -> Self {
         Self::Away { what: "it can not be opened".to_owned(), source: Some(error) }
     }
+}
+
+/// What can be opened, again and again: the seam at which tests put a false line below a driver.
+pub trait Port: Send {
+    /// The open line.
+    type Line: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Opens it for one who has it alone; what came in before is thrown away. Needs the runtime of tokio; must not wait.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not there, somebody else's, or not surely the right one. Then nothing was sent.
+    fn open(&mut self) -> Result<Self::Line, OpenError>;
+
+    /// The name of the place, for people.
+    fn place(&self) -> String;
 }
 
 /// Which port, and which adapter it must be.
@@ -114,13 +131,12 @@ impl TtyPort {
         }
         Ok(port)
     }
+}
 
-    /// Opens it for one who has it alone; what came in before is thrown away. Needs the runtime of tokio; does not wait.
-    ///
-    /// # Errors
-    ///
-    /// Where it is not there, somebody else's, or not surely the right one. Then nothing was sent.
-    pub fn open(&self) -> Result<SerialStream, OpenError> {
+impl Port for TtyPort {
+    type Line = SerialStream;
+
+    fn open(&mut self) -> Result<SerialStream, OpenError> {
         let proven = self.prove()?;
         // Without it the kernel drops DTR when the port is closed and raises it when it is opened next, and a board
         // whose reset hangs on DTR starts anew.
@@ -150,9 +166,7 @@ impl TtyPort {
         Ok(stream)
     }
 
-    /// The name of the place, for people.
-    #[must_use]
-    pub fn place(&self) -> String {
+    fn place(&self) -> String {
         format!("port {}", self.settings.path.display())
     }
 }
@@ -213,7 +227,7 @@ mod tests {
         Plug { board: File::from(board), real, port: TtyPort { settings, baud: 9600, sys }, home }
     }
 
-    fn refusal(port: &TtyPort) -> String {
+    fn refusal(port: &mut TtyPort) -> String {
         match port.open().unwrap_err() {
             OpenError::Away { what, .. } | OpenError::Other(what) => what,
         }
@@ -221,10 +235,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_to_another_board_for_a_moment_opens_nothing() {
-        let right = plug("1.3", None);
+        let mut right = plug("1.3", None);
         right.port.open().unwrap();
-        let wrong = plug("1.4", None);
-        let said = refusal(&wrong.port);
+        let mut wrong = plug("1.4", None);
+        let said = refusal(&mut wrong.port);
         assert!(said.ends_with("plugged in at 1.4:1.0"), "{said}");
         assert!(right.home.path().exists() && wrong.home.path().exists());
     }
@@ -233,7 +247,7 @@ mod tests {
     async fn a_twin_with_another_serial_number_is_no_match() {
         let mut plug = plug("1.3", Some("B"));
         plug.port.settings.serial = Some("A".to_owned());
-        let said = refusal(&plug.port);
+        let said = refusal(&mut plug.port);
         let expected = "it is USB 1a86:7523 with serial number B, plugged in at 1.3:1.0, expected serial number A";
         assert_eq!(said, expected);
         plug.port.settings.serial = Some("B".to_owned());
@@ -242,10 +256,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_the_port_is_named_and_it_is_had_once_he_is_gone() {
-        let plug = plug("1.3", None);
+        let mut plug = plug("1.3", None);
         let other = File::options().read(true).write(true).open(&plug.real).unwrap();
         flock(&other, FlockOperation::LockExclusive).unwrap();
-        let said = refusal(&plug.port);
+        let said = refusal(&mut plug.port);
         let own = format!("(process {}) has it open; end that program", std::process::id());
         assert!(said.contains(&own), "{said}");
         drop(other);
@@ -282,7 +296,7 @@ mod tests {
         for path in ["/dev/null", "/proc/self/comm"] {
             let path = PathBuf::from(path);
             let settings = PortSettings { path, usb: None, serial: None, dtr: true };
-            assert_eq!(refusal(&TtyPort::new(settings, 9600)), "it is no serial port");
+            assert_eq!(refusal(&mut TtyPort::new(settings, 9600)), "it is no serial port");
         }
     }
 }

@@ -13,6 +13,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bridge-protocol", &[]),
     ("serial-port", &[]),
     ("bridge-device", &["bridge-protocol"]),
+    ("bridge-simulated", &["bridge-device", "bridge-protocol"]),
+    ("firmware-bridge", &["bridge-protocol", "bridge-simulated", "serial-port"]),
     ("nomad-api", &[]),
     ("agent-api", &["fleet"]),
     ("nomad-plugin", &["agent-api", "fleet", "nomad-api"]),

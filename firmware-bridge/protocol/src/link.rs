@@ -288,16 +288,18 @@ impl Link {
         Ok(ticket)
     }
 
+    /// What became of the line and is not fetched yet, the oldest.
+    pub fn happening(&mut self) -> Option<Happening> {
+        self.happenings.pop_front()
+    }
+
     /// What is to be done now. Called until it says wait.
     pub fn poll(&mut self, now: Moment) -> Output {
-        if let Some(happening) = self.happenings.pop_front() {
-            return Output::Happened(happening);
-        }
-        if self.is_silent(now) {
+        if self.happenings.is_empty() && self.is_silent(now) {
             self.lose(Lost::Silent, State::Greeting { again_at: now });
-            if let Some(happening) = self.happenings.pop_front() {
-                return Output::Happened(happening);
-            }
+        }
+        if let Some(happening) = self.happening() {
+            return Output::Happened(happening);
         }
         match &mut self.state {
             State::Closed | State::Mute => Output::Wait(None),

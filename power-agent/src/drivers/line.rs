@@ -1,15 +1,15 @@
 //! A serial line that may vanish: opened when needed, dropped at the first sign that it is gone, opened again.
 //!
-//! Keeps the gap between frames. `Port` is the seam at which tests put a false line below a driver.
+//! Keeps the gap between frames.
 
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use serial_port::OpenError;
+use serial_port::{OpenError, Port};
 
 use super::DriverError;
 
@@ -23,18 +23,6 @@ const BACKOFF_MAX: Duration = Duration::from_millis(800);
 const WRITE_DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away before a query: more than that is not an old reply but a babbling line.
 const STALE_BYTES_MAX: usize = 64 << 10;
-
-/// What can be opened, again and again.
-pub(crate) trait Port: Send {
-    /// The open line.
-    type Line: AsyncRead + AsyncWrite + Unpin + Send;
-
-    /// Opens it, and has made sure that it is the right one. Must not wait.
-    fn open(&mut self) -> Result<Self::Line, OpenError>;
-
-    /// The name of the place, for people.
-    fn place(&self) -> String;
-}
 
 /// A line to one device.
 pub(crate) struct SerialLine<P: Port> {

@@ -1,8 +1,7 @@
 //! A serial port as the rack file has it, for the drivers whose devices hang on one.
 
-use serial_port::{OpenError, PortSettings, SerialStream, TtyPort, UsbId};
+use serial_port::{PortSettings, UsbId};
 
-use super::line::Port;
 use crate::config::{Finding, Section};
 
 /// How a port is written in examples and remedies.
@@ -25,16 +24,4 @@ pub(crate) fn read(section: &mut Section<'_>) -> Option<PortSettings> {
         return None;
     }
     Some(PortSettings { path: path?.value, usb: parsed.flatten(), serial, dtr })
-}
-
-impl Port for TtyPort {
-    type Line = SerialStream;
-
-    fn open(&mut self) -> Result<SerialStream, OpenError> {
-        TtyPort::open(self)
-    }
-
-    fn place(&self) -> String {
-        TtyPort::place(self)
-    }
 }

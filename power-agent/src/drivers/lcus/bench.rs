@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fleet::PowerState;
-use serial_port::{OpenError, PortSettings};
+use serial_port::{OpenError, Port, PortSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::conformance;
-use super::super::line::Port;
 use super::{Config, Lcus, OutletNumber, Status};
 
 const CHANNELS: u16 = 4;

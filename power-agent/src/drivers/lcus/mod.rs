@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use fleet::{PowerState, ReadSource};
-use serial_port::{PortSettings, TtyPort};
+use serial_port::{Port, PortSettings, TtyPort};
 
-use super::line::{Port, SerialLine};
+use super::line::SerialLine;
 use super::tty::{self, PORT_EXAMPLE};
 use super::{Capabilities, Driver, DriverError, OutletNumber, OwnerGone, Readings, Settings};
 use crate::config::Section;

@@ -21,4 +21,5 @@ mod orders;
 mod remembers;
 mod speaks;
 mod update;
+mod whole;
 mod worlds;

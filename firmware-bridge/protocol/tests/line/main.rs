@@ -2,7 +2,11 @@
 //! version stay what they are, and each message fits. `LAMPLIGHTER_RUNS` says how many frames are corrupted,
 //! `LAMPLIGHTER_SEED` from where; the figures are kept in figures/firmware-frames.md.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panic as the tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panic as the tests do"
+)]
 
 mod bounds;
 mod corruption;
@@ -11,3 +15,4 @@ mod golden;
 mod samples;
 mod stuffing;
 mod talk;
+mod whole;

@@ -369,3 +369,11 @@ fn a_pool_says_the_signs_of_life_of_machines_that_name_their_addresses() {
     let refused = messages(&file("{ by = [\"pong\"] }", address));
     assert!(refused.contains("\"pong\"") && !refused.contains("misses"), "once:\n{refused}");
 }
+
+#[test]
+fn a_firmware_bridge_names_what_it_lacks_and_what_can_not_be_kept() {
+    insta::assert_snapshot!(messages(
+        "[devices.lacks]\ndriver = \"firmware-bridge\"\nlease = \"1m\"\n\
+         [devices.wrong]\ndriver = \"firmware-bridge\"\nport = \"/dev/a\"\noutlets = 17\nidentity = \"e66058\"\nlease = \"100ms\"\nsafe = \"dark\"\n"
+    ));
+}

@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nomad-api", &[]),
     ("agent-api", &["fleet"]),
     ("nomad-plugin", &["agent-api", "fleet", "nomad-api"]),
-    ("power-agent", &["agent-api", "fleet", "nomad-api", "serial-port"]),
+    ("power-agent", &["agent-api", "firmware-bridge", "fleet", "nomad-api", "serial-port"]),
     ("virtual-rack", &[]),
     ("standin", &["nomad-plugin"]),
 ];
@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
 const TOPS: &[&str] = &["testkit", "xtask"];
 
 /// Crates that tests of others may use beside their own edges: what stands in for the world.
-const FOR_TESTS: &[&str] = &["testkit", "virtual-rack"];
+const FOR_TESTS: &[&str] = &["bridge-simulated", "testkit", "virtual-rack"];
 
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

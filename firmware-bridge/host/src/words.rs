@@ -1,7 +1,7 @@
 //! What the protocol's numbers are called for people.
 
 use bridge_protocol::link::Lost;
-use bridge_protocol::{Identity, ResetCause, Versions};
+use bridge_protocol::{Identity, Refusal, ResetCause, Versions};
 
 /// A board's identity: sixteen hexadecimal digits.
 #[must_use]
@@ -52,5 +52,45 @@ pub fn reset_cause(cause: ResetCause) -> String {
         ResetCause::Watchdog => "its watchdog was not fed".to_owned(),
         ResetCause::Software => "it was told to".to_owned(),
         ResetCause::Other(code) => format!("a cause that only newer programs know ({code})"),
+    }
+}
+
+/// Why a device did nothing.
+#[must_use]
+pub fn refusal(why: Refusal) -> String {
+    match why {
+        Refusal::Malformed => "it could not read the request".to_owned(),
+        Refusal::NotInVersion => "its version of the protocol has no such request".to_owned(),
+        Refusal::OtherEpoch => "it started anew meanwhile".to_owned(),
+        Refusal::Stale(newest) => {
+            format!("it has heard a newer order (generation {})", newest.0)
+        }
+        Refusal::TooLate => "it heard the order too late, and did not obey it".to_owned(),
+        Refusal::NoSuchOutlet => "it has no such outlet".to_owned(),
+        Refusal::Dwell(left) => {
+            format!("the shortest time between two switches lasts for {left} ms more")
+        }
+        Refusal::InCycle(left) => format!("it is in a cycle for {left} ms more"),
+        Refusal::NotOn => "only what is on can be cycled".to_owned(),
+        Refusal::TooShort(least) => format!("shorter than {least} ms is not to be had"),
+        Refusal::TooLong(most) => format!("longer than {most} ms is not to be had"),
+        Refusal::NotArmed => "\"all off\" is not armed any more".to_owned(),
+        Refusal::StorageFailed => {
+            "its storage failed, and it switches on nothing that it could not remember".to_owned()
+        }
+        Refusal::Unable => "it has nothing of the kind".to_owned(),
+        Refusal::OtherBoard(board) => {
+            format!("the image is for another kind of board than {board:#06x}")
+        }
+        Refusal::ImageTooLong(most) => format!("an image has at most {most} bytes here"),
+        Refusal::OutOfOrder(next) => format!("the next bytes of the image begin at {next}"),
+        Refusal::NoImage => "no image was announced, or none is on trial".to_owned(),
+        Refusal::DoesNotVerify(found) => {
+            format!("the image arrived damaged: its CRC-32 is {found:08x}")
+        }
+        Refusal::OutletsOn => "an outlet is on and would lose its power over the start".to_owned(),
+        Refusal::OnTrial => {
+            "a firmware is on trial: nothing gets power before it was kept".to_owned()
+        }
     }
 }

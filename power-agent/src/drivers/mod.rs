@@ -3,6 +3,7 @@
 //! Retries, sequences, dwell and escalation live above. A new driver is one new file and one line
 //! in the table at the end of this file; it inherits the conformance tests.
 
+pub mod bridge;
 #[cfg(test)]
 mod conformance;
 pub mod gpio;
@@ -80,7 +81,7 @@ pub enum OwnerGone {
     /// It stays while the service manager starts the agent anew, because that keeps the descriptor; it falls back to
     /// what the wiring makes of it when the service is stopped.
     StaysOverRestart,
-    /// It falls back to what the wiring makes of it: a pull, a resistor.
+    /// It falls back to what the wiring makes of it, a pull, a resistor; or to the safe state that the device was given.
     FallsBack,
     /// Nobody promises anything.
     Undefined,
@@ -379,6 +380,8 @@ macro_rules! drivers {
 drivers! {
     /// LC Technology's serial relay boards, LCUS-1 to LCUS-8.
     Lcus => lcus,
+    /// A microcontroller that switches, reads and watches.
+    FirmwareBridge => bridge,
     /// Lines of a GPIO chip: a Raspberry Pi's header, an expander.
     Gpio => gpio,
     /// Pins of a Raspberry Pi's header, by its registers.

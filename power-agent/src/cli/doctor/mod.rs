@@ -73,7 +73,7 @@ pub(crate) async fn doctor(file: &Path, screen: &mut Screen) -> Result<Exit, Fai
             #[cfg(feature = "rppal")]
             DriverConfig::Rppal(device) => lines.push((name, drivers::rppal::look_at(device))),
             DriverConfig::Wol(device) => looked.extend(wake::device(name.as_str(), device)),
-            DriverConfig::Lcus(_) => {}
+            DriverConfig::Lcus(_) | DriverConfig::FirmwareBridge(_) => {}
         }
     }
     if !lines.is_empty() {

@@ -1,4 +1,4 @@
-//! The firmware bridge's logic for a bare chip: that it builds without std, and what it weighs there.
+//! The firmware bridge for bare chips: that its logic builds without std, and what it weighs there.
 
 use anyhow::{Context as _, Result};
 
@@ -8,37 +8,74 @@ use crate::steps::{Tally, command, step};
 /// The cores of RP2040 and of the small boards like it.
 const TARGET: &str = "thumbv6m-none-eabi";
 
-/// The program that is weighed, of a workspace of its own.
-const MANIFEST: &str = "firmware-bridge/footprint/Cargo.toml";
+/// The firmware for a board, whose HAL has a tree of its own.
+const BOARD: &str = "firmware-bridge/rp2040/Cargo.toml";
 
-/// Builds the logic, and prints its code and its state. Where the target can not be had it says so, and in CI fails.
+/// A program for a bare chip, in a workspace of its own.
+struct Program {
+    what: &'static str,
+    folder: &'static str,
+    name: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        what: "the logic alone",
+        folder: "firmware-bridge/footprint",
+        name: "bridge-footprint",
+    },
+    Program { what: "for RP2040 boards", folder: "firmware-bridge/rp2040", name: "bridge-rp2040" },
+];
+
+/// Builds the logic alone, and as firmware for a board, and prints what they weigh. Where the target can not be had it says
+/// so, and in CI fails.
 pub(crate) async fn weigh(in_ci: bool, tally: &mut Tally) -> Result<()> {
     match cross::library(TARGET).await {
         Ok(()) => {}
         Err(error) if in_ci => return Err(error),
         Err(error) => {
-            println!("\nSKIPPED, the firmware's logic for a bare chip: {error:#}");
+            println!("\nSKIPPED, the firmware for bare chips: {error:#}");
             return Ok(());
         }
     }
-    let format = ["fmt", "--manifest-path", MANIFEST, "--", "--check"];
-    step("firmware: format", command("cargo", &format), tally).await?;
-    let build = ["build", "--manifest-path", MANIFEST, "--release", "--locked"];
-    let mut building = command("cargo", &build);
-    building.args(["--target", TARGET]).env("CARGO_TARGET_DIR", cross::target_folder());
-    step("firmware: the logic for a bare chip", building, tally).await?;
-    let program = cross::target_folder().join(TARGET).join("release/bridge-footprint");
-    let bytes = std::fs::read(&program).with_context(|| format!("{}", program.display()))?;
-    let sections = sections(&bytes)
-        .with_context(|| format!("{} is no 32-bit ELF program", program.display()))?;
-    let sum = |kinds: &[&str]| -> u64 {
-        let counted = |name: &str| kinds.iter().any(|kind| name.starts_with(kind));
-        sections.iter().filter(|(name, _)| counted(name)).map(|(_, size)| size).sum()
-    };
-    let code = sum(&[".text", ".rodata", ".ARM.exidx"]);
-    let state = sum(&[".bss", ".data"]);
-    println!("{TARGET}: {code} bytes of code and constants, {state} bytes of state");
+    for program in PROGRAMS {
+        program.weigh(tally).await?;
+    }
     Ok(())
+}
+
+/// Licences, sources and bans of what only the firmware depends on.
+pub(crate) async fn dependencies(deny: &str, tally: &mut Tally) -> Result<()> {
+    let checks = ["--manifest-path", BOARD, "check", "bans", "licenses", "sources"];
+    step("dependencies of the firmware", command(deny, &checks), tally).await
+}
+
+impl Program {
+    async fn weigh(&self, tally: &mut Tally) -> Result<()> {
+        let manifest = format!("{}/Cargo.toml", self.folder);
+        let format = ["fmt", "--manifest-path", &manifest, "--", "--check"];
+        let name = format!("firmware, {}: format", self.what);
+        step(&name, command("cargo", &format), tally).await?;
+        let build = ["build", "--manifest-path", &manifest, "--release", "--locked"];
+        let mut building = command("cargo", &build);
+        building.args(["--target", TARGET]).env("CARGO_TARGET_DIR", cross::target_folder());
+        step(&format!("firmware, {}", self.what), building, tally).await?;
+        let program = cross::target_folder().join(TARGET).join("release").join(self.name);
+        let bytes = std::fs::read(&program).with_context(|| format!("{}", program.display()))?;
+        let sections = sections(&bytes)
+            .with_context(|| format!("{} is no 32-bit ELF program", program.display()))?;
+        let sum = |kinds: &[&str]| -> u64 {
+            let counted = |name: &str| kinds.iter().any(|kind| name.starts_with(kind));
+            sections.iter().filter(|(name, _)| counted(name)).map(|(_, size)| size).sum()
+        };
+        let code = sum(&[".text", ".rodata", ".ARM.exidx", ".vector_table", ".boot2"]);
+        let state = sum(&[".bss", ".data"]);
+        println!(
+            "{TARGET}, {}: {code} bytes of code and constants, {state} bytes of state beside the stack",
+            self.what
+        );
+        Ok(())
+    }
 }
 
 /// The names and sizes of a program's sections.

@@ -188,5 +188,6 @@ async fn dependencies(tally: &mut Tally) -> Result<()> {
     }
     let program = deny.display().to_string();
     let checks = ["check", "bans", "licenses", "sources"];
-    step("dependencies", command(&program, &checks), tally).await
+    step("dependencies", command(&program, &checks), tally).await?;
+    firmware::dependencies(&program, tally).await
 }

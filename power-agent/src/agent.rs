@@ -7,6 +7,7 @@ mod fences;
 mod foresee;
 mod hear;
 mod hold;
+mod life;
 mod owed;
 mod quarantine;
 mod room;
@@ -284,15 +285,6 @@ impl Agent {
     /// The rack as it is in force now.
     pub(crate) fn rack(&self) -> Arc<Rack> {
         Arc::clone(&self.rack.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Returns when the book can be had and the journal answers: orders are heard as long as it does.
-    pub(crate) async fn lives(&self) {
-        drop(self.book.lock().await);
-        let store = Arc::clone(&self.store);
-        if let Err(err) = tokio::task::spawn_blocking(move || store.answers()).await {
-            tracing::error!(%err, "the journal was not asked whether it answers");
-        }
     }
 
     /// Brings another rack into force. Under the book's lock, so that nothing begins on the old one meanwhile.

@@ -204,6 +204,12 @@ impl Store {
         }
     }
 
+    /// As long as this is held, the journal is as one on a disk that keeps a write waiting.
+    #[cfg(test)]
+    pub(crate) fn hanging(&self) -> impl Sized + '_ {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// As [`Store::commit`], on a thread that may block.
     ///
     /// # Errors

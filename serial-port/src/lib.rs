@@ -264,6 +264,8 @@ mod tests {
         assert!(said.contains(&own), "{said}");
         drop(other);
         let held = plug.port.open().unwrap();
+        // Who is not root is refused by the kernel, also where he does not ask for a lock.
+        assert!(held.exclusive());
         assert!(plug.port.open().is_err(), "it is held alone");
         drop(held);
         plug.port.open().unwrap();

@@ -65,7 +65,7 @@ impl Agent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
@@ -113,7 +113,7 @@ outlets = [{ device = "a", outlet = 2 }]
 "#;
 
     /// An agent that has looked at nothing.
-    fn agent(folder: &std::path::Path) -> Arc<Agent> {
+    pub(in crate::agent) fn agent(folder: &std::path::Path) -> Arc<Agent> {
         std::fs::write(folder.join("rack.toml"), RACK).unwrap();
         let (config, _warnings) = Config::load(&folder.join("rack.toml")).unwrap();
         let store = Store::open(&folder.join("state"), BootId::new("test")).unwrap();

@@ -46,6 +46,9 @@ fn a_line_keeps_its_level_over_kills_and_restarts_where_systemd_stores_it() -> R
                 service.start().await?;
                 let status = service.said("status").await?;
                 assert!(status.contains("node1") && status.contains(" on "), "{status}");
+                // A program that it starts, like ssh, would hold the lines beyond its end.
+                let passed = service.passes_on()?;
+                assert!(!passed.is_empty() && !passed.contains(&true), "{passed:?}");
             }
             service.stop().await?;
             assert_eq!(chip.level(1)?, Level::High);

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
@@ -197,6 +198,24 @@ impl Service {
     pub(crate) async fn stored(&mut self) -> Result<Vec<String>> {
         self.hear()?;
         Ok(self.stored.iter().map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Of each descriptor of lines that the agent has, whether programs that it starts would have it too.
+    pub(crate) fn passes_on(&self) -> Result<Vec<bool>> {
+        let folder = format!("/proc/{}", self.agent.as_ref().context("no agent")?.id());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(format!("{folder}/fd"))? {
+            let number = entry?.file_name().to_string_lossy().into_owned();
+            let open = std::fs::read_link(format!("{folder}/fd/{number}")).unwrap_or_default();
+            if !open.to_string_lossy().contains("gpio-line") {
+                continue;
+            }
+            let told = std::fs::read_to_string(format!("{folder}/fdinfo/{number}"))?;
+            let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = u32::from_str_radix(flags.context("its flags")?.trim(), 8)?;
+            found.push(OFlags::from_bits_retain(flags).intersection(OFlags::CLOEXEC).is_empty());
+        }
+        Ok(found)
     }
 
     /// What another process can do that has got hold of what is stored: the same lines by a descriptor of its own.

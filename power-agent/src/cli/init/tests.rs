@@ -3,6 +3,8 @@
 
 use std::os::unix::fs::symlink;
 
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 use super::look::Line;
@@ -10,8 +12,7 @@ use super::*;
 use crate::config::Config;
 use crate::drivers::DriverConfig;
 
-/// A host's files: two adapters, one of which has two names, neighbours, two interfaces. No port can be opened,
-/// because there is none behind the links.
+/// A host's files: two adapters, one of which has two names, neighbours, two interfaces.
 fn host() -> TempDir {
     let root = tempfile::tempdir().expect("a folder");
     let at = |path: &str| root.path().join(path);
@@ -134,6 +135,21 @@ fn with_every_setting_taken_as_proposed_check_takes_it_too() {
     assert_eq!(config.devices.values().filter(wol).count(), 2, "{text}");
     let woken = config.machines.values().filter(|machine| machine.wake.is_some());
     assert_eq!(woken.count(), 2, "{text}");
+}
+
+#[test]
+fn no_port_is_opened_for_it() {
+    let root = host();
+    let board = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a line");
+    grantpt(&board).expect("its other end");
+    unlockpt(&board).expect("its other end");
+    let port = ptsname(&board, Vec::new()).expect("its name").into_string().expect("a path");
+    symlink(port, root.path().join("dev/ttyUSB0")).expect("a link");
+    rustix::io::ioctl_fionbio(&board, true).expect("a line that does not wait");
+    assert_eq!(look::look(root.path()).ports.len(), 2);
+    // Once its other end was open and is not any more, the kernel calls the line broken.
+    let heard = rustix::io::read(&board, &mut [0_u8; 1]);
+    assert_eq!(heard.expect_err("nobody has sent anything"), Errno::AGAIN);
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! Machines that are composed of paths: woken, asked to shut down, cut. Goal: a packet is no evidence and silence is no
 //! off; each way ends with what was tried and seen. Method: the sequencer on a modelled machine that sleeps.
 
+#[path = "orders/mod.rs"]
+mod orders;
+
 use std::time::Duration;
 
 use fleet::forecast::{Assumed, Doing, OutletNow, foretell};
 use fleet::sequencer::{
     Action, Cut, Input, NodeSign, Paths, Room, State, Task, WAKE_BURST, WAKE_GAP, WAKE_PAUSE,
 };
-use fleet::{
-    Fault, FaultClass, LinesSeen, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Verb,
-};
+use fleet::{Fault, FaultClass, LinesSeen, Moment, Phase, PowerState, Sequencer, Verb};
 use proptest::prelude::any;
 use proptest::{prop_assert, proptest};
 
@@ -136,18 +137,7 @@ impl Sleeper {
 }
 
 fn task(verb: Verb, cut: Cut) -> Task {
-    Task {
-        verb,
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
-        drain: None,
-        soft_off: Some(Duration::from_secs(60)),
-        settle: Duration::from_secs(5),
-        off_dwell: Duration::from_secs(10),
-        may_cut_at: Moment::ZERO,
-        may_light_at: Moment::ZERO,
-        fed: false,
-        paths: Paths { cut, wake: Some(PATIENCE) },
-    }
+    Task { paths: Paths { cut, wake: Some(PATIENCE) }, ..orders::task(verb) }
 }
 
 fn fault(class: FaultClass) -> Fault {

@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panic as the tests do")]
 
 mod bench;
+#[path = "../orders/mod.rs"]
+mod orders;
 mod room;
 mod shortest;
 

@@ -4,30 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::feeds::{Admission, CLOSES_WITHIN, Ledger, Load, Stand};
-use fleet::sequencer::{
-    Action, Input, Paths, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task,
-};
-use fleet::{
-    LinesSeen, Milliamps, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Supply, Verb,
-};
+use fleet::sequencer::{Action, Input, ROOM_DEADLINE, ROOM_FULL_DEADLINE, Room, State, Task};
+use fleet::{LinesSeen, Milliamps, Moment, Phase, PowerState, Sequencer, Supply, Verb};
 
-use crate::{draw, feed, machine};
+use crate::{draw, feed, machine, orders};
 
 const NOW: Moment = Moment::from_millis(1_000_000);
 
 fn task(verb: Verb) -> Task {
-    Task {
-        verb,
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
-        drain: None,
-        soft_off: Some(Duration::from_secs(60)),
-        settle: Duration::from_secs(5),
-        off_dwell: Duration::from_secs(10),
-        may_cut_at: Moment::ZERO,
-        may_light_at: Moment::ZERO,
-        fed: true,
-        paths: Paths::default(),
-    }
+    Task { fed: true, ..orders::task(verb) }
 }
 
 /// A sequence that has looked at its outlets, and reads this.

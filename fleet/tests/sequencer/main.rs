@@ -3,6 +3,8 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panic as the tests do")]
 
+#[path = "../orders/mod.rs"]
+mod orders;
 mod resume;
 
 use std::time::Duration;
@@ -11,6 +13,7 @@ use fleet::sequencer::{Action, Eligible, Input, NodeSign, Paths, Room, State, Ta
 use fleet::{
     Fault, FaultClass, LinesSeen, Moment, OnSoftOffTimeout, Phase, PowerState, Sequencer, Verb,
 };
+use orders::task;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
@@ -118,21 +121,6 @@ impl Bench {
             }
         }
         panic!("the sequence does not end: {:?}", sequencer.record());
-    }
-}
-
-fn task(verb: Verb) -> Task {
-    Task {
-        verb,
-        on_soft_off_timeout: OnSoftOffTimeout::Cut,
-        drain: None,
-        soft_off: Some(Duration::from_secs(60)),
-        settle: Duration::from_secs(5),
-        off_dwell: Duration::from_secs(10),
-        may_cut_at: Moment::ZERO,
-        may_light_at: Moment::ZERO,
-        fed: false,
-        paths: Paths::default(),
     }
 }
 

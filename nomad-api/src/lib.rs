@@ -18,7 +18,6 @@ mod token;
 mod variables;
 mod wire;
 
-pub use agent::AgentSelf;
 pub use allocations::{
     AllocatedCpu, AllocatedMemory, AllocatedResources, AllocatedShared, AllocatedTask, Allocation,
     AllocationStub, ClientStatus, DesiredStatus, DesiredTransition,

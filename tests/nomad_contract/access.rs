@@ -120,7 +120,7 @@ async fn a_unix_socket_is_an_address_like_any_other() {
     let address = cluster.server.address().trim_start_matches("http://").to_owned();
     let _relay = behind_socket(&socket, address).await;
     let api = Client::new(&Config::at(format!("unix://{}", socket.display()))).unwrap();
-    assert_eq!(api.agent_self().await.unwrap().region, "global");
+    assert_eq!(api.regions().await.unwrap(), ["global"]);
     let mut stream = api.events(&[nomad_api::Topic::Node], 0);
     assert_eq!(stream.next().await.unwrap(), nomad_api::StreamItem::Connected);
 

@@ -12,9 +12,9 @@ use crate::steps::{Tally, command, step};
 /// The version of cargo-deny that checks the dependencies.
 const DENY_VERSION: &str = "0.20.2";
 
-/// Stories that run side by side: each is a cluster of its own, and the slowest machines that run them
-/// have two cores.
-const STORIES_AT_ONCE: &str = "--test-threads=2";
+/// Stories that run side by side: each is a cluster of its own, which mostly waits for clocks; four of them keep a core
+/// busy, and the slowest machines that run them have two.
+const STORIES_AT_ONCE: &str = "--test-threads=4";
 
 /// The driver that only a Pi's owner builds: it is linted, and its own tests run; the rest runs without it.
 const RPPAL: &str = "--features=power-agent/rppal";

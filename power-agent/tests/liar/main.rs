@@ -14,8 +14,8 @@ use virtual_rack::relay::Power;
 use bench::{Found, TRIES_MAX, edges, give, give_in_time, with_bench};
 use cases::{Case, RIGHT, cases};
 
-/// Racks that run at once: the agents are small, but CI's machines have two cores.
-const AT_ONCE: usize = 4;
+/// Racks that run at once: agents and boards mostly wait for each other.
+const AT_ONCE: usize = 8;
 
 impl Case {
     /// Gives the order and holds what is said against what moved; returns the table's row.

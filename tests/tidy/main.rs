@@ -227,7 +227,7 @@ fn every_driver_has_an_example() {
     let mut drivers = 0;
     for row in rows.filter(|row| row.contains("=>")) {
         let module = row.split("=>").nth(1).unwrap_or_default().split_whitespace().next();
-        let name = module.unwrap_or_default().trim_end_matches(',');
+        let name = module.unwrap_or_default().trim_end_matches(',').replace('_', "-");
         assert!(example.contains(&format!("driver = \"{name}\"")), "no example of driver {name}");
         drivers += 1;
     }

@@ -3,9 +3,9 @@
 //! Retries, sequences, dwell and escalation live above. A new driver is one new file and one line
 //! in the table at the end of this file; it inherits the conformance tests.
 
-pub mod bridge;
 #[cfg(test)]
 mod conformance;
+pub mod firmware_bridge;
 pub mod gpio;
 pub mod lcus;
 mod line;
@@ -381,7 +381,7 @@ drivers! {
     /// LC Technology's serial relay boards, LCUS-1 to LCUS-8.
     Lcus => lcus,
     /// A microcontroller that switches, reads and watches.
-    FirmwareBridge => bridge,
+    FirmwareBridge => firmware_bridge,
     /// Lines of a GPIO chip: a Raspberry Pi's header, an expander.
     Gpio => gpio,
     /// Pins of a Raspberry Pi's header, by its registers.

@@ -185,7 +185,7 @@ impl Record {
     pub fn deadline(&self) -> Moment {
         let task = &self.task;
         let phases = [
-            task.may_cut_at.since(self.began),
+            task.asked_from().since(self.began),
             task.may_light_at.since(self.began),
             LOOK_DEADLINE,
             task.drain.unwrap_or_default(),
@@ -225,8 +225,8 @@ impl Record {
             State::Draining { left, .. } => left.clone(),
             State::Undraining { why, .. } => format!("taking the drain back: {why}"),
             State::Looking { rest: Some(_), .. } => format!("trying again: {}", self.trouble),
-            State::Waiting { to: PowerState::Off, .. } if self.task.paths.cut == Cut::Never => {
-                "it was lit too short ago (min_on; a person may say --force), or may still wake by packets that were sent"
+            State::Waiting { to: PowerState::Off, .. } if self.task.waits_for_life() => {
+                "it may still wake by packets that were sent, and is asked once it answers"
                     .to_owned()
             }
             State::Waiting { to: PowerState::Off, .. } => {
@@ -263,6 +263,18 @@ impl Record {
 
     fn reach(&mut self, state: PowerState, now: Moment) {
         self.reached = Some((state, now));
+    }
+}
+
+impl Task {
+    /// From when it may be asked to shut down though it does not answer.
+    fn asked_from(&self) -> Moment {
+        self.may_cut_at.max(self.may_wake_until)
+    }
+
+    /// Whether an answer of the machine would let it go sooner.
+    fn waits_for_life(&self) -> bool {
+        self.may_wake_until > self.may_cut_at
     }
 }
 

@@ -78,7 +78,8 @@ impl Sleeper {
             Action::LookForLife { .. } => Input::LifeSeen(self.life()),
             Action::WatchLife { again_at, .. } => {
                 sequencer.handle(Input::LifeSeen(self.life()), self.now);
-                self.now = again_at.max(self.now);
+                let soon = self.now + Duration::from_secs(1);
+                self.now = again_at.min(soon).max(self.now);
                 return true;
             }
             Action::SoftOff { .. } => {
@@ -257,6 +258,31 @@ fn a_last_resort_cuts_only_what_did_not_go_down() {
     let done = machine.run(task(Verb::Off, Cut::LastResort));
     assert_eq!(done.record().state, State::Done);
     assert_eq!(machine.edges, [PowerState::Off]);
+}
+
+#[test]
+fn an_off_that_waits_for_packets_that_were_sent_begins_once_the_machine_answers() {
+    let ended = |machine: &mut Sleeper, min_on| {
+        let began = machine.now;
+        let (may_cut_at, may_wake_until) = (began + min_on, began + PATIENCE);
+        let done = machine.run(Task { may_cut_at, may_wake_until, ..task(Verb::Off, Cut::Never) });
+        assert_eq!(done.record().evidence, "shut down; nothing cuts its power");
+        machine.now.since(began)
+    };
+    let waking = || {
+        let machine = Sleeper::new(None);
+        Sleeper { awake_at: Some(machine.now + machine.boots_in), ..machine }
+    };
+    let (boot, settle) = (Duration::from_secs(20), Duration::from_secs(5));
+    let took = ended(&mut waking(), Duration::ZERO);
+    assert!((boot + settle..boot + settle * 3).contains(&took), "{took:?}");
+    let took = ended(&mut waking(), boot * 3);
+    assert!(took >= boot * 3 + settle, "it keeps its min_on: {took:?}");
+    let took = ended(&mut Sleeper::new(None), Duration::ZERO);
+    assert!(
+        took >= PATIENCE,
+        "one that is silent is asked when it can not wake any longer: {took:?}"
+    );
 }
 
 #[test]

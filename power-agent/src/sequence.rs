@@ -228,7 +228,8 @@ async fn watch_life(agent: &Agent, machine: &Machine, next: Moment) -> Option<In
     if let Some(live) = &mut machine.state().live {
         live.sequencer.handle(Input::LifeSeen(seen), Clock.now());
     }
-    sleep_until(next).await;
+    // Where no packet is due for long, it may be called off meanwhile.
+    sleep_until(next.min(Clock.now() + NODE_POLL)).await;
     None
 }
 

@@ -15,6 +15,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use virtual_rack::machine::Phase;
 
+/// Nobody wakes it; its packets are counted from the start.
+const SLEEPER: &str = "[devices.lan]\ndriver = \"wol\"\ninterface = \"lo\"\n\
+    [machines.sleeper]\nwake = { device = \"lan\", mac = \"52:54:00:12:34:56\" }\n";
+
 /// The exit code of a refusal.
 const REFUSED: i32 = 2;
 
@@ -32,7 +36,8 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_there_and_says_how_the_pool_i
             "[feeds.mains]\nbudget = \"10A\"\n[pools.rack]\nfeed = \"mains\"\nrunning = \"1A\"\n",
         );
         let text = std::fs::read_to_string(&file)?;
-        std::fs::write(&file, text.replacen(section, &with, 1).replacen(pool, feed, 1))?;
+        let text = text.replacen(section, &with, 1).replacen(pool, feed, 1) + SLEEPER;
+        std::fs::write(&file, text)?;
         rig.start_agent().await?;
         rig.start_autoscaler().await?;
         says(&rig, &port, "machines{pool=\"rack\",state=\"off\"}", 2).await?;

@@ -312,6 +312,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_document_has_all_of_them() {
+        assert!(include_str!("../../docs/virtual-rack.md").contains(WORDS));
+    }
+
+    #[test]
     fn every_fault_is_read_as_it_is_written() {
         let mut seen = 0;
         for line in WORDS.lines() {

@@ -1,4 +1,4 @@
-//! `cargo xtask cross`: the agent for the boards that it runs on.
+//! `cargo xtask cross`: agent and plugin for the boards that they run on.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -42,8 +42,19 @@ const TARGETS: &[Target] = &[
     },
 ];
 
-/// Builds the agent for the targets that are named, or for all of another kind than this host, and prints the binaries' sizes.
-/// With the virtual rack where that is asked for.
+/// A program of a package of the workspace.
+#[derive(Clone, Copy)]
+struct Program {
+    package: &'static str,
+    name: &'static str,
+}
+
+const AGENT: Program = Program { package: "power-agent", name: "power-agent" };
+const PLUGIN: Program = Program { package: "nomad-plugin", name: "lamplighter" };
+const RACK: Program = Program { package: "virtual-rack", name: "virtual-rack" };
+
+/// Builds agent and plugin for the targets that are named, or for all of another kind than this host, and prints the
+/// binaries' sizes. With the virtual rack where that is asked for.
 pub(crate) async fn run(only: &[String], profile: &str, with_rack: bool) -> Result<()> {
     let names: Vec<&str> = TARGETS.iter().map(|target| target.triple).collect();
     if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
@@ -56,13 +67,12 @@ pub(crate) async fn run(only: &[String], profile: &str, with_rack: bool) -> Resu
     let mut built = Vec::new();
     for target in wanted {
         target.prepare().await?;
-        let program = target.build("power-agent", profile).await?;
-        if with_rack {
-            target.build("virtual-rack", profile).await?;
+        for program in [AGENT, PLUGIN].into_iter().chain(with_rack.then_some(RACK)) {
+            let file = target.build(program, profile).await?;
+            let size = std::fs::metadata(&file)?.len();
+            let (whole, tenth) = (size / 1_000_000, size / 100_000 % 10);
+            built.push(format!("{}  {whole}.{tenth} MB  {}", target.triple, file.display()));
         }
-        let size = std::fs::metadata(&program)?.len();
-        let (whole, tenth) = (size / 1_000_000, size / 100_000 % 10);
-        built.push(format!("{}  {whole}.{tenth} MB  {}", target.triple, program.display()));
     }
     println!();
     for line in built {
@@ -76,7 +86,7 @@ pub(crate) async fn build(triple: &str, profile: &str) -> Result<PathBuf> {
     let target = TARGETS.iter().find(|target| target.triple == triple);
     let target = target.with_context(|| format!("no target {triple}"))?;
     target.prepare().await?;
-    target.build("power-agent", profile).await
+    target.build(AGENT, profile).await
 }
 
 impl Target {
@@ -96,7 +106,8 @@ impl Target {
         library(self.triple).await
     }
 
-    async fn build(&self, package: &str, profile: &str) -> Result<PathBuf> {
+    async fn build(&self, program: Program, profile: &str) -> Result<PathBuf> {
+        let Program { package, name } = program;
         let triple = self.triple;
         let flags = format!("build.rustflags={:?}", unmoved()?);
         let arguments = ["build", "-p", package, "--bins", "--target", triple];
@@ -111,11 +122,11 @@ impl Target {
             .env(format!("CARGO_TARGET_{}_LINKER", key.to_uppercase()), format!("{}-gcc", self.gcc))
             .env(format!("CC_{key}"), format!("{}-gcc", self.gcc))
             .env(format!("AR_{key}"), format!("{}-ar", self.gcc));
-        step(&format!("{package} for {triple}"), building, &mut Tally::default()).await?;
+        step(&format!("{name} for {triple}"), building, &mut Tally::default()).await?;
         let folder = if profile == "dev" { "debug" } else { profile };
-        let program = target_folder().join(triple).join(folder).join(package);
-        ensure!(program.is_file(), "{} is not there", program.display());
-        Ok(program)
+        let file = target_folder().join(triple).join(folder).join(name);
+        ensure!(file.is_file(), "{} is not there", file.display());
+        Ok(file)
     }
 }
 

@@ -63,6 +63,10 @@ fn next(record: &mut Record, state: State, event: Event, now: Moment) -> State {
 
         (State::Waiting { .. }, Event::Told(Input::CalledOff(why))) => undrain(record, why, now),
         (State::Waiting { to: PowerState::Off, .. }, Event::Expired) => shut_down(record, now),
+        (State::Waiting { to: PowerState::Off, .. }, Event::Told(Input::LifeSeen(Ok(_)))) => {
+            record.task.may_wake_until = Moment::ZERO;
+            shut_down(record, now)
+        }
         (State::Waiting { to: PowerState::On, .. }, Event::Expired) => light(record, now),
 
         (State::SoftOff { until }, Event::Told(Input::SoftOffEnded(result))) => State::Settling {
@@ -255,7 +259,7 @@ fn unwritten(record: &mut Record, state: State, why: &str, now: Moment) -> State
 
 /// The way down of a machine that is to go, once its hardware may: asked first where it can be.
 fn shut_down(record: &mut Record, now: Moment) -> State {
-    let may = record.task.may_cut_at;
+    let may = record.task.asked_from();
     if now < may {
         return State::Waiting { until: may, to: PowerState::Off };
     }
@@ -506,6 +510,9 @@ pub(super) fn action(record: &Record) -> Action {
         State::Looking { until, rest: None } => Action::ReadBack { until: *until },
         State::Draining { until, ordered: false, .. } => Action::OrderDrain { until: *until },
         State::Draining { until, ordered: true, .. } => Action::WatchDrain { until: *until },
+        State::Waiting { until, to: PowerState::Off } if record.task.waits_for_life() => {
+            Action::WatchLife { again_at: *until, until: *until }
+        }
         State::Waiting { until, .. } => Action::Wait { until: *until },
         State::AwaitingRoom { until, to, ask_at, .. } => {
             Action::AskRoom { to: *to, ask_at: *ask_at, until: *until }

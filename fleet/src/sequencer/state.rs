@@ -22,6 +22,9 @@ pub struct Task {
     pub off_dwell: Duration,
     /// It is not asked to shut down and not cut sooner: it was lit a short while ago.
     pub may_cut_at: Moment,
+    /// It may still wake by packets that were sent, and nothing but asking it can switch it off: until then it is asked only
+    /// once it answers.
+    pub may_wake_until: Moment,
     /// It is not lit sooner: it was cut a short while ago.
     pub may_light_at: Moment,
     /// Whether it hangs on feeds with a budget: then it is lit only once they have room.

@@ -95,6 +95,7 @@ impl Rack {
             settle: Duration::ZERO,
             off_dwell: dwell,
             may_cut_at: Moment::ZERO,
+            may_wake_until: Moment::ZERO,
             may_light_at: Moment::ZERO,
             fed: true,
             paths: Paths::default(),

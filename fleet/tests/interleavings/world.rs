@@ -198,6 +198,7 @@ impl World {
             settle: Duration::from_secs(1),
             off_dwell: DWELL.max(self.limits.min_off),
             may_cut_at: if forced { Moment::ZERO } else { may_cut_at },
+            may_wake_until: Moment::ZERO,
             may_light_at: self.wear.may_light_at(self.limits),
             fed: self.fed,
             paths: Paths::default(),

@@ -15,6 +15,7 @@ pub(crate) fn task(verb: Verb) -> Task {
         settle: Duration::from_secs(5),
         off_dwell: Duration::from_secs(10),
         may_cut_at: Moment::ZERO,
+        may_wake_until: Moment::ZERO,
         may_light_at: Moment::ZERO,
         fed: false,
         paths: Paths::default(),

@@ -429,6 +429,7 @@ fn tasks() -> impl Strategy<Value = Task> {
             settle,
             off_dwell,
             may_cut_at: Moment::from_millis(may_cut_at),
+            may_wake_until: Moment::ZERO,
             may_light_at: Moment::from_millis(may_light_at),
             fed,
             paths: Paths::default(),

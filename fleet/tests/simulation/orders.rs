@@ -65,6 +65,7 @@ pub(crate) fn task(order: &Order, work: &Work, wear: &Wear) -> Task {
         settle: Duration::from_secs(SETTLE),
         off_dwell: Duration::from_secs(OFF_DWELL).max(LIMITS.min_off),
         may_cut_at: if order.force { Moment::ZERO } else { wear.may_cut_at(LIMITS) },
+        may_wake_until: Moment::ZERO,
         may_light_at: wear.may_light_at(LIMITS),
         fed: true,
         paths: Paths::default(),

@@ -293,8 +293,9 @@ pub(super) fn task(order: &Order, machine: &Machine, work: &Work) -> Task {
         soft_off: config.soft_off.as_ref().map(|soft_off| soft_off.deadline),
         settle: config.settle,
         off_dwell: config.off_dwell.max(limits.min_off),
+        may_cut_at,
         // Hurry is no use where nobody is there yet to be asked.
-        may_cut_at: may_cut_at.max(machine.may_wake_until().unwrap_or(Moment::ZERO)),
+        may_wake_until: machine.may_wake_until().unwrap_or(Moment::ZERO),
         may_light_at,
         fed: !config.supplies.is_empty(),
         paths: config.paths(),

@@ -139,6 +139,7 @@ outlets = [{ device = "a", outlet = 2 }]
             settle: Duration::ZERO,
             off_dwell: Duration::ZERO,
             may_cut_at: Moment::ZERO,
+            may_wake_until: Moment::ZERO,
             may_light_at: Moment::ZERO,
             fed: true,
             paths: Paths::default(),

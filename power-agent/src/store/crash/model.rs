@@ -276,6 +276,7 @@ fn record(verb: Verb, state: State, began: Moment) -> Record {
             settle: Duration::from_secs(5),
             off_dwell: Duration::from_secs(10),
             may_cut_at: began,
+            may_wake_until: Moment::ZERO,
             may_light_at: began,
             fed: true,
             paths: Paths::default(),

@@ -40,6 +40,8 @@ struct TaskDoc {
     #[serde(default)]
     may_cut_at_ms: u64,
     #[serde(default)]
+    may_wake_until_ms: u64,
+    #[serde(default)]
     may_light_at_ms: u64,
     #[serde(default)]
     fed: bool,
@@ -111,6 +113,7 @@ impl RecordDoc {
                 settle_ms: millis(task.settle),
                 off_dwell_ms: millis(task.off_dwell),
                 may_cut_at_ms: task.may_cut_at.as_millis(),
+                may_wake_until_ms: task.may_wake_until.as_millis(),
                 may_light_at_ms: task.may_light_at.as_millis(),
                 fed: task.fed,
                 cut: task.paths.cut.into(),
@@ -144,6 +147,7 @@ impl RecordDoc {
                 settle: Duration::from_millis(self.task.settle_ms),
                 off_dwell: Duration::from_millis(self.task.off_dwell_ms),
                 may_cut_at: epoch.at(self.task.may_cut_at_ms),
+                may_wake_until: epoch.at(self.task.may_wake_until_ms),
                 may_light_at: epoch.at(self.task.may_light_at_ms),
                 fed: self.task.fed,
                 paths: Paths {

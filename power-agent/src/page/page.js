@@ -142,6 +142,8 @@ function summarize() {
   const counts = new Map();
   for (const { tile } of seen.values()) counts.set(tile.word, (counts.get(tile.word) ?? 0) + 1);
   const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([word, count]) => `${count} ${word}`);
+  const out = [...seen.values()].filter(({ tile }) => tile.marks.some((mark) => mark.kind === "quarantined")).length;
+  if (out > 0) parts.push(`${out} of them in quarantine`);
   const all = seen.size === 1 ? "1 machine" : `${seen.size} machines`;
   write($("summary"), seen.size ? `${all}: ${parts.join(", ")}` : "");
 }

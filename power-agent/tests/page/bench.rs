@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-const BOARDS: &str = r#"
+pub(crate) const BOARDS: &str = r#"
 socket = "rack.sock"
 edge_log = "edges.jsonl"
 [boards.a]
@@ -30,7 +30,7 @@ channels = 1
 link = "c.tty"
 "#;
 
-const RACK: &str = r#"
+pub(crate) const RACK: &str = r#"
 [agent]
 name = "shelf"
 socket = "agent.sock"

@@ -8,3 +8,4 @@ mod doors;
 mod orders;
 mod seen;
 mod tls;
+mod trouble;

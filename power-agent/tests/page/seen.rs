@@ -10,17 +10,17 @@ use virtual_rack::relay::Power;
 
 use crate::bench::{Shelf, shelf, shelf_at, shelf_of, shown};
 
-const PHONE: View = View { width: 390, height: 844, dark: false, still: true };
+pub(crate) const PHONE: View = View { width: 390, height: 844, dark: false, still: true };
 const SCREEN: View = View { width: 1280, height: 800, dark: false, still: true };
 
 /// Keeps a picture where LAMPLIGHTER_PICTURES names a folder, for somebody to look at.
-async fn picture(browser: &mut Browser, name: &str) {
+pub(crate) async fn picture(browser: &mut Browser, name: &str) {
     let Some(folder) = std::env::var_os("LAMPLIGHTER_PICTURES") else { return };
     browser.picture(&PathBuf::from(folder).join(format!("{name}.png"))).await.unwrap();
 }
 
 /// In each size and both schemes nothing is wider than the page, and nothing that is written is cut off.
-async fn fits(browser: &mut Browser, name: &str) {
+pub(crate) async fn fits(browser: &mut Browser, name: &str) {
     for (size, view) in [("phone", PHONE), ("screen", SCREEN)] {
         for dark in [false, true] {
             browser.view(View { dark, ..view }).await.unwrap();

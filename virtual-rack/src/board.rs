@@ -27,6 +27,8 @@ const PENDING_MAX: usize = 64;
 pub enum Kind {
     /// An LCUS board that answers `FF` with a line of text per channel.
     LcusAscii,
+    /// An LCUS board that answers `FF` with a byte per channel, 0 or 1.
+    LcusBytes,
     /// An LCUS board that answers nothing, ever.
     LcusSilent,
 }
@@ -291,7 +293,11 @@ impl Board {
         if self.kind == Kind::LcusSilent || self.faults.contains(&BoardFault::Mute) {
             return None;
         }
-        let answer = lcus::status_lines(self.claims().into_iter());
+        let claims = self.claims().into_iter();
+        let answer = match self.kind {
+            Kind::LcusBytes => claims.map(|claim| u8::from(claim == Power::On)).collect(),
+            Kind::LcusAscii | Kind::LcusSilent => lcus::status_lines(claims),
+        };
         let mut answer: Vec<u8> = answer.into_iter().map(|byte| self.noise(byte)).collect();
         let late = self.faults.iter().find_map(|fault| match fault {
             BoardFault::AnswersLate(late) => Some(*late),

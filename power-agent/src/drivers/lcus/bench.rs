@@ -105,6 +105,13 @@ impl Board {
                 *relay = state;
                 Vec::new()
             }
+            [0xFF] if self.status == Status::Bytes => {
+                let mut answer = self.noise.to_vec();
+                if self.answers {
+                    answer.extend(self.relays.map(|state| u8::from(state == PowerState::On)));
+                }
+                answer
+            }
             [0xFF] if self.answers && self.status == Status::Ascii => {
                 let mut answer = self.noise.to_vec();
                 for (state, channel) in self.relays.iter().zip(1..) {
@@ -147,6 +154,11 @@ impl Bench {
         locked(&self.board).noise = noise;
     }
 
+    /// Whether from now on anything comes after that.
+    pub(super) fn answer_after(&self, answers: bool) {
+        locked(&self.board).answers = answers;
+    }
+
     /// From now on the board answers no query.
     pub(super) fn fall_silent(&self) {
         locked(&self.board).answers = false;
@@ -171,6 +183,7 @@ impl conformance::Bench for Bench {
         vec![
             Self::with(Status::Ascii, b""),
             Self::with(Status::Ascii, b"\0\xFFCH CH9: ON\r\nON\r\n"),
+            Self::with(Status::Bytes, b""),
             Self::with(Status::None, b""),
         ]
     }

@@ -34,12 +34,16 @@ const STATUS_QUERY: u8 = 0xFF;
 const STATUS_DEADLINE: Duration = Duration::from_millis(1500);
 /// A reply of eight channels is some 80 bytes; what is more than six times that is no reply.
 const STATUS_BYTES_MAX: usize = 512;
+/// Bytes of one reply follow each other on the wire; an adapter hands them on every 16 ms at worst.
+const STATUS_QUIET: Duration = Duration::from_millis(50);
 
 /// What the board answers to the status query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Lines like `CH1: OFF`.
     Ascii,
+    /// One byte for each channel, 0 or 1.
+    Bytes,
     /// Nothing: it can not be read.
     None,
 }
@@ -60,7 +64,8 @@ impl Settings for Config {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         let port = tty::read(section);
         let channels = section.integer("channels", 1..=CHANNELS_MAX, "4");
-        let status = section.choice("status", &[("ascii", Status::Ascii), ("none", Status::None)]);
+        let known = [("ascii", Status::Ascii), ("bytes", Status::Bytes), ("none", Status::None)];
+        let status = section.choice("status", &known);
         let gap_min = section.duration("min_gap", GAP_MIN..=GAP_MAX, "\"100ms\"");
         let required = [("port", PORT_EXAMPLE), ("channels", "4"), ("status", "\"ascii\"")];
         for (key, example) in required {
@@ -177,6 +182,35 @@ impl<P: Port> Lcus<P> {
         }
     }
 
+    /// Nothing in such a reply says which channel a byte is of but its place: with a byte too many, nobody knows.
+    async fn query_bytes(&mut self) -> Result<Readings, DriverError> {
+        let deadline = self.line.deadline(STATUS_DEADLINE);
+        self.line.send_fresh(&[STATUS_QUERY]).await?;
+        let mut reply = Vec::new();
+        let channels = usize::from(self.config.channels);
+        while reply.len() < channels {
+            let room = channels.saturating_sub(reply.len());
+            if !self.line.receive(&mut reply, room, deadline).await? {
+                return Err(self.incomplete(&reply, reply.len()));
+            }
+        }
+        let quiet = self.line.deadline(STATUS_QUIET);
+        if self.line.receive(&mut reply, 1, quiet).await? {
+            let what = format!("the status reply has more bytes than the {channels} channels");
+            return Err(self.unread(what));
+        }
+        self.outlets()
+            .zip(&reply)
+            .map(|(outlet, byte)| match byte {
+                0 => Ok((outlet, PowerState::Off)),
+                1 => Ok((outlet, PowerState::On)),
+                other => Err(self.unread(format!(
+                    "the status reply says {other:#04x} of channel {outlet}, which is neither 0 nor 1"
+                ))),
+            })
+            .collect()
+    }
+
     fn incomplete(&self, reply: &[u8], told: usize) -> DriverError {
         let channels = self.config.channels;
         if reply.is_empty() {
@@ -219,6 +253,7 @@ impl<P: Port> Driver for Lcus<P> {
     async fn read_all(&mut self) -> Result<Readings, DriverError> {
         let readings = match self.config.status {
             Status::Ascii => self.query().await,
+            Status::Bytes => self.query_bytes().await,
             Status::None => self.line.check().map(|()| Readings::default()),
         }?;
         self.line.told();
@@ -232,7 +267,7 @@ impl<P: Port> Driver for Lcus<P> {
     fn capabilities(&self, _outlet: OutletNumber) -> Capabilities {
         Capabilities {
             can_cut: true,
-            reads: (self.config.status == Status::Ascii).then_some(ReadSource::Device),
+            reads: (self.config.status != Status::None).then_some(ReadSource::Device),
             gap_min: self.config.gap_min,
             owner_gone: OwnerGone::Stays,
         }
@@ -289,6 +324,23 @@ mod tests {
         assert!(error.to_string().contains("both on and off of channel 1"), "{error}");
         assert!(crate::agent::fault(&error).may_pass(), "{error}");
         bench.hear_before_answers(b"");
+        bench.driver().read_all().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_too_many_or_no_states_are_no_reading() {
+        let mut bench = Bench::each_kind().swap_remove(2);
+        for (noise, told) in
+            [(&b"\x01"[..], "more bytes"), (b"\x01\x07\x00\x01", "0x07 of channel 2")]
+        {
+            bench.hear_before_answers(noise);
+            bench.answer_after(noise.len() < 4);
+            let error = bench.driver().read_all().await.unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+            assert!(crate::agent::fault(&error).may_pass(), "{error}");
+        }
+        bench.hear_before_answers(b"");
+        bench.answer_after(true);
         bench.driver().read_all().await.unwrap();
     }
 

@@ -143,6 +143,8 @@ impl<P: Port> Task<P> {
             let due = [wake, opens_anew, self.next.as_ref().map(|next| next.deadline)];
             let due = due.into_iter().flatten().min();
             tokio::select! {
+                // What has come counts before the time that has passed: a host that stood still has lost nobody.
+                biased;
                 read = line.read(&mut buffer) => match read {
                     Ok(count) if count > 0 => {
                         let bytes = buffer.get(..count).unwrap_or_default();

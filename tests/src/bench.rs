@@ -190,6 +190,18 @@ impl Bench {
         self.agent.as_ref().expect("an agent runs").signal(signal).expect("it is there");
     }
 
+    /// The agent stands still until it is let go on by SIGCONT, and what it sent before has been heard.
+    pub async fn pause_agent(&self) {
+        self.signal(Signal::STOP);
+        let status = format!("/proc/{}/status", self.agent_id());
+        until("the agent stands still", async || {
+            let text = std::fs::read_to_string(&status).expect("the agent is there");
+            text.contains("State:\tT").then_some(())
+        })
+        .await;
+        self.heard().await;
+    }
+
     /// As `kill -9` does. An agent that ended by itself before is a failure, with its log.
     pub async fn kill_agent(&mut self) {
         let mut agent = self.agent.take().expect("an agent runs");

@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use testkit::bench::Bench;
 use testkit::skip::skip;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use virtual_rack::relay::Power;
 
 use pair::{Pair, Told};
@@ -118,11 +119,11 @@ async fn boards_that_are_pulled_swapped_and_renumbered_get_no_frame_of_another()
     bench.ports_told = Some(bench.path("sys/dev/char"));
     bench.log_filter = Some("warn,power_agent::wiring=off");
     bench.start_agent().await;
-    let each = runs.div_ceil(PAIRS);
+    let (each, standstill) = (runs.div_ceil(PAIRS), Mutex::new(()));
     let runs = (0..PAIRS).map(|number| {
-        let bench = &bench;
+        let (bench, standstill) = (&bench, &standstill);
         async move {
-            let mut pair = Pair::new(bench, number, seed).await;
+            let mut pair = Pair::new(bench, standstill, number, seed).await;
             for _ in 0..each {
                 pair.detach_and_attach().await;
             }

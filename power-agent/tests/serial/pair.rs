@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fleet::{OperationId, Verb};
+use rustix::process::Signal;
 use testkit::bench::{Bench, order, person, until};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use virtual_rack::chance::Chance;
 use virtual_rack::control::BoardState;
@@ -110,6 +112,8 @@ struct Ordered {
 /// One pair.
 pub(crate) struct Pair<'a> {
     bench: &'a Bench,
+    /// Held while the agent stands still.
+    standstill: &'a Mutex<()>,
     view: View,
     number: u64,
     chance: Chance,
@@ -117,10 +121,15 @@ pub(crate) struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    pub(crate) async fn new(bench: &'a Bench, number: u64, seed: u64) -> Self {
+    pub(crate) async fn new(
+        bench: &'a Bench,
+        standstill: &'a Mutex<()>,
+        number: u64,
+        seed: u64,
+    ) -> Self {
         let chance = Chance::seeded(seed.wrapping_mul(1000).wrapping_add(number));
         let view = View::of(bench).await;
-        let mut pair = Self { bench, view, number, chance, told: Told::default() };
+        let mut pair = Self { bench, standstill, view, number, chance, told: Told::default() };
         pair.until_adopted().await;
         pair
     }
@@ -248,9 +257,13 @@ impl<'a> Pair<'a> {
         why: &str,
     ) -> Option<OperationId> {
         let Ordered { machine, verb, id } = ordered;
-        self.bench.heard().await;
+        // Or a poll of the other board, which is right until now, may come after the count.
+        let standing = self.standstill.lock().await;
+        self.bench.pause_agent().await;
         let heard = self.heard(fault).await;
         self.fault(side, fault).await;
+        self.bench.signal(Signal::CONT);
+        drop(standing);
         let refused =
             |view: &View| view.trouble(machine).is_some_and(|trouble| trouble.contains(why));
         let ended = |view: &View| view.has_ended(machine, id);

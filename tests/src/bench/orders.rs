@@ -11,6 +11,9 @@ use tokio::time::timeout;
 
 use super::{Bench, PATIENCE, until};
 
+/// The agent refills ten orders within it. Whoever asks much oftener is turned away as a flood.
+const QUOTA_REFILLS: Duration = Duration::from_secs(1);
+
 impl Bench {
     /// Gives an order that must be taken, and waits for its end.
     pub async fn done(&self, order: &Order) -> Operation {
@@ -23,7 +26,10 @@ impl Bench {
     pub async fn accepted(&self, order: &Order) -> Operation {
         let answer =
             until("the agent takes orders", async || match self.client.set_power(order).await {
-                Err(error) if error.to_string().contains("and that is the limit") => None,
+                Err(error) if error.to_string().contains("and that is the limit") => {
+                    tokio::time::sleep(QUOTA_REFILLS).await;
+                    None
+                }
                 answer => Some(answer),
             });
         match answer.await.expect("an answer") {

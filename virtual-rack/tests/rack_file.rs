@@ -70,7 +70,7 @@ fn unknown_keys_and_wrong_types_are_refused_at_their_place() {
     check(
         "lcus-silent",
         "lcus-mute",
-        "8:8: unknown variant `lcus-mute`, expected `lcus-ascii` or `lcus-silent`",
+        "8:8: unknown variant `lcus-mute`, expected one of `lcus-ascii`, `lcus-bytes`, `lcus-silent`",
     );
     check("boot_ms = 1000", "boot_ms = \"1s\"", "15:11: invalid type: string \"1s\", expected u64");
     check("shutdown_ms = 500\n", "", "12:1: missing field `shutdown_ms`");

@@ -12,6 +12,7 @@
 mod board;
 mod books;
 mod desk;
+#[path = "../../../protocol/tests/line/dice.rs"]
 mod dice;
 mod world;
 

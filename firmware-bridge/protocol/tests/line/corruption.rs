@@ -43,7 +43,7 @@ fn random(dice: &mut Dice, number: u64) -> (Frame, Vec<u8>) {
         epoch: Epoch(u32::try_from(number >> 16).unwrap()),
     };
     let zeroes = dice.below(4);
-    let length = if dice.below(8) == 0 { dice.below(241) } else { dice.below(24) };
+    let length = if dice.once_in(8) { dice.below(241) } else { dice.below(24) };
     let payload: Vec<u8> =
         (0..length).map(|_| if dice.below(4) < zeroes { 0 } else { dice.byte() }).collect();
     let wire = header.frame(&payload).unwrap().to_vec();
@@ -106,12 +106,12 @@ fn run(frames: u64) -> Counted {
             }
             _ => {}
         }
-        if counted.sent.is_multiple_of(LATE_MAX) || dice.below(4) == 0 {
+        if counted.sent.is_multiple_of(LATE_MAX) || dice.once_in(4) {
             pieces.append(&mut late);
         }
         // One whole copy among them stays whole now and then; all others are hit.
         for piece in &mut pieces {
-            if dice.below(16) != 0 {
+            if !dice.once_in(16) {
                 corrupt(&mut dice, piece, &mut counted);
             }
             for byte in &*piece {

@@ -1,4 +1,4 @@
-//! Chance by seed.
+//! Chance by seed, for the tests of the protocol and of the device.
 
 /// SplitMix64: small, and the same everywhere.
 pub(crate) struct Dice(pub(crate) u64);
@@ -16,6 +16,10 @@ impl Dice {
     pub(crate) fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end.max(1)).unwrap();
         usize::try_from(self.next() % end).unwrap()
+    }
+
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
